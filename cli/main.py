@@ -1,0 +1,195 @@
+"""The root of the command line: one table of commands, each imported only when it is called.
+
+Conventions
+- Exit codes: 0 done; 2 something the user can mend, said in one sentence; 130 interrupted; 141 a pipe's reader left.
+- Anything else is a bug of ours and keeps its traceback. `EMSYNC_DEBUG=1` shows the traceback of a user's error too.
+- `emsync --help` reads the table and imports no command, so that it answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from emsync import __version__
+from emsync.errors import EmsyncError
+
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command: where it stands, and the line that `emsync --help` shows for it."""
+
+    name: str
+    module: str
+    help: str
+    attribute: str = "command"
+
+    def load(self) -> click.Command:
+        """Import the command's module; the table's line becomes the command's short help."""
+        command: click.Command = getattr(importlib.import_module(self.module), self.attribute)
+        command.short_help = self.help
+        return command
+
+
+#: Every command, in the order of `emsync --help`.
+COMMANDS: tuple[Entry, ...] = (
+    Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
+    Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate and cuts."),
+    Entry("demo", "emsync.cli.demo", "Make a short film and compose for it."),
+    Entry("prepare", "emsync.cli.prepare", "Build training archives from MIDI files and Lakh pianorolls."),
+    Entry("train", "emsync.cli.train", "Train a model from a preset."),
+    Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
+    Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
+)
+
+#: Optional distributions, by the name they are imported under, and the extra that brings each.
+EXTRA_OF = {
+    "torch": "train",
+    "accelerate": "train",
+    "miditok": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "scipy": "train",
+    "pretty_midi": "interop",
+    "pypianoroll": "interop",
+    "music21": "theory",
+}
+
+#: What to do about a system's error that reached the root; others name the file and the system's reason only.
+_REMEDIES = {
+    errno.ENOSPC: "free some space or write elsewhere",
+    errno.EDQUOT: "free some space or write elsewhere",
+    errno.EROFS: "write elsewhere",
+    errno.EACCES: "change its permissions or choose another place",
+    errno.EPERM: "change its permissions or choose another place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOENT: "check the name",
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that reads `COMMANDS` and imports a command when it is called, not to list it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the table's order."""
+        return [entry.name for entry in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None when the table has none."""
+        for entry in COMMANDS:
+            if entry.name == cmd_name:
+                return entry.load()
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(entry.name, entry.help) for entry in COMMANDS])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="'emsync COMMAND --help' says more about one command. EMSYNC_DEBUG=1 shows where an error came from.",
+)
+@click.version_option(__version__, prog_name="emsync", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Compose editable, multi-track MIDI for a video, with chords on its cuts."""
+
+
+def _say(sentence: str) -> None:
+    """Print one line on standard error; an error's text may come from a file and hold anything."""
+    print("emsync:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+
+
+def _usage_sentence(error: click.ClickException) -> str:
+    """Click's message as one sentence, with the place to look."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see '{context.command_path} --help'" if context is not None else message
+
+
+def _missing_sentence(error: ModuleNotFoundError) -> str | None:
+    """What to install for a missing optional dependency; None for a module that no extra brings."""
+    name = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(name)
+    return f"{name} is not installed; run: pip install 'emsync[{extra}]'" if extra else None
+
+
+def _system_sentence(error: OSError) -> str | None:
+    """A system's error as one sentence; None when nothing says what it is about, so that it may be a bug of ours."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
+        return None
+    reason = (error.strerror or str(error)).lower()
+    sentence = reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
+    return f"{sentence}; {remedy}" if remedy else sentence
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What the user is told of `error`; None when it is a bug, whose traceback is wanted."""
+    if isinstance(error, EmsyncError):
+        return str(error) or type(error).__name__
+    if isinstance(error, click.ClickException):
+        return _usage_sentence(error)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_sentence(error)
+    if isinstance(error, MemoryError):
+        return "memory ran out; close other programs, or give a shorter video or a smaller batch"
+    if isinstance(error, OSError):
+        return _system_sentence(error)
+    return None
+
+
+def _leave_pipe() -> int:
+    """The reader of our output has gone: point standard output at nothing, so that Python's last flush is quiet."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+    return EXIT_BROKEN_PIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line on `argv` (default: `sys.argv[1:]`) and return its exit code.
+
+    Errors the user can mend become one sentence on standard error and exit code 2; a bug raises.
+    """
+    if "_EMSYNC_COMPLETE" in os.environ:  # the shell asks for completions; click answers and exits by itself
+        cli.main(prog_name="emsync")
+    try:
+        with cli.make_context("emsync", list(sys.argv[1:] if argv is None else argv)) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _leave_pipe()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_ERROR
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        if os.environ.get("EMSYNC_DEBUG", "0") not in ("", "0"):
+            import traceback
+
+            traceback.print_exc()
+        _say(f"error: {sentence}")
+        return EXIT_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

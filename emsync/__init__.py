@@ -1,0 +1,71 @@
+"""emsync: a video in, an editable multi-track MIDI score out.
+
+    import emsync
+    score = emsync.midi.read("song.mid")
+
+Names and modules are imported when they are first used, so that `import emsync` costs nothing and needs no extra.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from emsync.conditions import Conditions as Conditions
+    from emsync.errors import EmsyncError as EmsyncError
+    from emsync.score import Bars as Bars
+    from emsync.score import Instrument as Instrument
+    from emsync.score import KeySignature as KeySignature
+    from emsync.score import Marker as Marker
+    from emsync.score import Score as Score
+    from emsync.score import TempoMap as TempoMap
+    from emsync.video import Scene as Scene
+
+#: Public names, and the module each is defined in.
+_NAMES = {
+    "Bars": "emsync.score",
+    "Conditions": "emsync.conditions",
+    "EmsyncError": "emsync.errors",
+    "Instrument": "emsync.score",
+    "KeySignature": "emsync.score",
+    "Marker": "emsync.score",
+    "Scene": "emsync.video",
+    "Score": "emsync.score",
+    "TempoMap": "emsync.score",
+}
+
+#: Public modules, which `import emsync` alone makes reachable.
+_MODULES = (
+    "composer",
+    "conditions",
+    "cutlist",
+    "errors",
+    "midi",
+    "score",
+    "soundfonts",
+    "soundtrack",
+    "tokenizer",
+    "training",
+    "video",
+)
+
+__all__ = ["__version__", *_NAMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name or module when it is first asked for."""
+    if name in _NAMES:
+        value = getattr(importlib.import_module(_NAMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"emsync.{name}")
+    else:
+        raise AttributeError(f"module 'emsync' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

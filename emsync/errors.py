@@ -1,0 +1,45 @@
+"""The exception tree.
+
+    EmsyncError              anything the user can mend; the command line prints it and exits with 2
+    +-- InputError           a file, a cut list, a curve, an option that cannot be used as given
+    |   +-- MidiError        a MIDI file that cannot be read, or a score that cannot be written as one
+    |   +-- VideoError       a video that cannot be decoded
+    |   +-- CorpusError      a corpus or archive of another schema, empty, or cut off
+    +-- OutputError          a place that cannot be written, or that would be overwritten
+    +-- ModelError           a model folder that is incomplete, or speaks another vocabulary
+    +-- MissingExtraError    an optional dependency is not installed; says which extra brings it
+
+A message states the value, the limit and the remedy, in one sentence.
+"""
+
+
+class EmsyncError(Exception):
+    """Root of every error that emsync raises for something its user can mend."""
+
+
+class InputError(EmsyncError, ValueError):
+    """A file, a list, a curve or an option that cannot be used as given."""
+
+
+class MidiError(InputError):
+    """A MIDI file that cannot be read, or a score that cannot be written as one."""
+
+
+class VideoError(InputError):
+    """A video that cannot be decoded."""
+
+
+class CorpusError(InputError):
+    """A corpus or an archive that is empty, cut off or of another schema."""
+
+
+class OutputError(EmsyncError, OSError):
+    """A place that cannot be written, or an existing file that would be overwritten."""
+
+
+class ModelError(EmsyncError):
+    """A model folder that is incomplete, or that was trained on another vocabulary."""
+
+
+class MissingExtraError(EmsyncError, ImportError):
+    """An optional dependency is missing; the message names the extra that brings it."""
