@@ -1,0 +1,187 @@
+"""What the composer is told at each moment: the lanes.
+
+A lane is one number at every event, NaN where it is not given. Training and composing compute lanes with the same
+function, `Conditions.at`. Conventions: times in seconds; valence and arousal in [-1, 1]; a boundary is the onset of a
+long chord in music, a scene cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.errors import InputError
+
+FloatArray = npt.NDArray[np.floating]
+#: A condition over time: nothing, one number for the whole piece, or a curve (times_s, values).
+Curve = None | float | tuple[FloatArray, FloatArray]
+
+#: The paper's xi: a CHORD this near a boundary meets it; and its delta_max, where offsets are capped.
+SENSITIVITY_S: Final = 1.0
+MAX_OFFSET_S: Final = 8.0
+#: Time to end is capped here: further off, a piece need not think of its ending.
+MAX_TO_END_S: Final = 32.0
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One condition: its unit and range, how it is computed from a Score, and how a user gives it."""
+
+    name: str
+    kind: Literal["offset", "level"]
+    unit: str
+    low: float
+    high: float
+    from_score: str
+    from_user: str
+
+
+#: The table of lanes. A new condition is one entry here and one line in `Conditions.at`.
+LANES: Final = (
+    Lane("boundary", "offset", "s", 0.0, MAX_OFFSET_S, "time to the next CHORD not yet played", "scene cuts, --cuts"),
+    Lane("valence", "level", "", -1.0, 1.0, "mood labels of the corpus", "--valence"),
+    Lane("arousal", "level", "", -1.0, 1.0, "mood labels of the corpus", "--arousal"),
+    Lane("time_to_end", "offset", "s", 0.0, MAX_TO_END_S, "time to END", "the video's duration, --duration"),
+)
+LANE_NAMES: Final = tuple(lane.name for lane in LANES)
+N_LANES: Final = len(LANES)
+
+
+def boundary_offsets(
+    times_s: FloatArray,
+    is_chord: npt.NDArray[np.bool_],
+    boundaries_s: FloatArray,
+    *,
+    sensitivity_s: float = SENSITIVITY_S,
+    max_offset_s: float = MAX_OFFSET_S,
+) -> npt.NDArray[np.float64]:
+    """Time from each event to the next boundary that is still to come: the paper's Algorithm 1, without its loop.
+
+    times_s: (T,) the clock after each event, never decreasing. is_chord: (T,) whether the event is CHORD.
+    boundaries_s: (B,) sorted. A CHORD consumes every boundary less than `sensitivity_s` away; a boundary that the clock
+    has passed is over. Returns (T,) in [0, max_offset_s].
+
+    A boundary b is over from event e(b) on, the first event that is later than b, or that is a CHORD later than
+    b - sensitivity. Both grow with b, so the next boundary of event i is the first one with e(b) > i.
+    """
+    times_s = np.asarray(times_s, dtype=np.float64)
+    boundaries_s = np.asarray(boundaries_s, dtype=np.float64)
+    n = len(times_s)
+    if not len(boundaries_s):
+        return np.full(n, max_offset_s)
+    passed = np.searchsorted(times_s, boundaries_s, side="right")
+    chord_index = np.append(np.flatnonzero(is_chord), n)
+    chord_times = times_s[chord_index[:-1]]
+    met = chord_index[_first_within(chord_times, boundaries_s, sensitivity_s)]
+    over = np.minimum(passed, met)
+    following = np.searchsorted(over, np.arange(n), side="right")
+    ahead = np.append(boundaries_s, np.inf)[following]
+    return np.minimum(ahead - times_s, max_offset_s)
+
+
+def _first_within(chord_times_s: FloatArray, boundaries_s: FloatArray, sensitivity_s: float) -> npt.NDArray[np.int64]:
+    """Index of the first chord c with |c - b| < sensitivity or c beyond, for each boundary b.
+
+    The difference is compared, as Algorithm 1 does, not the sum: the two round differently at exactly the sensitivity.
+    """
+    index = np.searchsorted(chord_times_s, boundaries_s - sensitivity_s, side="left")
+    padded = np.append(chord_times_s, np.inf)
+    for _ in range(len(chord_times_s)):  # step over chords at exactly the sensitivity (rarely more than one round)
+        early = (boundaries_s - padded[index]) >= sensitivity_s
+        if not early.any():
+            break
+        index = index + early
+    return index
+
+
+def consume(
+    boundaries_s: FloatArray, chord_s: float, *, sensitivity_s: float = SENSITIVITY_S
+) -> npt.NDArray[np.float64]:
+    """The boundaries (B,) left after a CHORD at `chord_s`."""
+    boundaries_s = np.asarray(boundaries_s, dtype=np.float64)
+    return boundaries_s[np.abs(chord_s - boundaries_s) >= sensitivity_s]
+
+
+def _check_curve(name: str, curve: Curve) -> None:
+    if curve is None:
+        return
+    if isinstance(curve, tuple):
+        times_s, levels = (np.asarray(part, dtype=np.float64) for part in curve)
+        if times_s.ndim != 1 or times_s.shape != levels.shape or not len(times_s):
+            raise InputError(f"{name} has times {times_s.shape} and values {levels.shape}; give two rows of one length")
+        if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
+            raise InputError(f"{name}'s times must be increasing seconds; sort the curve")
+    values = np.atleast_1d(np.asarray(curve[1] if isinstance(curve, tuple) else curve, dtype=np.float64))
+    given = values[~np.isnan(values)]
+    if len(given) and (given.min() < -1 or given.max() > 1):
+        worst = given[np.argmax(np.abs(given))]
+        raise InputError(f"{name} {worst:g} is outside [-1, 1]; scale it to that range")
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """All that is asked of one piece. Any of it may be None: not given.
+
+    boundaries_s: (B,) increasing. end_s: where the piece ends. valence, arousal: a number or a curve over time, heard
+    at the cursor. piece_valence, piece_arousal: one number for the whole piece, in the two prefix positions.
+    """
+
+    boundaries_s: FloatArray | None = None
+    end_s: float | None = None
+    valence: Curve = None
+    arousal: Curve = None
+    piece_valence: float | None = None
+    piece_arousal: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.boundaries_s is not None:
+            boundaries = np.asarray(self.boundaries_s, dtype=np.float64)
+            if boundaries.ndim != 1 or not np.isfinite(boundaries).all() or (np.diff(boundaries) < 0).any():
+                raise InputError("boundaries must be one row of increasing times in seconds")
+            object.__setattr__(self, "boundaries_s", boundaries)
+        if self.end_s is not None and not (np.isfinite(self.end_s) and self.end_s > 0):
+            raise InputError(f"the end, {self.end_s} s, must be after 0 s")
+        for name in ("valence", "arousal", "piece_valence", "piece_arousal"):
+            _check_curve(name, getattr(self, name))
+
+    def at(self, times_s: FloatArray, is_chord: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float32]:
+        """The lanes after each of a run of events: times_s (T,), is_chord (T,) -> (T, N_LANES), NaN where not given.
+
+        Chords within the run consume boundaries from their event on; those before it must be gone already
+        (`after_chord`).
+        """
+        times_s = np.asarray(times_s, dtype=np.float64)
+        if is_chord is None:
+            is_chord = np.zeros(len(times_s), dtype=bool)
+        lanes = np.full((len(times_s), N_LANES), np.nan, dtype=np.float32)
+        if self.boundaries_s is not None:
+            lanes[:, 0] = boundary_offsets(times_s, is_chord, self.boundaries_s)
+        lanes[:, 1] = _sample(self.valence, times_s)
+        lanes[:, 2] = _sample(self.arousal, times_s)
+        if self.end_s is not None:
+            lanes[:, 3] = np.clip(self.end_s - times_s, 0, MAX_TO_END_S)
+        return lanes
+
+    @property
+    def mood(self) -> npt.NDArray[np.float32]:
+        """Valence and arousal of the whole piece, (2,), NaN where not given."""
+        return np.array(
+            [np.nan if x is None else x for x in (self.piece_valence, self.piece_arousal)], dtype=np.float32
+        )
+
+    def after_chord(self, chord_s: float) -> Conditions:
+        """What is still asked once a CHORD was played at `chord_s`."""
+        if self.boundaries_s is None:
+            return self
+        return replace(self, boundaries_s=consume(self.boundaries_s, chord_s))
+
+
+def _sample(curve: Curve, times_s: FloatArray) -> FloatArray | float:
+    if curve is None:
+        return float("nan")
+    if isinstance(curve, tuple):
+        return np.interp(times_s, curve[0], curve[1])
+    return float(curve)

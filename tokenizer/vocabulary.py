@@ -1,0 +1,117 @@
+"""The event vocabulary: one table that encoding, decoding, the sampling grammar and the documentation all read.
+
+Conventions
+- Time moves in steps of `STEP_S` = 8 ms; a TIMESHIFT's value is a number of steps, 1 to 125 (8 to 1000 ms).
+- BAR's value is the bar's length in half quarter notes, 1 to 16, so that 3/8, 7/8 and 9/8 survive; its name gives
+  quarter notes: `BAR_4`, `BAR_3.5`.
+- ON and OFF carry a family (index into `FAMILIES`) and a MIDI pitch. Drums have no OFF: a hit has no length.
+- Ids are contiguous within a kind, in the order of the table, so a kind is a range of ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+STEP_S: Final = 0.008
+MAX_SHIFT_STEPS: Final = 125
+MAX_BAR_HALF_QUARTERS: Final = 16
+
+FAMILIES: Final = ("drums", "piano", "guitar", "bass", "strings")
+DRUMS, PIANO, GUITAR, BASS, STRINGS = range(5)
+#: Lowest and highest MIDI pitch of each family, both inclusive. Drums: General MIDI level 2's percussion map.
+PITCH_RANGE: Final = ((27, 87), (21, 108), (21, 108), (21, 108), (21, 108))
+#: Families whose long chords are boundaries (paper, Section III-B2).
+CHORD_FAMILIES: Final = (PIANO, GUITAR)
+#: The order of ON events at one moment (then by pitch).
+ON_ORDER: Final = (DRUMS, BASS, GUITAR, PIANO, STRINGS)
+
+KINDS: Final = ("PAD", "START", "END", "CHORD", "FEWER_INSTRUMENTS", "MORE_INSTRUMENTS", "BAR", "TIMESHIFT", "ON", "OFF")
+K_PAD, K_START, K_END, K_CHORD, K_FEWER, K_MORE, K_BAR, K_TIMESHIFT, K_ON, K_OFF = range(len(KINDS))
+
+#: Velocities are kept in 16 levels, as the archives have them: 4, 12, ... 124.
+VELOCITY_LEVELS: Final = 16
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the vocabulary. `family` and `value` are -1 where the kind has none."""
+
+    id: int
+    name: str
+    kind: int
+    family: int = -1
+    value: int = -1
+
+
+def _table() -> Iterator[tuple[str, int, int, int]]:
+    """Yield (name, kind, family, value), in the order of the ids."""
+    for kind in (K_PAD, K_START, K_END, K_CHORD, K_FEWER, K_MORE):
+        yield KINDS[kind], kind, -1, -1
+    for half_quarters in range(1, MAX_BAR_HALF_QUARTERS + 1):
+        yield f"BAR_{half_quarters / 2:g}", K_BAR, -1, half_quarters
+    for steps in range(1, MAX_SHIFT_STEPS + 1):
+        yield f"TIMESHIFT_{steps * 8}", K_TIMESHIFT, -1, steps
+    for family, (low, high) in enumerate(PITCH_RANGE):
+        for pitch in range(low, high + 1):
+            yield f"ON_{FAMILIES[family].upper()}_{pitch}", K_ON, family, pitch
+    for family, (low, high) in enumerate(PITCH_RANGE):
+        if family != DRUMS:
+            for pitch in range(low, high + 1):
+                yield f"OFF_{FAMILIES[family].upper()}_{pitch}", K_OFF, family, pitch
+
+
+EVENTS: Final = tuple(Event(i, *row) for i, row in enumerate(_table()))
+SIZE: Final = len(EVENTS)
+ID_OF: Final = {event.name: event.id for event in EVENTS}
+
+PAD, START, END = ID_OF["PAD"], ID_OF["START"], ID_OF["END"]
+CHORD, FEWER, MORE = ID_OF["CHORD"], ID_OF["FEWER_INSTRUMENTS"], ID_OF["MORE_INSTRUMENTS"]
+#: The id of a bar of h half quarters is BAR_BASE + h; of a shift of s steps SHIFT_BASE + s.
+BAR_BASE: Final = ID_OF["BAR_0.5"] - 1
+SHIFT_BASE: Final = ID_OF["TIMESHIFT_8"] - 1
+
+KIND: Final = np.array([event.kind for event in EVENTS], dtype=np.int8)  # (SIZE,)
+FAMILY: Final = np.array([event.family for event in EVENTS], dtype=np.int8)  # (SIZE,), -1 where there is none
+VALUE: Final = np.array([event.value for event in EVENTS], dtype=np.int16)  # (SIZE,), -1 where there is none
+#: How many steps an event moves the clock.
+SHIFT_STEPS: Final = np.where(KIND == K_TIMESHIFT, VALUE, 0).astype(np.int32)  # (SIZE,)
+
+#: ON_BASE[family] + pitch and OFF_BASE[family] + pitch are ids; OFF_BASE[DRUMS] means nothing.
+ON_BASE: Final = np.array([ID_OF[f"ON_{f.upper()}_{low}"] - low for f, (low, _) in zip(FAMILIES, PITCH_RANGE, strict=True)])
+OFF_BASE: Final = np.array(
+    [-(10**6)] + [ID_OF[f"OFF_{f.upper()}_{low}"] - low for f, (low, _) in list(zip(FAMILIES, PITCH_RANGE, strict=True))[1:]]
+)
+#: The OFF that closes each ON (and the ON that each OFF closes); -1 for drums and for other kinds.
+PARTNER: Final = np.full(SIZE, -1, dtype=np.int16)
+for _event in EVENTS:
+    if _event.family > DRUMS:
+        _base = OFF_BASE if _event.kind == K_ON else ON_BASE
+        PARTNER[_event.id] = _base[_event.family] + _event.value
+for _array in (KIND, FAMILY, VALUE, SHIFT_STEPS, ON_BASE, OFF_BASE, PARTNER):
+    _array.flags.writeable = False
+
+NAMES: Final = tuple(event.name for event in EVENTS)
+#: Identifies this vocabulary in checkpoints and datasets: another table, another hash.
+HASH: Final = hashlib.sha256(json.dumps([NAMES, STEP_S, VELOCITY_LEVELS]).encode()).hexdigest()[:16]
+
+
+def ids_of_kind(kind: int) -> slice:
+    """The ids of one kind, as a slice (kinds are contiguous)."""
+    where = np.flatnonzero(KIND == kind)
+    return slice(int(where[0]), int(where[-1]) + 1)
+
+
+def velocity_level(velocity: np.ndarray) -> np.ndarray:
+    """MIDI velocities 1..127 to levels 0..15."""
+    return np.minimum(np.asarray(velocity) // 8, VELOCITY_LEVELS - 1).astype(np.uint8)
+
+
+def velocity_value(level: np.ndarray) -> np.ndarray:
+    """Levels 0..15 to MIDI velocities 4, 12, ... 124."""
+    return (np.asarray(level) * 8 + 4).astype(np.uint8)
