@@ -1,0 +1,349 @@
+"""What one film is to a composer: its length, where it cuts, how much it moves, how bright, colourful and loud it is.
+
+    scene = analyze("film.mp4")
+    scene.cuts_s            # every cut found
+    scene.boundaries_s      # those far enough apart to be given to the composer
+
+Conventions: every time is in seconds from the first picture; a cut is the time of the first picture of a new shot,
+exactly as the file gives it. Importing this module costs nothing; PyAV and PySceneDetect are imported by `analyze`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from fractions import Fraction
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.errors import InputError, VideoError
+
+Floats = npt.NDArray[np.float64]
+Detector = Literal["local-ratio", "ffmpeg", "content", "adaptive"]
+
+#: Detectors by name, the default first: the threshold each has by default, and the highest it can have (lower finds
+#: more).
+DETECTORS: dict[str, tuple[float, float]] = {
+    "local-ratio": (3.0, 1000.0),  # how far a change stands out of those around it; emsync.cut_detector
+    "ffmpeg": (0.3, 1.0),  # ffmpeg's scene score; the paper's choice (Section III-B3)
+    "content": (27.0, 255.0),  # PySceneDetect's ContentDetector
+    "adaptive": (3.0, 255.0),  # PySceneDetect's AdaptiveDetector
+}
+assert tuple(DETECTORS) == get_args(Detector)
+DEFAULT_DETECTOR: Detector = "local-ratio"
+
+#: The paper's t_diff (Section IV-A): cuts closer than this to the one before are not given to the composer.
+DEFAULT_T_DIFF_S = 4.0
+
+#: Boundaries keep this distance from both ends, where music begins and closes anyway and a chord has no room.
+END_MARGIN_S = 0.5
+
+#: How many samples a second `Scene.motion`, `.luma` and `.saturation` have.
+CURVE_RATE_HZ = 4
+
+_FORMAT_VERSION = 1
+_WRITE_AGAIN = "write it again with: emsync analyze VIDEO -o SCENE.json"
+_PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "str": str}
+_ARRAYS = ("cuts_s", "fades_s", "times_s", "motion", "luma", "saturation", "loudness_db")
+
+
+def spaced(cuts_s: npt.ArrayLike, t_diff_s: float = DEFAULT_T_DIFF_S, *, duration_s: float | None = None) -> Floats:
+    """The paper's difference filter (Section III-B3): drop cuts less than `t_diff_s` after the previous *kept* one.
+
+    Cuts less than `END_MARGIN_S` from the start, and from the end when `duration_s` is given, are dropped first: a cut
+    at 0 is where the film begins, not a cut. `cuts_s` is sorted, in seconds. Raises `InputError` when `t_diff_s` is
+    negative.
+    """
+    if not (math.isfinite(t_diff_s) and t_diff_s >= 0):
+        raise InputError(f"t_diff is {t_diff_s} s; give 0 (keep every cut) or more")
+    until_s = math.inf if duration_s is None else duration_s - END_MARGIN_S
+    kept: list[float] = []
+    for cut_s in np.asarray(cuts_s, dtype=np.float64).tolist():
+        # A microsecond of grace: cuts 4 s apart stay so in floating point.
+        if END_MARGIN_S <= cut_s <= until_s and (not kept or cut_s - kept[-1] >= t_diff_s - 1e-6):
+            kept.append(cut_s)
+    return np.array(kept, dtype=np.float64)
+
+
+def timecode(time_s: float, frame_rate: Fraction) -> str:
+    """`HH:MM:SS:FF` of the frame nearest to `time_s`, as an editor counts (non-drop, from 00:00:00:00).
+
+    Non-drop: at 29.97 frames a second, labels run at 30, so an hour of labels is 3.6 s longer than an hour.
+    Raises `InputError` for a negative time or a rate that is not positive.
+    """
+    if not (math.isfinite(time_s) and time_s >= 0):
+        raise InputError(f"{time_s} s has no timecode; give a time of 0 s or later")
+    if frame_rate <= 0:
+        raise InputError(f"a frame rate of {frame_rate} has no timecode; give more than 0 frames a second")
+    labels = max(1, math.floor(frame_rate + Fraction(1, 2)))  # frames in a second of labels
+    frames = math.floor(Fraction(time_s) * frame_rate + Fraction(1, 2))
+    seconds, frame = divmod(frames, labels)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frame:0{max(2, len(str(labels - 1)))}d}"
+
+
+def _empty() -> Floats:
+    return np.zeros(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One film. Arrays are float64 and read-only; checked when made, `InputError` says what is wrong."""
+
+    path: str
+    duration_s: float
+    """From the first picture to the end of the last, more than 0."""
+    frame_rate: Fraction
+    """Pictures a second: nominal, or the average where the rate varies."""
+    n_frames: int
+    width: int
+    height: int
+    cuts_s: Floats = field(default_factory=_empty)
+    """Every hard cut, strictly increasing, in [0, duration_s]."""
+    t_diff_s: float = DEFAULT_T_DIFF_S
+    """The least distance between `boundaries_s`."""
+    fades_s: Floats = field(default_factory=_empty)
+    """Where a picture appears out of black or white and no cut was found: a hint, not part of `cuts_s`."""
+    times_s: Floats = field(default_factory=_empty)
+    """Starts of the spans of 1 / `CURVE_RATE_HZ` s that the next three curves are given for."""
+    motion: Floats = field(default_factory=_empty)
+    """How much the grey level of a point changes a second (1 is black to white), the cuts' own changes left out."""
+    luma: Floats = field(default_factory=_empty)
+    """Mean grey level, 0 (black) to 1 (white)."""
+    saturation: Floats = field(default_factory=_empty)
+    """Mean distance between the strongest and the weakest of red, green and blue, 0 (grey) to 1."""
+    has_audio: bool = False
+    loudness_db: Floats = field(default_factory=_empty)
+    """Root mean square of each second, dB of full scale; NaN where there is no sound, -120 for digital silence."""
+    detector: str = DEFAULT_DETECTOR
+    threshold: float = DETECTORS[DEFAULT_DETECTOR][0]
+    is_complete: bool = True
+    """False when the file breaks off, or parts of it could not be decoded."""
+
+    def __post_init__(self) -> None:
+        """Check every field, and make the arrays read-only."""
+        if not (math.isfinite(self.duration_s) and self.duration_s > 0):
+            raise InputError(f"a film of {self.duration_s} s cannot be scored; its length must be more than 0 s")
+        if not isinstance(self.frame_rate, Fraction) or self.frame_rate <= 0:
+            raise InputError(f"frame rate {self.frame_rate!r} must be a Fraction of more than 0 pictures a second")
+        if min(self.n_frames, self.width, self.height) < 1:
+            raise InputError(f"{self.n_frames} pictures of {self.width}x{self.height}: each number must be at least 1")
+        for name in _ARRAYS:
+            array = np.array(getattr(self, name), dtype=np.float64)  # a copy, so that nobody else can write to it
+            if array.ndim != 1:
+                raise InputError(f"{name} has {array.ndim} dimensions; it must be a list of numbers")
+            if name != "loudness_db" and not np.isfinite(array).all():
+                raise InputError(f"{name} holds a value that is not finite; leave it out")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        for name in ("cuts_s", "fades_s", "times_s"):
+            times_s = getattr(self, name)
+            if times_s.size and (times_s[0] < 0 or times_s[-1] > self.duration_s or (np.diff(times_s) <= 0).any()):
+                raise InputError(f"{name} must increase strictly, from 0 s to the film's end ({self.duration_s:g} s)")
+        for name in ("motion", "luma", "saturation"):
+            if getattr(self, name).size != self.times_s.size:
+                raise InputError(f"{name} has {getattr(self, name).size} values for {self.times_s.size} times_s")
+        spaced((), self.t_diff_s)  # says what is wrong with t_diff_s
+
+    @property
+    def boundaries_s(self) -> Floats:
+        """The cuts that the composer is given: `spaced(cuts_s, t_diff_s)`, clear of both ends."""
+        return spaced(self.cuts_s, self.t_diff_s, duration_s=self.duration_s)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scene):
+            return NotImplemented
+        pairs = [(getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
+        return all(
+            np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) else mine == theirs
+            for mine, theirs in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays
+
+    def timecode(self, time_s: float) -> str:
+        """`HH:MM:SS:FF` of a time in this film."""
+        return timecode(time_s, self.frame_rate)
+
+    def to_json(self) -> str:
+        """The scene as JSON text; `from_json` is its inverse, to a microsecond (1e-6 for the curves).
+
+        `frame_rate` is "24/1"; NaN becomes null; `boundaries_s` is written for readers, and computed again when read.
+        """
+        record: dict[str, Any] = {"version": _FORMAT_VERSION}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value = _numbers(value)
+            elif isinstance(value, Fraction):
+                value = f"{value.numerator}/{value.denominator}"
+            record[item.name] = value
+            if item.name == "cuts_s":
+                record["boundaries_s"] = _numbers(self.boundaries_s)
+        # One line a field: short to read, and short in lines however long the film.
+        lines = (f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Scene:
+        """The scene that `to_json` wrote. Raises `InputError` naming what is missing or cannot be read."""
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"the scene is not JSON ({error}); {_WRITE_AGAIN}") from error
+        if not isinstance(record, dict) or record.get("version") != _FORMAT_VERSION:
+            version = record.get("version") if isinstance(record, dict) else None
+            raise InputError(f"the scene has version {version!r}, this program reads {_FORMAT_VERSION}; {_WRITE_AGAIN}")
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            if item.name not in record:
+                raise InputError(f"the scene lacks {item.name}; {_WRITE_AGAIN}")
+            value = record[item.name]
+            try:
+                if item.name in _ARRAYS:
+                    value = np.array([math.nan if number is None else float(number) for number in value])
+                elif item.name == "frame_rate":
+                    value = Fraction(value)
+                elif item.type in _PLAIN:
+                    kind = _PLAIN[str(item.type)]
+                    if kind in (bool, str) and not isinstance(value, kind):
+                        raise TypeError
+                    value = kind(value)
+            except (TypeError, ValueError, ZeroDivisionError) as error:
+                shown = str(value)[:40]
+                raise InputError(f"the scene's {item.name} cannot be read: {shown!r}; {_WRITE_AGAIN}") from error
+            values[item.name] = value
+        return cls(**values)
+
+
+def _numbers(array: Floats) -> list[float | None]:
+    """An array for JSON: a microsecond is enough, and NaN is null."""
+    return [None if math.isnan(value) else round(value, 6) for value in array.tolist()]
+
+
+def analyze(
+    path: str | os.PathLike[str],
+    *,
+    detector: Detector = DEFAULT_DETECTOR,
+    threshold: float | None = None,
+    t_diff_s: float = DEFAULT_T_DIFF_S,
+    progress: Callable[[float, float | None], None] | None = None,
+) -> Scene:
+    """Watch the film at `path` once.
+
+    `detector` is one of `DETECTORS`, `threshold` its sensitivity (lower finds more; None: its default). `progress` is
+    called about once a second of film with the seconds watched and the seconds expected (None: unknown).
+    Raises `VideoError` for a file that is missing, empty, cut off, or no video; `InputError` for an option out of
+    range.
+    A file that breaks off half way gives what can be decoded, with `is_complete` False.
+    """
+    if detector not in DETECTORS:
+        raise InputError(f"there is no detector {detector!r}; choose one of {', '.join(DETECTORS)}")
+    default, most = DETECTORS[detector]
+    threshold = default if threshold is None else threshold
+    if not (math.isfinite(threshold) and 0 < threshold <= most):
+        raise InputError(f"a threshold of {threshold} does not suit {detector}; give more than 0 and at most {most:g}")
+    spaced((), t_diff_s)
+
+    from emsync.film import Film
+
+    with Film(path) as film:
+        return _watch(film, detector, threshold, t_diff_s, progress)
+
+
+def _watch(
+    film: Any, detector: str, threshold: float, t_diff_s: float, progress: Callable[[float, float | None], None] | None
+) -> Scene:
+    """The decoding pass: every picture is made small once, and shown to the cut finder and the curves."""
+    import av.error
+    from av.video.reformatter import VideoReformatter
+
+    from emsync.cut_detector import GREY_HEIGHT, GREY_WIDTH, make_finder
+
+    finder = make_finder(detector, threshold, film.time_base, film.frame_rate or Fraction(25))
+    # One reformatter for each size: a new one for every picture would build its tables anew, at twice the cost.
+    to_grey, to_colour = VideoReformatter(), VideoReformatter()
+    before: npt.NDArray[np.int16] | None = None
+    rows: list[tuple[float, float, float, float]] = []  # time, mean, standard deviation, change
+    colours: list[tuple[float, float]] = []  # time, saturation
+    for picture, ticks in film.pictures():
+        time_s = float(ticks * film.time_base)
+        try:
+            small = to_grey.reformat(picture, width=GREY_WIDTH, height=GREY_HEIGHT, format="gray", interpolation="AREA")
+            grey = small.to_ndarray().astype(np.uint8, copy=False)
+            if not colours or int(time_s * CURVE_RATE_HZ) > int(colours[-1][0] * CURVE_RATE_HZ):
+                colour = to_colour.reformat(picture, width=32, height=18, format="rgb24", interpolation="AREA")
+                colours.append((time_s, float(np.ptp(colour.to_ndarray(), axis=2).mean()) / 255))
+            finder.show(picture, grey, ticks)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise VideoError(
+                f"{film.path} has pictures of a kind that cannot be converted ({picture.format.name}, "
+                f"{picture.width}x{picture.height}); export it again as H.264 in .mp4"
+            ) from error
+        now = grey.astype(np.int16)
+        change = 0.0 if before is None else float(np.abs(now - before).mean())
+        rows.append((time_s, float(now.mean()), float(now.std()), change))
+        if progress is not None and (before is None or int(time_s) > int(rows[-2][0])):
+            progress(time_s, film.expected_s)
+        before = now
+    duration_s = film.duration_s
+    if film.n_frames == 1 and duration_s < 1:
+        raise VideoError(f"{film.path} holds a single picture and no length; give a video of two pictures or more")
+    if progress is not None:
+        progress(duration_s, duration_s)
+    cuts_s = finder.finish()
+    frames = np.array(rows).T  # (4, n_frames)
+    times_s, motion, luma, saturation = _curves(frames, np.array(colours).T, cuts_s, duration_s)
+    return Scene(
+        path=str(film.path),
+        duration_s=duration_s,
+        frame_rate=film.frame_rate or Fraction(film.n_frames / duration_s).limit_denominator(1001),
+        n_frames=film.n_frames,
+        width=film.width,
+        height=film.height,
+        cuts_s=cuts_s,
+        t_diff_s=t_diff_s,
+        fades_s=_fades(frames, cuts_s),
+        times_s=times_s,
+        motion=motion,
+        luma=luma,
+        saturation=saturation,
+        has_audio=film.has_audio,
+        loudness_db=film.loudness_db(),
+        detector=detector,
+        threshold=threshold,
+        is_complete=film.is_complete,
+    )
+
+
+def _curves(
+    frames: Floats, colours: Floats, cuts_s: Floats, duration_s: float
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Times, motion, luma and saturation at `CURVE_RATE_HZ`; a span without a picture shows the last one before it."""
+    at_s, mean, _, change = frames
+    n = max(1, math.ceil(round(duration_s * CURVE_RATE_HZ, 6)))
+    times_s = np.arange(n) / CURVE_RATE_HZ
+    span = np.minimum((at_s * CURVE_RATE_HZ).astype(np.intp), n - 1)
+    count = np.bincount(span, minlength=n)
+    # A cut's own change says nothing of motion; every cut is exactly the time of a picture.
+    moved = np.where(np.isin(at_s, cuts_s), 0.0, change)
+    length_s = np.minimum(1 / CURVE_RATE_HZ, np.maximum(duration_s - times_s, 1e-3))
+    motion = np.bincount(span, weights=moved, minlength=n) / 255 / length_s
+    shown = np.maximum.accumulate(np.where(count > 0, np.arange(n), 0))
+    luma = (np.bincount(span, weights=mean, minlength=n) / np.maximum(count, 1))[shown] / 255
+    saturation = colours[1][np.searchsorted(colours[0], times_s + 1 / CURVE_RATE_HZ, side="left") - 1]
+    return times_s, motion, luma, saturation
+
+
+def _fades(frames: Floats, cuts_s: Floats) -> Floats:
+    """Times of the first picture after black or white, where no cut is within a quarter of a second of it."""
+    at_s, mean, deviation, _ = frames
+    blank = (deviation < 3) & ((mean < 12) | (mean > 243))
+    appears_s = at_s[1:][blank[:-1] & ~blank[1:]]
+    if not cuts_s.size or not appears_s.size:
+        return appears_s
+    return appears_s[np.abs(appears_s[:, None] - cuts_s[None, :]).min(axis=1) > 0.25]

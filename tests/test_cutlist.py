@@ -1,0 +1,153 @@
+"""Cut lists: every way to write one, and every way to get one wrong."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from emsync.cutlist import check, read_csv
+from emsync.errors import InputError
+
+
+def save(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "cuts.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "cuts_s"),
+    [
+        ("1.5\n2\n30.25\n", [1.5, 2.0, 30.25]),
+        ("time_s\n1.5\n2\n", [1.5, 2.0]),
+        ("time\r\n1.5\r\n2\r\n", [1.5, 2.0]),
+        ("shot,seconds\n1,1.5\n2,2.5\n", [1.5, 2.5]),
+        ("Cut_S , name\n1.5,one\n2.5,two\n", [1.5, 2.5]),
+        ("where,name\n1.5,one\n2.5,two\n", [1.5, 2.5]),
+        ("1.5,one\n2.5,two\n", [1.5, 2.5]),
+        ('"1.5","one, with a comma"\n"2.5","two"\n', [1.5, 2.5]),
+        ("time;name\n1,5;one\n2,25;two\n", [1.5, 2.25]),
+        ("1,5\tone\n2,25\ttwo\n", [1.5, 2.25]),
+        ("00:00:01.500\n00:01:02\n1:00:00.25\n", [1.5, 62.0, 3600.25]),
+        ("time\n0:01.5\n75:02\n", [1.5, 4502.0]),
+        ("\n# shots of reel 1\n\n1.5\n\n# more\n2\n", [1.5, 2.0]),
+        ("# exported; by hand\n1.5,a\n2,b\n", [1.5, 2.0]),
+        ("0\n4.5\n", [0.0, 4.5]),
+        ("1e1\n+12\n.5e2\n", [10.0, 12.0, 50.0]),
+        ("time_s\n", []),
+        ("5", [5.0]),
+        (b"\xef\xbb\xbftime_s\n1.5\n", [1.5]),
+        ("time_s\n1.5\n".encode("utf-16"), [1.5]),
+        ("Plän,time\nä,1.5\n".encode("latin-1"), [1.5]),
+        (
+            "Timecode List:,00:00:02.000,00:00:05.500\n"
+            "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame\n"
+            "1,1,00:00:00.000,0.000,50\n2,51,00:00:02.000,2.000,137\n3,138,00:00:05.500,5.500,200\n",
+            [0.0, 2.0, 5.5],
+        ),
+    ],
+)
+def test_lists_that_are_understood(tmp_path: Path, text: str | bytes, cuts_s: list[float]) -> None:
+    read = read_csv(save(tmp_path, text), duration_s=10_000)
+    assert read.dtype == np.float64
+    assert read.tolist() == cuts_s
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no cuts, not even a header"),
+        ("\n \n# nothing\n", "holds no cuts, not even a header"),
+        ("3\n2\n", "line 2: cut at 2 s comes after one at 3 s; sort the list"),
+        ("time_s\n3\n\n3.0\n", "line 4: cut at 3 s is given twice; remove one"),
+        ("-1\n2\n", r"line 1: cut at -1 s is before the start \(0 s\)"),
+        ("1\n60.5\n", r"line 2: cut at 60.5 s is past the video's end \(60.0 s\); were the cuts given in frames\?"),
+        ("time\n1\nsoon\n", "line 3: 'soon' is not a time; give seconds such as 12.04"),
+        ("1\nnan\n", "line 2: 'nan' is not a time"),
+        ("nan\n1\n", "line 1: 'nan' is not a time"),
+        ("-inf\n1\n", "line 1: '-inf' is not a time"),
+        ("1\n1e400\n", "line 2: inf is no time"),
+        ("1_0\n20\n1_00\n", "line 3: '1_00' is not a time"),
+        ("name,time\na,1\nb\n", "line 3: there is no time in its column"),
+        ("time,name\n1,a\n,b\n", "line 3: there is no time in its column"),
+        ("4\n2:00\n", "line 2: cut at 120 s is past"),
+        ("4\n1:60.0\n", "line 2: '1:60.0' is not a time"),
+        ("5\n00:61:00\n", "line 2: '00:61:00' is not a time"),
+        ("00:00:01:12\n", "line 1: '00:00:01:12' counts frames"),
+        ("time\n00:00:01;12\n", "line 2: '00:00:01;12' counts frames"),
+        ("frame\n24\n48\n", "line 1: the column 'frame' counts frames; give a column time_s"),
+        ("time_s\n1,5\n2,5\n", r"line 2: more columns than the header has \(1\); write decimals with a point"),
+        ("1,5\n2,5\n", "line 1: '1,5' may be two columns or a decimal comma"),
+        ("a" * 100 + "\n" + "b" * 100 + "\n", r"line 2: 'b{37}\.\.\.' is not a time"),
+        (b"\x00\x01\x02\xff\xfe", "is not a text file"),
+        (b"1\n2\x00\n", "is not a text file"),
+        ('1\n"2' + "x" * 200_000 + '"\n', "line 2: field larger than field limit"),
+    ],
+)
+def test_lists_that_are_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        read_csv(save(tmp_path, text), duration_s=60.0)
+    assert "cuts.csv" in str(raised.value)
+
+
+def test_a_list_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv does not exist; check the name"):
+        read_csv(tmp_path / "none.csv")
+
+
+def test_a_folder_is_no_list(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder"):
+        read_csv(tmp_path)
+
+
+def test_a_film_given_as_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emsync.cutlist._MAX_BYTES", 1 << 20)
+    with pytest.raises(InputError, match="is larger than 1 MiB"):
+        read_csv(save(tmp_path, b"1\n" * (1 << 20)))
+
+
+def test_without_a_length_any_end_will_do(tmp_path: Path) -> None:
+    assert read_csv(save(tmp_path, "1\n100000\n")).tolist() == [1.0, 100_000.0]
+
+
+def test_a_cut_rounded_to_the_end_is_let_pass(tmp_path: Path) -> None:
+    assert read_csv(save(tmp_path, "1\n33.34\n"), duration_s=33.3367).tolist() == [1.0, 33.34]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 10**9), unique=True).map(sorted), st.sampled_from(["time_s\n", "# list\ncut_s,x\n"]))
+def test_any_sorted_list_is_read_back(tmp_path: Path, milliseconds: list[int], header: str) -> None:
+    cuts_s = [number / 1000 for number in milliseconds]
+    path = save(tmp_path, header + "".join(f"{cut_s!r}\n" for cut_s in cuts_s))
+    assert read_csv(path, duration_s=1e6).tolist() == cuts_s
+
+
+@pytest.mark.parametrize(
+    ("cuts_s", "duration_s", "message"),
+    [
+        ([1.0, math.nan], None, "cut 2: nan is no time"),
+        ([1.0, math.inf], None, "cut 2: inf is no time"),
+        ([-0.5], None, "cut 1: cut at -0.5 s is before the start"),
+        ([2.0, 1.0], None, "cut 2: cut at 1 s comes after one at 2 s"),
+        ([2.0, 2.0], None, "given twice"),
+        ([93.2], 60.0, r"cut at 93.2 s is past the video's end \(60.0 s\); were the cuts given in frames\?"),
+        ([[1.0]], None, "have 2 dimensions"),
+        (["soon"], None, "are not numbers"),
+        ([1.0], 0.0, "a length of 0.0 s leaves no room"),
+        ([1.0], math.nan, "a length of nan s leaves no room"),
+    ],
+)
+def test_check_refuses(cuts_s: Any, duration_s: float | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check(cuts_s, duration_s)
+
+
+def test_check_returns_the_cuts() -> None:
+    assert check([0, 2, 5.5], 6).tolist() == [0.0, 2.0, 5.5]
+    assert check([]).shape == (0,)
