@@ -1,0 +1,94 @@
+"""`emsync prepare`: folders of MIDI files and Lakh pianorolls to training archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emsync.cli import options
+from emsync.training.corpus import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
+from emsync.training.songs import MIN_NOTES
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, type=options.FILE, metavar="INPUT...")
+@options.output("DIR", "The folder to write the archives into; made if need be.", required=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Worker processes.  [default: one a core]",
+)
+@click.option(
+    "--valid-share",
+    type=options.FiniteFloat(min=0, max=0.5),
+    metavar="SHARE",
+    default=VALID_SHARE,
+    show_default=True,
+    help="The share of songs kept for validation.",
+)
+@click.option(
+    "--songs-per-archive",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=SONGS_PER_ARCHIVE,
+    show_default=True,
+    help="The most songs a training archive holds.",
+)
+@click.option(
+    "--min-notes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=MIN_NOTES,
+    show_default=True,
+    help="Refuse songs with fewer notes.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, options.MAX_SEED),
+    metavar="N",
+    default=options.DEFAULT_SEED,
+    show_default=True,
+    help="Which songs are kept for validation, and the order of all.",
+)
+@click.option(
+    "--resume/--fresh",
+    default=True,
+    show_default=True,
+    help="Go on where an interrupted run stopped, or begin anew.",
+)
+@options.overwrite
+@options.quiet
+def command(
+    inputs: tuple[Path, ...],
+    output: Path,
+    workers: int | None,
+    valid_share: float,
+    songs_per_archive: int,
+    min_notes: int,
+    seed: int,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Build training archives from MIDI files and Lakh pianorolls.
+
+    INPUTs are files, or folders that are searched: .mid, .midi, .kar, and .npz of the Lakh Pianoroll Dataset with five
+    or 17 tracks. Instruments are merged into drums, piano, guitar, bass and strings. Of songs that are the same, or
+    nearly, one is kept. Files that cannot be read are passed over; DIR/report.json counts them and says why.
+    """
+    report = prepare(
+        inputs,
+        output,
+        workers=workers,
+        valid_share=valid_share,
+        songs_per_archive=songs_per_archive,
+        min_notes=min_notes,
+        seed=seed,
+        overwrite=overwrite,
+        resume=resume,
+        progress=not quiet,
+    )
+    click.echo(report.summary())
+    click.echo(f"wrote {', '.join(report.archives)} and report.json to {output}")
