@@ -52,7 +52,9 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(f"{target} could not be written ({error.strerror or error}); free some space or choose another folder") from error
+        raise OutputError(
+            f"{target} could not be written ({error.strerror or error}); free some space or choose another folder"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

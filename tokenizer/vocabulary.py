@@ -31,7 +31,18 @@ CHORD_FAMILIES: Final = (PIANO, GUITAR)
 #: The order of ON events at one moment (then by pitch).
 ON_ORDER: Final = (DRUMS, BASS, GUITAR, PIANO, STRINGS)
 
-KINDS: Final = ("PAD", "START", "END", "CHORD", "FEWER_INSTRUMENTS", "MORE_INSTRUMENTS", "BAR", "TIMESHIFT", "ON", "OFF")
+KINDS: Final = (
+    "PAD",
+    "START",
+    "END",
+    "CHORD",
+    "FEWER_INSTRUMENTS",
+    "MORE_INSTRUMENTS",
+    "BAR",
+    "TIMESHIFT",
+    "ON",
+    "OFF",
+)
 K_PAD, K_START, K_END, K_CHORD, K_FEWER, K_MORE, K_BAR, K_TIMESHIFT, K_ON, K_OFF = range(len(KINDS))
 
 #: Velocities are kept in 16 levels, as the archives have them: 4, 12, ... 124.
@@ -83,10 +94,9 @@ VALUE: Final = np.array([event.value for event in EVENTS], dtype=np.int16)  # (S
 SHIFT_STEPS: Final = np.where(KIND == K_TIMESHIFT, VALUE, 0).astype(np.int32)  # (SIZE,)
 
 #: ON_BASE[family] + pitch and OFF_BASE[family] + pitch are ids; OFF_BASE[DRUMS] means nothing.
-ON_BASE: Final = np.array([ID_OF[f"ON_{f.upper()}_{low}"] - low for f, (low, _) in zip(FAMILIES, PITCH_RANGE, strict=True)])
-OFF_BASE: Final = np.array(
-    [-(10**6)] + [ID_OF[f"OFF_{f.upper()}_{low}"] - low for f, (low, _) in list(zip(FAMILIES, PITCH_RANGE, strict=True))[1:]]
-)
+_LOWEST: Final = {family.upper(): low for family, (low, _) in zip(FAMILIES, PITCH_RANGE, strict=True)}
+ON_BASE: Final = np.array([ID_OF[f"ON_{family}_{low}"] - low for family, low in _LOWEST.items()])
+OFF_BASE: Final = np.array([ID_OF.get(f"OFF_{family}_{low}", -(10**6)) - low for family, low in _LOWEST.items()])
 #: The OFF that closes each ON (and the ON that each OFF closes); -1 for drums and for other kinds.
 PARTNER: Final = np.full(SIZE, -1, dtype=np.int16)
 for _event in EVENTS:
@@ -115,3 +125,32 @@ def velocity_level(velocity: np.ndarray) -> np.ndarray:
 def velocity_value(level: np.ndarray) -> np.ndarray:
     """Levels 0..15 to MIDI velocities 4, 12, ... 124."""
     return (np.asarray(level) * 8 + 4).astype(np.uint8)
+
+
+def markdown() -> str:
+    """The vocabulary as the table of docs/events.md; `python -m emsync.tokenizer.vocabulary` prints it."""
+    rows = ["| ids | event | how many | what it says |", "|---|---|---|---|"]
+    meanings = {
+        K_PAD: "nothing; fills rows up",
+        K_START: "the piece begins, at 0 s",
+        K_END: "the piece ends; what still sounds ends with it",
+        K_CHORD: "a long chord begins now: a boundary",
+        K_FEWER: "one or two families play",
+        K_MORE: "three or more families play",
+        K_BAR: "a bar of so many quarter notes begins now",
+        K_TIMESHIFT: "the clock moves on by so many milliseconds",
+        K_ON: "a note begins",
+        K_OFF: "that note ends",
+    }
+    for kind, meaning in meanings.items():
+        for family in range(-1, len(FAMILIES)):
+            own = [event for event in EVENTS if event.kind == kind and event.family == family]
+            if own:
+                span = f"{own[0].id}–{own[-1].id}" if len(own) > 1 else f"{own[0].id}"
+                names = f"`{own[0].name}` … `{own[-1].name}`" if len(own) > 1 else f"`{own[0].name}`"
+                rows.append(f"| {span} | {names} | {len(own)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

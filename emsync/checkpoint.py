@@ -1,0 +1,179 @@
+"""Model folders: weights, shape and vocabulary, saved together and refused apart.
+
+A model folder holds
+    config.json        format, model shape (`ModelConfig`), vocabulary hash, what is known of the training
+    vocabulary.json    the event names in the order of their ids
+    model.safetensors  the weights (float16 or float32)
+    model.onnx         optional: the decoding step as a graph whose weights lie in model.safetensors (`decoder`)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emsync.errors import ModelError, OutputError
+from emsync.tokenizer import vocabulary as v
+
+if TYPE_CHECKING:
+    from emsync.model import Composer
+
+FORMAT = 1
+CONFIG, VOCABULARY, WEIGHTS, GRAPH = "config.json", "vocabulary.json", "model.safetensors", "model.onnx"
+
+
+def embedded_folder() -> Path:
+    """The model that ships with emsync."""
+    return Path(__file__).parent / "models" / "small"
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """config.json of a model folder, once folder, files and vocabulary were found to fit. Needs no torch.
+
+    Raises `ModelError` naming what is missing or different.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is not a model folder; give the folder that emsync train wrote")
+    for name in (CONFIG, VOCABULARY, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} has no {name}; copy the whole model folder, or train again")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        names = tuple(json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))["events"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} cannot be read ({error}); copy the whole model folder again") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("model"), dict):
+        raise ModelError(f"{folder / CONFIG} is not of format {FORMAT}; train again with this version of emsync")
+    if names != v.NAMES or config.get("vocabulary") != v.HASH:
+        raise ModelError(
+            f"{folder} speaks another vocabulary ({len(names)} events, hash {config.get('vocabulary')}) than this "
+            f"emsync ({v.SIZE} events, hash {v.HASH}); train again, or use the emsync that trained it"
+        )
+    return config
+
+
+def weights_hash(folder: str | os.PathLike[str]) -> str:
+    """SHA-256 of the weights file, in hexadecimal: which model it was, for a run's record."""
+    digest = hashlib.sha256()
+    with (Path(folder) / WEIGHTS).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save(
+    model: Composer, folder: str | os.PathLike[str], *, training: Mapping[str, Any] | None = None, half: bool = False
+) -> None:
+    """Write a model folder all at once: it is whole or, on any failure, as it was.
+
+    half: weights as float16 (what ships) instead of float32. training: what to keep of how it was trained, as JSON
+    values. Replaces a model folder and nothing else: raises `OutputError` there, and where nothing can be written.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    check_replaceable(folder, CONFIG, "a model folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        state = {
+            name: t.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
+            for name, t in model.state_dict().items()
+        }
+        if model.config.tied:
+            del state["head.weight"]
+        # One entry: safetensors writes several in any order, and equal weights must give equal bytes.
+        save_file(state, partial / WEIGHTS, metadata={"vocabulary": v.HASH})
+        about = {
+            "format": FORMAT,
+            "model": model.config.to_dict(),
+            "vocabulary": v.HASH,
+            "parameters": model.n_parameters,
+            "training": dict(training or {}),
+        }
+        (partial / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
+        partial.chmod(0o755)
+        replace_folder(partial, folder)
+    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put folder `new` in the place of `target`, which is whole at every moment; on failure it is as it was."""
+    if not target.exists():
+        new.rename(target)
+    elif _exchange(new, target):
+        shutil.rmtree(new, ignore_errors=True)
+    else:  # no such call here: the old folder is kept aside until the new one stands
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
+        try:
+            target.rename(aside)
+            new.rename(target)
+        except BaseException:
+            if not target.exists() and aside.exists():
+                aside.rename(target)
+            raise
+        finally:
+            if target.exists():
+                shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders' names in one step, so that a kill finds both in place; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None).renameat2  # Linux
+    except (AttributeError, OSError, TypeError):
+        return False
+    at_cwd, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(rename(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), swap) == 0)
+
+
+def check_replaceable(folder: Path, mark: str, kind: str) -> None:
+    """Refuse to replace what is not ours: `folder` may be missing, empty, or hold the file `mark`.
+
+    Raises `OutputError`, calling what is expected `kind`.
+    """
+    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
+        raise OutputError(f"{folder} exists and is not {kind}; move it away, or choose another folder")
+
+
+def load(folder: str | os.PathLike[str]) -> Composer:
+    """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from emsync.model import Composer, ModelConfig
+
+    folder = Path(folder)
+    model = Composer(ModelConfig.from_dict(read_config(folder)["model"]))
+    try:
+        state = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); it may be cut off: copy it again") from error
+    if model.config.tied and "events.weight" in state:
+        state["head.weight"] = state["events.weight"]
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"{folder / WEIGHTS} does not fit its config.json ({reason}); copy the whole model folder again"
+        ) from error
+    return model.eval()

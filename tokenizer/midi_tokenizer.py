@@ -1,0 +1,472 @@
+"""The event vocabulary as a miditok tokenizer, so that miditok's data sets, collators and splitters work with it.
+
+Conventions
+- Ids are those of `vocabulary.py`, one for one. Only names are spelt miditok's way, as a type and a value with one
+  underscore between: `ON_PIANO_60` is `ON-PIANO_60`, `END` is `END_None`.
+- A whole piece is one stream (`tokenizer.one_token_stream`) that carries its own START and END: give no BOS or EOS to
+  `DatasetMIDI`.
+- Velocities travel beside the ids in an `EventSequence`; bare ids are decoded with the velocities of the paper.
+- Times of miditok's `Event` and ticks of bars and beats are the tokenizer's steps of 8 ms.
+
+This module needs miditok and symusic: pip install "emsync[train]".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import midi
+from emsync.errors import InputError, MissingExtraError, ModelError, OutputError
+from emsync.files import write_bytes
+from emsync.score import DENOMINATORS, Instrument, Score
+from emsync.tokenizer import events
+from emsync.tokenizer import vocabulary as v
+
+try:
+    import symusic
+    from miditok import Event, MusicTokenizer, TokenizerConfig, TokSequence
+    from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick
+except ImportError as error:
+    raise MissingExtraError(
+        'EventTokenizer needs miditok, which is not installed: pip install "emsync[train]"'
+    ) from error
+
+SymusicScore: TypeAlias = ScoreTick | ScoreQuarter | ScoreSecond
+
+FILE_NAME: Final = "tokenizer.json"
+_HASH_KEY: Final = "emsync_vocabulary"
+#: How `miditok.utils.split_files_for_training` marks the pieces it cuts a file into: "miditok: chunk 0/3".
+_CHUNK_MARKER: Final = "miditok: chunk "
+
+
+def token_name(event: v.Event) -> str:
+    """An event's name in miditok's spelling: `type_value`."""
+    if event.kind == v.K_BAR or event.kind == v.K_TIMESHIFT:
+        return event.name
+    if event.kind in (v.K_ON, v.K_OFF):
+        return f"{v.KINDS[event.kind]}-{v.FAMILIES[event.family].upper()}_{event.value}"
+    return f"{event.name.replace('_', '-')}_None"
+
+
+_TOKENS: Final = tuple(token_name(event) for event in v.EVENTS)
+_TYPES: Final = tuple(token.split("_")[0] for token in _TOKENS)
+_VALUES: Final = tuple(token.split("_")[1] for token in _TOKENS)
+_SPECIAL: Final = _TOKENS[: v.END + 1]  # PAD, START, END: miditok puts special tokens first, as the table does
+
+
+@dataclass(eq=False)  # sequences are equal when their ids and tokens are, as miditok has it
+class EventSequence(TokSequence):  # type: ignore[misc] # miditok has no types
+    """A `TokSequence` with its velocities: level + 1 (1..16) at an ON, 0 elsewhere; one an id, or none at all."""
+
+    velocities: list[int] = field(default_factory=list)
+
+    def __getitem__(self, val: int | slice) -> Any:
+        part = super().__getitem__(val)
+        if isinstance(val, slice):
+            part.velocities = self.velocities[val]
+        return part
+
+    def __iadd__(self, other: TokSequence) -> EventSequence:
+        mine = self.velocities or [0] * len(self.ids)
+        super().__iadd__(other)
+        theirs = getattr(other, "velocities", []) or [0] * len(other.ids)
+        self.velocities = mine + theirs
+        return self
+
+
+class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no types
+    """emsync's events behind miditok's interface.
+
+        tokenizer = EventTokenizer()
+        tokens = tokenizer("song.mid")      # or a symusic.Score, or an emsync Score: an EventSequence
+        score = tokenizer(tokens)           # or tokenizer.decode(ids): a symusic.Score
+        tokenizer.save_pretrained("folder") # EventTokenizer.from_pretrained("folder")
+
+    `DatasetMIDI`, `DatasetJSON`, `DataCollator(tokenizer.pad_token_id)`, `split_files_for_training`,
+    `tokenize_dataset`, `save_tokens`, `load_tokens` and `tokens_errors` work as with miditok's own tokenizers. A file
+    cut by `split_files_for_training` keeps START in its first part only, and END in its last.
+
+    The vocabulary is fixed, since models are trained on it and the composer's grammar reads single events. So a
+    `TokenizerConfig` of one's own, learned vocabularies (BPE, Unigram, WordPiece: `train`), further tokens
+    (`add_to_vocab`) and attribute controls are refused with an `InputError`. `preprocess_score` has nothing to do:
+    `families.reduce` brings any Score to the five families while it is encoded.
+    """
+
+    def __init__(self, tokenizer_config: TokenizerConfig | None = None, params: str | Path | None = None) -> None:
+        self._is_fixed = False
+        super().__init__(tokenizer_config, params)
+        self.time_division = midi.TICKS_PER_QUARTER
+        self._is_fixed = True
+        # Our own mistake if it fails: ids must be those of the table.
+        assert [self[i] for i in range(len(self))] == list(_TOKENS)
+
+    # -- what miditok asks of a tokenizer
+
+    config: TokenizerConfig
+
+    def _tweak_config_before_creating_voc(self) -> None:
+        given, fixed = self.config, _config()
+        if given != TokenizerConfig() and given != fixed:
+            raise InputError("EventTokenizer's vocabulary is fixed; leave the TokenizerConfig out")
+        self.config = fixed
+
+    def _create_base_vocabulary(self) -> list[str]:
+        return list(_TOKENS[len(_SPECIAL) :])
+
+    def _create_token_types_graph(self) -> dict[str, set[str]]:
+        """What type may follow what: at one moment OFF, BAR, CHORD, ON by family; a late OFF behind its ON."""
+        ons = [f"ON-{v.FAMILIES[family].upper()}" for family in v.ON_ORDER]
+        offs = [f"OFF-{v.FAMILIES[family].upper()}" for family in v.ON_ORDER if family != v.DRUMS]
+        onward = {"TIMESHIFT", "END"}
+        graph = {
+            "PAD": {"PAD"},
+            "START": {*ons, "BAR", "CHORD", *onward},
+            "END": {"PAD"},
+            "FEWER-INSTRUMENTS": {"START"},
+            "MORE-INSTRUMENTS": {"START"},
+            "BAR": {*ons, "CHORD", *onward},
+            "CHORD": set(ons),
+            "TIMESHIFT": {*offs, "BAR", "CHORD", *ons, *onward},
+        }
+        for i, name in enumerate(ons):
+            graph[name] = {*ons[i:], *offs, *onward}
+        for i, name in enumerate(offs):
+            graph[name] = {*offs[i:], "BAR", "CHORD", *ons, *onward}
+        return graph
+
+    def _add_special_tokens_to_types_graph(self) -> None:
+        """Nothing: the graph has them in their places."""
+
+    def _add_time_events(self, events: list[Event], time_division: int) -> list[Event]:
+        """The same events: ours have their TIMESHIFTs already."""
+        return events
+
+    def _score_to_tokens(
+        self, score: SymusicScore, attribute_controls_indexes: Mapping[int, Any] | None = None
+    ) -> EventSequence:
+        return self.encode(score, attribute_controls_indexes=attribute_controls_indexes)
+
+    def _tokens_to_score(
+        self, tokens: TokSequence | Sequence[TokSequence], programs: list[tuple[int, bool]] | None = None
+    ) -> ScoreTick:
+        return self.decode(tokens, programs)
+
+    # -- there and back
+
+    def __call__(self, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """A MIDI file, symusic.Score or Score to an `EventSequence`; anything else (and .json) to a symusic.Score."""
+        if isinstance(obj, (str, os.PathLike)):
+            if Path(obj).suffix.lower() == ".json":
+                return self.decode(self.load_tokens(obj), *args, **kwargs)
+            return self.encode(obj, *args, **kwargs)
+        if isinstance(obj, (Score, ScoreTick, ScoreQuarter, ScoreSecond)):
+            return self.encode(obj, *args, **kwargs)
+        return self.decode(obj, *args, **kwargs)
+
+    def preprocess_score(self, score: SymusicScore) -> SymusicScore:
+        """A copy of the score: there is nothing to prepare."""
+        return score.copy()
+
+    def encode(
+        self,
+        score: str | os.PathLike[str] | SymusicScore | Score,
+        encode_ids: bool = True,
+        no_preprocess_score: bool = False,
+        attribute_controls_indexes: Mapping[int, Any] | None = None,
+    ) -> EventSequence:
+        """A MIDI file's path, a symusic.Score or an emsync Score to its events, by `events.encode`.
+
+        `encode_ids` and `no_preprocess_score` are miditok's, and change nothing.
+        Raises `MidiError` for a file that cannot be read, `InputError` for attribute controls.
+        """
+        if attribute_controls_indexes:
+            _refuse("attribute controls", "condition the composer by its lanes instead")
+        if isinstance(score, (str, os.PathLike)):
+            score = midi.read(score)
+        elif not isinstance(score, Score):
+            score = from_symusic(score)
+        coded = events.encode(score)
+        ids, velocities = coded.ids, coded.velocities
+        part, last_part = _chunk(score)
+        keep = np.ones(len(ids), dtype=bool)
+        if part > 0:
+            keep &= ids != v.START
+        if part < last_part:
+            keep &= ids != v.END
+        return _sequence(ids[keep], velocities[keep])
+
+    def decode(
+        self,
+        tokens: Any,
+        programs: list[tuple[int, bool]] | None = None,
+        output_path: str | os.PathLike[str] | None = None,
+    ) -> ScoreTick:
+        """Events to a symusic.Score of five tracks, and to a MIDI file where `output_path` is given.
+
+        tokens: an `EventSequence` (whose velocities are used), a `TokSequence`, ids (T,) as a list, array or tensor, or
+        a list of token names. `programs` is miditok's and changes nothing: the events say who plays.
+        Raises `InputError` for what is not in the vocabulary.
+        """
+        ids, velocities = self._ids_of(tokens)
+        score = events.decode(ids, velocities)
+        if output_path is not None:
+            midi.write(score, output_path)
+        return ScoreTick.from_midi(midi.to_bytes(score))
+
+    def _ids_of(self, tokens: Any) -> tuple[npt.NDArray[np.int64], list[int] | None]:
+        """Ids (T,) and, where they came along, velocities."""
+        velocities = None
+        if isinstance(tokens, TokSequence):
+            if len(tokens.ids) == 0 and len(tokens) > 0:
+                self.complete_sequence(tokens)
+            velocities = getattr(tokens, "velocities", None)
+            tokens = tokens.ids
+            if velocities is not None and len(velocities) != len(tokens):
+                velocities = None  # ids were cut or put in by others, as DatasetMIDI does
+        if isinstance(tokens, (list, tuple)) and tokens and all(isinstance(token, str) for token in tokens):
+            tokens = self._tokens_to_ids(tokens)
+        return np.asarray(tokens), velocities
+
+    def _tokens_to_ids(self, tokens: Sequence[str]) -> list[int]:
+        unknown = [token for token in tokens if token not in self.vocab]
+        if unknown:
+            raise InputError(f"token {unknown[0]!r} is not in the vocabulary; see `tokenizer.vocab` for those that are")
+        return [self.vocab[token] for token in tokens]
+
+    # -- tokens on disk
+
+    def save_tokens(
+        self, tokens: Any, path: str | os.PathLike[str], programs: list[tuple[int, bool]] | None = None, **kwargs: Any
+    ) -> None:
+        """Write a JSON file of `ids`, of `velocities` where they are known, and of whatever else is given."""
+        ids, velocities = self._ids_of(tokens)
+        content: dict[str, Any] = {"ids": ids.tolist(), "ids_encoded": False}
+        if velocities:
+            content["velocities"] = [int(velocity) for velocity in velocities]
+        if programs is not None:
+            content["programs"] = programs
+        write_bytes(path, json.dumps({**content, **kwargs}).encode())
+
+    def load_tokens(self, path: str | os.PathLike[str], raw: bool = False) -> EventSequence | dict[str, Any]:
+        """Read what `save_tokens` wrote: an `EventSequence`, or with `raw` everything in the file."""
+        content = _read_json(path)
+        if raw:
+            return content
+        ids = content.get("ids")
+        if not isinstance(ids, list):
+            raise InputError(f"{path} has no list of ids; was it written by save_tokens?")
+        return EventSequence(ids=ids, velocities=content.get("velocities", []))
+
+    # -- the tokenizer on disk
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `save` writes: miditok's settings, and the hash of the vocabulary."""
+        return {**super().to_dict(), _HASH_KEY: v.HASH}
+
+    def save(
+        self,
+        out_path: str | os.PathLike[str],
+        additional_attributes: dict[str, Any] | None = None,
+        filename: str | None = FILE_NAME,
+    ) -> None:
+        """Write a JSON file; where `out_path` is a folder or has no suffix, as `filename` in it."""
+        path = Path(out_path)
+        if path.is_dir() or "." not in path.name:
+            path /= filename or FILE_NAME
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path.parent} cannot be made ({error.strerror}); choose another folder") from error
+        write_bytes(path, json.dumps({**self.to_dict(), **(additional_attributes or {})}, indent=4).encode())
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *, filename: str = FILE_NAME, **_: Any
+    ) -> EventTokenizer:
+        """Read what `save_pretrained` wrote, from a local folder or file: nothing is ever downloaded.
+
+        Raises `ModelError` when it is not there, or was written with another vocabulary.
+        """
+        path = Path(pretrained_model_name_or_path)
+        path = path / filename if path.is_dir() else path
+        if not path.is_file():
+            raise ModelError(f"{path} does not exist; give a folder that EventTokenizer.save_pretrained wrote")
+        return cls(params=path)
+
+    def _load_from_json(self, file_path: str | os.PathLike[str]) -> None:
+        content = _read_json(file_path)
+        if content.get("tokenization") != type(self).__name__:
+            raise ModelError(
+                f"{file_path} holds a {content.get('tokenization')} tokenizer; give a file that EventTokenizer wrote"
+            )
+        if content.get(_HASH_KEY) != v.HASH:
+            raise ModelError(
+                f"{file_path} was written with vocabulary {content.get(_HASH_KEY)}, this is {v.HASH}; "
+                "install the version of emsync that wrote it"
+            )
+        self.config = _config()
+
+    # -- what makes no sense here
+
+    def train(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: the composer's grammar reads single events."""
+        _refuse("a learned vocabulary (BPE, Unigram, WordPiece)", "train a model on single events")
+
+    def add_attribute_control(self, attribute_control: Any) -> NoReturn:
+        """Refused: the composer's lanes are the controls."""
+        _refuse("attribute controls", "condition the composer by its lanes instead")
+
+    def add_to_vocab(self, token: Any, *args: Any, **kwargs: Any) -> None:
+        """Refused once the tokenizer is made."""
+        if self._is_fixed:
+            _refuse(f"the token {token}", "the composer would not know it")
+        super().add_to_vocab(token, *args, **kwargs)
+
+    # -- judging what a model wrote
+
+    def _tokens_errors(self, tokens: list[str]) -> int:
+        """Events that cannot stand where they do, at most one each: see `tokens_errors` of miditok.
+
+        Wrong are: a type that may not follow the one before, the ON of a note that sounds, an OFF without its ON, one
+        drum hit twice at one moment.
+        """
+        wrong = 0
+        sounding: set[int] = set()
+        hits: set[int] = set()
+        before = ""
+        for id_ in self._tokens_to_ids(tokens):
+            kind, is_drum = v.KIND[id_], v.FAMILY[id_] == v.DRUMS
+            bad = before != "" and _TYPES[id_] not in self.tokens_types_graph[before]
+            if kind == v.K_TIMESHIFT:
+                hits.clear()
+            elif kind == v.K_ON:
+                among = hits if is_drum else sounding
+                bad |= id_ in among
+                among.add(id_)
+            elif kind == v.K_OFF:
+                bad |= int(v.PARTNER[id_]) not in sounding
+                sounding.discard(int(v.PARTNER[id_]))
+            wrong += bool(bad)
+            before = _TYPES[id_]
+        return wrong
+
+
+def from_symusic(score: SymusicScore) -> Score:
+    """A symusic.Score, of any unit of time, as an emsync Score: notes, programs, names, tempo, bars, markers, keys.
+
+    Notes without length last a tick; notes of velocity 0 are no notes. Raises `MidiError` for a tempo of zero.
+    """
+    ticks: Any = score.to("tick")
+    columns: list[list[npt.NDArray[np.int64]]] = []
+    instruments: list[Instrument] = []
+    for track in ticks.tracks:
+        notes = track.notes.numpy()
+        played = notes["velocity"] > 0
+        time, duration, pitch, velocity = (
+            np.asarray(notes[name])[played].astype(np.int64) for name in ("time", "duration", "pitch", "velocity")
+        )
+        columns.append([np.full(len(time), len(instruments)), pitch, velocity, time, time + np.maximum(duration, 1)])
+        instruments.append(Instrument(track.name, track.program, track.is_drum))
+    who, pitch, velocity, start, end = (
+        np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        for parts in (zip(*columns, strict=True) if columns else [()] * 5)
+    )
+    if not len(who):
+        return Score.empty(tuple(instruments))
+    # Tempo, bars, markers and keys the way `midi` reads them from a file with one long note.
+    frame_score = ticks.copy()
+    frame_score.tracks = type(ticks.tracks)()
+    frame_score.tracks.append(symusic.Track(name="", program=0, is_drum=False))
+    frame_score.tracks[0].notes.append(symusic.Note(0, int(end.max()), 60, 64))
+    frame = midi.from_bytes(frame_score.dumps_midi(), name="the symusic score")
+
+    def seconds(tick: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return frame.tempo.seconds_at(np.maximum(tick, 0) / ticks.ticks_per_quarter)
+
+    return Score(
+        tuple(instruments),
+        who,
+        pitch,
+        np.minimum(velocity, 127),
+        seconds(start),
+        seconds(end),
+        frame.tempo,
+        frame.bars,
+        frame.markers,
+        frame.keys,
+    )
+
+
+def _config() -> TokenizerConfig:
+    """The settings that say about our events what miditok's tools want to know."""
+    return TokenizerConfig(
+        pitch_range=(21, 109),
+        drums_pitch_range=(27, 88),
+        num_velocities=v.VELOCITY_LEVELS,
+        special_tokens=list(_SPECIAL),
+        encode_ids_split="no",
+        use_programs=True,
+        one_token_stream_for_programs=True,
+        use_time_signatures=True,
+        # miditok's splitter moves to 4/4 what is not in here.
+        time_signature_range=dict.fromkeys(DENOMINATORS, (1, 32)),
+    )
+
+
+def _sequence(ids: npt.NDArray[np.int32], velocities: npt.NDArray[np.uint8]) -> EventSequence:
+    """Ids and velocities (T,) with all that miditok keeps beside them."""
+    rows = ids.tolist()
+    step = events.times_steps(ids)
+    bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
+    bar_step = np.append(step[bars], step[-1] if len(step) else 0).astype(np.float64)
+    # Beats are quarter notes, which divide the time from bar to bar evenly.
+    quarters = v.VALUE[ids[bars]] / 2
+    beats = [
+        round(begin + (until - begin) * k / length)
+        for begin, until, length in zip(bar_step[:-1], bar_step[1:], quarters, strict=True)
+        for k in range(int(np.ceil(length)))
+    ]
+    bar_ticks = bar_step[:-1].astype(int).tolist()
+    return EventSequence(
+        tokens=[_TOKENS[i] for i in rows],
+        ids=rows,
+        events=[Event(_TYPES[i], _VALUES[i], at) for i, at in zip(rows, step.tolist(), strict=True)],
+        # miditok takes the first for the beginning.
+        _ticks_bars=bar_ticks if bar_ticks[:1] == [0] else [0, *bar_ticks],
+        _ticks_beats=beats if beats[:1] == [0] else [0, *beats],
+        velocities=velocities.tolist(),
+    )
+
+
+def _chunk(score: Score) -> tuple[int, int]:
+    """Which part of a file this is, and which is the last: (0, 0) for a whole one."""
+    for marker in score.markers:
+        if marker.time_s == 0 and marker.text.startswith(_CHUNK_MARKER):
+            part, _, last = marker.text.removeprefix(_CHUNK_MARKER).partition("/")
+            if part.isdecimal() and last.isdecimal():
+                return int(part), int(last)
+    return 0, 0
+
+
+def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); check the name") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON ({error}); was it written by this tokenizer?") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object; was it written by this tokenizer?")
+    return content
+
+
+def _refuse(what: str, instead: str) -> NoReturn:
+    raise InputError(f"EventTokenizer's vocabulary is fixed and has no room for {what}; {instead}")

@@ -1,0 +1,425 @@
+"""Tokenized corpora on disk, and the crops that training draws from them.
+
+A *dataset folder* holds `ids.bin` (uint16), `velocities.bin` (uint8), `offsets.npy` (int64, S + 1) and `dataset.json`
+(vocabulary hash, counts, sources): every song's events end to end, memory-mapped when read.
+
+A batch is drawn as a function of (seed, step, place in the batch) alone, so that a resumed run, or one of several
+processes, draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.checkpoint import check_replaceable
+from emsync.conditions import MAX_OFFSET_S, N_LANES, Conditions
+from emsync.errors import CorpusError, InputError, OutputError
+from emsync.tokenizer import vocabulary as v
+from emsync.tokenizer.events import times_steps
+from emsync.training.archive_events import tokenize
+
+SONGS_PER_CHUNK = 400
+_ARCHIVE_ARRAYS = (
+    "note_offset", "family", "pitch", "start_delta", "duration", "velocity", "tempo_offset", "tempo_step", "tempo_qpm",
+    "meter_offset", "meter_step", "meter_num", "meter_den",
+)  # fmt: skip
+
+# The model's pseudo-ids for the two mood positions (model.VALENCE_SLOT, model.AROUSAL_SLOT), without importing torch.
+_SLOTS = np.array([v.SIZE, v.SIZE + 1], dtype=np.int64)
+PREFIX = len(_SLOTS) + 1  # mood positions and the instrument count
+
+
+def load_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a pianoroll archive, in memory. Raises `CorpusError` for anything else."""
+    path = Path(path)
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            missing = [name for name in _ARCHIVE_ARRAYS if name not in archive.files]
+            if missing:
+                raise CorpusError(
+                    f"{path} has no array {missing[0]!r}: it is not a pianoroll archive; make one with emsync prepare"
+                )
+            arrays = {name: archive[name] for name in _ARCHIVE_ARRAYS}
+    except CorpusError:
+        raise
+    except FileNotFoundError:
+        raise CorpusError(f"{path} does not exist; give a pianoroll archive (.npz) made by emsync prepare") from None
+    except Exception as error:  # zipfile, lzma and numpy each have their own ways of saying "cut off"
+        raise CorpusError(
+            f"{path} cannot be read as a pianoroll archive ({error}); it may be cut off: copy or prepare it again"
+        ) from error
+    lengths = {name: len(arrays[name]) for name in ("family", "pitch", "start_delta", "duration", "velocity")}
+    if (
+        len(set(lengths.values())) != 1
+        or len(arrays["note_offset"]) < 1
+        or arrays["note_offset"][-1] != lengths["family"]
+    ):
+        raise CorpusError(f"{path} has note arrays of different lengths; prepare it again")
+    return arrays
+
+
+def find_archives(inputs: Sequence[str | os.PathLike[str]], pattern: str = "train-*.npz") -> list[Path]:
+    """Archives named directly, and those of folders: `train-*.npz` there, or else every .npz but valid.npz."""
+    found: list[Path] = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            here = sorted(path.glob(pattern)) or sorted(p for p in path.glob("*.npz") if p.name != "valid.npz")
+            if not here:
+                raise CorpusError(f"{path} has no .npz archive; make some with emsync prepare")
+            found += here
+        elif path.exists():
+            found.append(path)
+        else:
+            raise CorpusError(f"{path} does not exist; give a folder of archives made by emsync prepare")
+    return found
+
+
+_worker_archive: dict[str, np.ndarray] = {}
+
+
+def _tokenize_chunk(first: int, last: int, snap_tempo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    events = tokenize(_worker_archive, first, last, snap_tempo=snap_tempo)
+    return events.ids, events.velocities, np.diff(events.offsets)
+
+
+def build(
+    archives: Sequence[str | os.PathLike[str]],
+    folder: str | os.PathLike[str],
+    *,
+    snap_tempo: bool = True,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Tokenize archives into a dataset folder, chunk by chunk, with NumPy alone; nothing is left behind on failure.
+
+    `progress` is called with (songs done, songs in this archive). Raises `CorpusError` for what is no archive, and
+    `OutputError` where the folder cannot be written or holds something else.
+    """
+    folder = Path(folder)
+    paths = [Path(p) for p in archives]
+    if not paths:
+        raise CorpusError("there is no archive to tokenize; give at least one .npz made by emsync prepare")
+    check_replaceable(folder, "dataset.json", "a tokenized corpus")
+    partial = folder.with_name(folder.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    lengths: list[np.ndarray] = []
+    n_notes = 0
+    workers = min(workers or os.cpu_count() or 1, 16)
+    try:
+        partial.mkdir(parents=True)
+        with (partial / "ids.bin").open("wb") as ids_file, (partial / "velocities.bin").open("wb") as velocities_file:
+            for path in paths:
+                arrays = load_archive(path)
+                n_notes += len(arrays["family"])
+                _worker_archive.clear()
+                _worker_archive.update(arrays)  # forked workers inherit it; nothing is pickled on the way in
+                n_songs = len(arrays["note_offset"]) - 1
+                starts = list(range(0, n_songs, SONGS_PER_CHUNK))
+                chunks = [(a, min(a + SONGS_PER_CHUNK, n_songs)) for a in starts]
+                with _pool(workers) as pool:
+                    jobs = [pool.submit(_tokenize_chunk, a, b, snap_tempo) for a, b in chunks] if pool else None
+                    for i, (a, b) in enumerate(chunks):
+                        ids, velocities, length = jobs[i].result() if jobs else _tokenize_chunk(a, b, snap_tempo)
+                        ids_file.write(ids.tobytes())
+                        velocities_file.write(velocities.tobytes())
+                        lengths.append(length)
+                        if progress:
+                            progress(b, n_songs)
+        if not lengths:
+            raise CorpusError(f"{paths[0]} holds no songs; prepare a larger corpus")
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        np.save(partial / "offsets.npy", offsets)
+        about = {
+            "vocabulary": v.HASH, "snap_tempo": snap_tempo, "songs": len(offsets) - 1, "events": int(offsets[-1]),
+            "notes": n_notes, "sources": [p.name for p in paths],
+        }  # fmt: skip
+        (partial / "dataset.json").write_text(json.dumps(about, indent=1))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        _worker_archive.clear()
+    return Dataset.open(folder)
+
+
+class _pool:
+    """A pool of forked workers, or none where one worker is enough or forking is not to be had."""
+
+    def __init__(self, workers: int) -> None:
+        self.pool: ProcessPoolExecutor | None = None
+        if workers > 1 and hasattr(os, "fork"):
+            import multiprocessing
+
+            self.pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+
+    def __enter__(self) -> ProcessPoolExecutor | None:
+        return self.pool
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A tokenized corpus, memory-mapped: song i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: npt.NDArray[np.uint16]
+    velocities: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    about: dict[str, object]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Dataset:
+        """Raises `CorpusError` where the folder is no dataset, is cut off, or speaks another vocabulary."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / "dataset.json").read_text())
+            offsets = np.load(folder / "offsets.npy")
+            ids = np.memmap(folder / "ids.bin", dtype=np.uint16, mode="r")
+            velocities = np.memmap(folder / "velocities.bin", dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{folder} is not a tokenized corpus ({error}); tokenize the archives again") from error
+        vocabulary = about.get("vocabulary") if isinstance(about, dict) else None
+        if vocabulary != v.HASH:
+            raise CorpusError(
+                f"{folder} was tokenized with vocabulary {vocabulary}, this is {v.HASH}; tokenize the archives again"
+            )
+        if offsets.ndim != 1 or not len(offsets):
+            raise CorpusError(f"{folder} has no list of songs in offsets.npy; tokenize the archives again")
+        if not len(ids) == len(velocities) == offsets[-1]:
+            raise CorpusError(f"{folder} is cut off: {len(ids)} events of {offsets[-1]}; tokenize the archives again")
+        return cls(ids, velocities, offsets, about)
+
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray], *, snap_tempo: bool = True) -> Dataset:
+        """An archive's arrays, tokenized in memory."""
+        n_songs = len(arrays["note_offset"]) - 1
+        parts = [
+            tokenize(arrays, a, a + SONGS_PER_CHUNK, snap_tempo=snap_tempo) for a in range(0, n_songs, SONGS_PER_CHUNK)
+        ]
+        if not parts:
+            raise CorpusError("the archive holds no songs; prepare a larger one")
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
+        ids, velocities = (np.concatenate([getattr(p, name) for p in parts]) for name in ("ids", "velocities"))
+        return cls(ids, velocities, offsets, {"vocabulary": v.HASH, "snap_tempo": snap_tempo})
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def song(self, i: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """Ids and velocities of song i, both (T,)."""
+        where = slice(self.offsets[i], self.offsets[i + 1])
+        return self.ids[where].astype(np.int64), np.asarray(self.velocities[where])
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """How crops are drawn. Shares are probabilities; what is left over starts anywhere."""
+
+    context: int = 1024
+    at_bar: float = 0.5
+    """Share of crops that begin at a bar (of those not bound otherwise)."""
+    at_start: float = 0.1
+    """Share that begin where the song begins."""
+    at_end: float = 0.1
+    """Share that end with END."""
+    near_chord: float = 0.35
+    """Share drawn around a CHORD, from the songs that have one."""
+    transpose: int = 3
+    """Largest transposition, in semitones, either way."""
+    drop_chord: float = 0.2
+    """Share of CHORD events left out."""
+    drop_boundaries: float = 0.1
+    """Share of crops that are told no boundaries."""
+    sparse_boundaries: float = 0.3
+    """Share of crops told only of boundaries four seconds apart, as in film."""
+    drop_end: float = 0.15
+    """Share of crops that are not told when the piece ends."""
+    drop_mood: float = 0.2
+
+    def __post_init__(self) -> None:
+        if type(self.context) is not int or self.context < 16:
+            raise InputError(f"a context of {self.context} is too short; give a whole number of at least 16")
+        for name in (
+            "at_bar",
+            "at_start",
+            "at_end",
+            "near_chord",
+            "drop_chord",
+            "drop_boundaries",
+            "sparse_boundaries",
+            "drop_end",
+            "drop_mood",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        if type(self.transpose) is not int or not 0 <= self.transpose <= 12:
+            raise InputError(f"transpose is {self.transpose}; give 0 to 12 whole semitones")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step of training eats; position t predicts `targets[:, t]`, weighed by `weights[:, t]` (0: not counted).
+
+    ids, targets (B, T) int64; heard (B, T) int64, the velocity of the event before; velocities (B, T) int64, the
+    event's own, 0 where it has none; lanes (B, T, N) float32; mood (B, 2) float32; weights (B, T) float32.
+    """
+
+    ids: npt.NDArray[np.int64]
+    heard: npt.NDArray[np.int64]
+    velocities: npt.NDArray[np.int64]
+    lanes: npt.NDArray[np.float32]
+    mood: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+class Crops:
+    """Draws batches from a dataset; see `CropConfig`."""
+
+    def __init__(self, data: Dataset, config: CropConfig, *, seed: int, augment: bool = True) -> None:
+        if not len(data):
+            raise CorpusError("the corpus holds no songs; prepare a larger one")
+        self.data, self.config, self.seed, self.augment = data, config, seed, augment
+        self._chords = _chord_places(data)
+
+    def batch(self, step: int, size: int, *, rank: int = 0, chord_weight: float = 10.0) -> Batch:
+        """The batch of one step, for one of several processes."""
+        rows = [self.crop(np.random.default_rng([self.seed, step, rank, i])) for i in range(size)]
+        return collate(rows, self.config.context, chord_weight=chord_weight)
+
+    def _place(self, rng: np.random.Generator, length: int) -> tuple[int, int]:
+        """A song and the event its crop begins at."""
+        c = self.config
+        kind = rng.random()
+        if kind < c.near_chord and len(self._chords):
+            at = int(self._chords[rng.integers(len(self._chords))])
+            song = int(np.searchsorted(self.data.offsets, at, side="right")) - 1
+            first, last = int(self.data.offsets[song]), int(self.data.offsets[song + 1])
+            return song, max(at - first - int(rng.integers(16, max(17, length - 32))), 0)
+        at = int(rng.integers(len(self.data.ids)))
+        song = int(np.searchsorted(self.data.offsets, at, side="right")) - 1
+        first, last = int(self.data.offsets[song]), int(self.data.offsets[song + 1])
+        if len(self._chords):
+            kind -= c.near_chord
+        if kind < c.at_start:
+            return song, 0
+        if kind < c.at_start + c.at_end:
+            return song, max(last - first - length, 0)
+        return song, at - first
+
+    def crop(self, rng: np.random.Generator) -> Row:
+        c = self.config
+        length = c.context - PREFIX + 1  # one more than is heard: the last one is only a target
+        song, begin = self._place(rng, length)
+        ids, velocities = self.data.song(song)
+        count, ids, velocities = ids[0], ids[1:], velocities[1:]  # the instrument count is the prefix's
+        begin = max(begin - 1, 0)
+        if begin and rng.random() < c.at_bar:
+            bars = np.flatnonzero(v.KIND[ids[max(begin - 400, 0) : begin + 1]] == v.K_BAR)
+            if len(bars):
+                begin = max(begin - 400, 0) + int(bars[-1])
+        steps = times_steps(ids)
+        chord = ids == v.CHORD
+        boundaries_s = np.unique(steps[chord]) * v.STEP_S
+        end_s: float | None = max(float(steps[-1]), 1.0) * v.STEP_S
+        told: npt.NDArray[np.float64] | None = boundaries_s
+        if self.augment:
+            if rng.random() < c.drop_boundaries:
+                told = None
+            elif rng.random() < c.sparse_boundaries:
+                told = _thinned(boundaries_s, rng)
+            if rng.random() < c.drop_end:
+                end_s = None
+            keep = ~(chord & (rng.random(len(ids)) < c.drop_chord))
+            keep[:begin] = True
+        else:
+            keep = np.ones(len(ids), dtype=bool)
+        # Chords shortly before the crop may have met boundaries within it, so the clock starts somewhat earlier.
+        early = max(begin - 256, 0)
+        window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
+        window = window[: np.searchsorted(window, begin) + length]
+        conditions = Conditions(boundaries_s=told, end_s=end_s)
+        lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
+        inside = window >= begin
+        ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
+        if self.augment and c.transpose:
+            ids = transpose(ids, int(rng.integers(-c.transpose, c.transpose + 1)))
+        return Row(
+            np.concatenate([_SLOTS, [count], ids]),
+            np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities]),
+            np.concatenate([np.repeat(lanes[:1], PREFIX, axis=0), lanes]),
+            conditions.mood,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One crop, prefix and all: ids, velocities (T,), lanes (T, N), mood (2,)."""
+
+    ids: npt.NDArray[np.int64]
+    velocities: npt.NDArray[np.uint8]
+    lanes: npt.NDArray[np.float32]
+    mood: npt.NDArray[np.float32]
+
+
+def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) -> Batch:
+    """Rows of at most context + 1 events, padded, to a batch of exactly `context` positions."""
+    n = len(rows)
+    ids = np.full((n, context + 1), v.PAD, dtype=np.int64)
+    velocities = np.zeros((n, context + 1), dtype=np.int64)
+    lanes = np.full((n, context, N_LANES), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        t = min(len(row.ids), context + 1)
+        ids[i, :t], velocities[i, :t] = row.ids[:t], row.velocities[:t]
+        lanes[i, : min(t, context)] = row.lanes[: min(t, context)]
+    targets = ids[:, 1:].copy()
+    weights = np.where(targets == v.CHORD, np.float32(chord_weight), np.float32(1))
+    weights[targets == v.PAD] = 0
+    weights[:, : PREFIX - 1] = 0  # the prefix is given, not predicted
+    targets[:, : PREFIX - 1] = v.PAD
+    heard = np.pad(velocities[:, : context - 1], ((0, 0), (1, 0)))
+    mood = np.stack([row.mood for row in rows])
+    return Batch(ids[:, :context], heard, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32))
+
+
+def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int64]:
+    """All pitched events (drums stay) moved by `semitones`; unmoved, every one, if any would leave the range."""
+    pitched = v.FAMILY[ids] > v.DRUMS
+    moved = v.VALUE[ids[pitched]] + semitones
+    low, high = v.PITCH_RANGE[v.PIANO]
+    if not len(moved) or moved.min() < low or moved.max() > high:
+        return ids
+    out = ids.copy()
+    out[pitched] += semitones
+    return out
+
+
+def _thinned(boundaries_s: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Boundaries at least as far apart as a film's: greedily, with a gap drawn between four and eight seconds."""
+    gap = rng.uniform(MAX_OFFSET_S / 2, MAX_OFFSET_S)
+    kept: list[float] = []
+    for time in boundaries_s:
+        if not kept or time - kept[-1] >= gap:
+            kept.append(float(time))
+    return np.array(kept)
+
+
+def _chord_places(data: Dataset, block: int = 1 << 24) -> npt.NDArray[np.int64]:
+    """Where in the dataset CHORD stands."""
+    parts = [np.flatnonzero(data.ids[a : a + block] == v.CHORD) + a for a in range(0, len(data.ids), block)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
