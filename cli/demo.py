@@ -1,0 +1,40 @@
+"""emsync demo: make a short film, compose for it, and draw the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emsync.cli import options
+
+
+@click.command()
+@options.output(
+    "DIR", "The folder to write film, MIDI and picture to; its own files from before are replaced. [default: demo]"
+)
+@options.duration("How long the film is.", default=30.0)
+@options.seed
+@options.quiet
+@click.pass_context
+def command(context: click.Context, output: Path | None, duration: float, seed: int, quiet: bool) -> None:
+    """Make a film with cuts of its own, compose for it on the embedded model, and draw the piano roll with the cuts."""
+    from emsync import demo_film, midi
+    from emsync.cli.compose import command as compose
+    from emsync.errors import OutputError
+    from emsync.plot import save_roll
+
+    folder = Path("demo") if output is None else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
+    film, song, picture = folder / "film.mp4", folder / "film.mid", folder / "film.png"
+    cuts = demo_film.make(film, duration_s=duration)
+    click.echo(f"Filmed {film}: {duration:g} s, {len(cuts)} cuts.")
+    context.invoke(compose, video=film, output=song, overwrite=True, seed=seed, quiet=quiet)
+    score = midi.read(song)
+    save_roll(
+        score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {len(cuts)} cuts"
+    )
+    click.echo(f"Drew {picture}. Open {song} in your DAW beside {film}.")

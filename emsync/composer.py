@@ -1,0 +1,297 @@
+"""Composing: the paper's Algorithm 1, in batches, with a key-value cache, under the grammar.
+
+A cursor in time follows the TIMESHIFTs; at every event the lanes are computed anew (`Conditions.at`), the model gives a
+distribution, the grammar forbids what cannot be, and one event is drawn. A CHORD within a second of a boundary consumes
+it. The music may be longer than the model's window: when the window is full, composing goes on from its later half, as
+training's crops begin in mid-song.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.conditions import SENSITIVITY_S, Conditions
+from emsync.decoder import Decoder
+from emsync.errors import InputError
+from emsync.grammar import Grammar, Limits
+from emsync.tokenizer import vocabulary as v
+from emsync.tokenizer.events import Events
+
+FloatArray = npt.NDArray[np.floating]
+Instruments = Literal["more", "fewer"]
+
+_MOOD_SLOTS: Final = (v.SIZE, v.SIZE + 1)  # model.VALENCE_SLOT and AROUSAL_SLOT, without importing torch
+_KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
+#: A piece this dense is a runaway: events a second, on average.
+MAX_EVENTS_PER_S: Final = 150.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How events are drawn. temperature above 0; top_p in (0, 1].
+
+    by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind; which
+    kind comes next is drawn with the general pair. chord_bias is added to CHORD's logit: its loss weighs ten times as
+    much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are divided by ten again.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 0.95
+    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    velocity_temperature: float = 0.8
+    chord_bias: float = -math.log(10.0)
+
+    def __post_init__(self) -> None:
+        pairs = {"": (self.temperature, self.top_p), **self.by_kind, "velocity": (self.velocity_temperature, 1.0)}
+        for name, (temperature, top_p) in pairs.items():
+            if name and name != "velocity" and name not in v.KINDS:
+                raise InputError(f"there is no kind of event {name!r}; kinds are {', '.join(v.KINDS)}")
+            if not (0 < temperature <= 10):
+                raise InputError(f"temperature {temperature:g} must be above 0 and at most 10; 1 is the model's own")
+            if not 0 < top_p <= 1:
+                raise InputError(f"top-p {top_p:g} must be above 0 and at most 1; 1 keeps every event")
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One composed piece: its events, and at which of the asked boundaries (s) a CHORD stands, and where (s)."""
+
+    events: Events
+    boundaries_s: FloatArray
+    targets_s: FloatArray
+    """Where each boundary's chord was asked to stand: the boundary itself, or the nearest beat."""
+    chords_s: FloatArray
+
+
+def compose(
+    decoder: Decoder,
+    conditions: Sequence[Conditions],
+    *,
+    seed: int,
+    instruments: Instruments = "more",
+    sampling: Sampling | None = None,
+    land: Literal["exact", "beat", "free"] = "beat",
+    progress: Callable[[float], None] | None = None,
+) -> list[Piece]:
+    """Compose one piece for each of `conditions`, all at once; each must say where it ends (`end_s`).
+
+    The same seed, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend on
+    its place in the batch, not on the other pieces (but whether there are any decides how a full window goes on). land:
+    chords stand on the boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to
+    bring them together, `hits.land`), or where the model likes ("free"). progress: called with the share done, 0 to 1.
+    """
+    sampling = sampling or Sampling()
+    writers = [
+        _Writer(c, np.random.default_rng([seed, row]), land, sampling, v.MORE if instruments == "more" else v.FEWER)
+        for row, c in enumerate(conditions)
+    ]
+    if not writers:
+        return []
+    context = decoder.context
+    moods = np.stack([w.conditions.mood for w in writers])
+
+    def window(keep: int) -> tuple[FloatArray, FloatArray]:
+        ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in writers]).astype(np.int64)
+        own = np.stack([[0, 0, 0, *w.velocities[len(w.velocities) - keep :]] for w in writers]).astype(np.int64)
+        heard = np.pad(own[:, :-1], ((0, 0), (1, 0)))
+        tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in writers]
+        lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
+        return decoder.prefill(ids, heard, lanes, moods)
+
+    logits, velocity_logits = window(1)  # START
+    n_steps = 0
+    while not all(w.done for w in writers):
+        for row, writer in enumerate(writers):
+            writer.write(logits[row])
+        if decoder.length >= context:
+            # Each ON's velocity is heard by the next event, and drawn from its own position: give the window all but
+            # the newest events first, whose velocities are not drawn yet.
+            keep = _kept(writers, context // 2)
+            logits, velocity_logits = window(keep)
+        else:
+            ids = np.array([w.ids[-1] for w in writers], dtype=np.int64)
+            heard = np.array([w.velocities[-2] for w in writers], dtype=np.int64)
+            lanes = np.stack([w.lanes[-1] for w in writers]).astype(np.float32)
+            logits, velocity_logits = decoder.step(ids, heard, lanes)
+        for row, writer in enumerate(writers):
+            writer.hear(velocity_logits[row])
+        n_steps += 1
+        if progress and n_steps % 16 == 0:
+            progress(min(w.share for w in writers))
+    if progress:
+        progress(1.0)
+    return [w.piece() for w in writers]
+
+
+def _kept(writers: Sequence[_Writer], about: int) -> int:
+    """How many of the latest events to go on from: about so many, from a bar on if there is but one piece."""
+    if len(writers) == 1:
+        ids = np.array(writers[0].ids[-about:])
+        bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
+        if len(bars) and bars[0] < about // 2:
+            return int(len(ids) - bars[0])
+    return min(about, *(len(w.ids) for w in writers))
+
+
+class _Writer:
+    """One piece in the making."""
+
+    def __init__(
+        self, conditions: Conditions, rng: np.random.Generator, land: str, sampling: Sampling, count: int
+    ) -> None:
+        if conditions.end_s is None:
+            raise InputError("a piece needs an end; give the video's duration, or --duration")
+        self.conditions, self.rng, self.sampling, self.count, self.land = conditions, rng, sampling, count, land
+        self.boundaries_s = np.array(
+            [] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64
+        )
+        # Every target in the middle of the piece; those too near its end cannot hold a chord.
+        self.end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
+        self.grammar = Grammar(Limits(self.end_step, land=land != "free"), np.rint(self.boundaries_s / v.STEP_S))
+        self.pending = [(b, int(np.rint(b / v.STEP_S))) for b in self.boundaries_s]  # (boundary, its target step now)
+        self.settled: dict[float, int] = {}
+        self.ids, self.velocities = [v.START], [0]
+        self.lanes = [conditions.at(np.zeros(1))[0]]
+        self.done = False
+        self._told = conditions
+        self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
+
+    @property
+    def share(self) -> float:
+        return 1.0 if self.done else self.grammar.step / self.end_step
+
+    def write(self, logits: npt.NDArray[np.float32]) -> None:
+        """Draw the next event and take its consequences; PAD once the piece has ended."""
+        if self.done:
+            self._append(v.PAD, self.lanes[-1])
+            return
+        allowed = self.grammar.allowed()
+        if len(self.ids) > self._max_events:
+            hurry = allowed & (v.KIND != v.K_ON)  # a runaway: no more notes
+            allowed = hurry if hurry.any() else allowed
+        event = draw(logits, allowed, self.rng, self.sampling)
+        self.grammar.accept(event)
+        kind = int(v.KIND[event])
+        now_s = self.grammar.step * v.STEP_S
+        told = self._told
+        if kind == v.K_BAR:
+            self._aim()
+        lanes = self.lanes[-1]  # they change with the clock, with a CHORD, and with what is asked; not with every event
+        if kind in (v.K_TIMESHIFT, v.K_CHORD) or self._told is not told:
+            lanes = self._told.at(np.array([now_s]), np.array([kind == v.K_CHORD]))[0]
+        if kind == v.K_CHORD:
+            self._met(now_s)
+            self._told = self._told.after_chord(now_s)
+        self.done = kind == v.K_END
+        self._append(event, lanes)
+
+    def hear(self, velocity_logits: npt.NDArray[np.float32]) -> None:
+        """Draw the velocity of the event just written, if it is an ON."""
+        if v.KIND[self.ids[-1]] == v.K_ON:
+            scaled = velocity_logits.astype(np.float64) / self.sampling.velocity_temperature
+            self.velocities[-1] = _pick(_softmax(scaled), self.rng) + 1
+
+    def _append(self, event: int, lanes: npt.NDArray[np.float32]) -> None:
+        self.ids.append(event)
+        self.velocities.append(0)
+        self.lanes.append(lanes)
+
+    def _met(self, now_s: float) -> None:
+        """A CHORD consumes the boundaries within reach of it, where they were aimed at."""
+        step = self.grammar.step
+        reach = SENSITIVITY_S / v.STEP_S
+        for boundary, target in self.pending:
+            if abs(target - step) < reach:
+                self.settled[boundary] = step
+        self.pending = [(b, t) for b, t in self.pending if abs(t - step) >= reach]
+
+    def _aim(self) -> None:
+        """At a bar: move the boundaries ahead to the nearest beats of the grid that is being played."""
+        if self.land != "beat" or len(self.grammar.bars) < 2:
+            return
+        at, beat = self.grammar.step, self.grammar.beat_steps
+        moved = []
+        for boundary, _ in self.pending:
+            step = boundary / v.STEP_S
+            beats = round((step - at) / beat)
+            target = int(np.rint(at + beats * beat))
+            # At most half a beat away; never behind the cursor, nor so late that a chord could not be heard.
+            if target < at or target > self.end_step - round(0.5 / v.STEP_S):
+                target = max(int(np.rint(step)), at)
+            moved.append((boundary, target))
+        self.pending = moved
+        steps = sorted({t for _, t in moved})
+        self.grammar.targets = [t for t in steps if t < self.end_step - Grammar.margin]
+        self._told = Conditions(
+            boundaries_s=None if self.conditions.boundaries_s is None else np.array(steps, dtype=np.float64) * v.STEP_S,
+            end_s=self.conditions.end_s, valence=self.conditions.valence, arousal=self.conditions.arousal,
+            piece_valence=self.conditions.piece_valence, piece_arousal=self.conditions.piece_arousal,
+        )  # fmt: skip
+
+    def piece(self) -> Piece:
+        ids = np.array([self.count, *self.ids], dtype=np.int32)
+        velocities = np.array([0, *self.velocities], dtype=np.uint8)
+        stop = int(np.flatnonzero(ids == v.END)[0]) + 1
+        boundaries = np.array(sorted(self.settled), dtype=np.float64)
+        return Piece(
+            Events(ids[:stop], velocities[:stop]), boundaries,
+            np.array([self.settled[b] for b in boundaries], dtype=np.float64) * v.STEP_S,
+            np.array(self.grammar.chords, dtype=np.float64) * v.STEP_S,
+        )  # fmt: skip
+
+
+def draw(
+    logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], rng: np.random.Generator, sampling: Sampling
+) -> int:
+    """Draw one allowed event: first its kind, then which one of the kind.
+
+    Drawing by kind lets every kind have its own temperature and top-p without changing how often the kinds come.
+    """
+    live = allowed.nonzero()[0]
+    if len(live) == 1:
+        return int(live[0])
+    x = logits[live].astype(np.float64)
+    if allowed[v.CHORD]:
+        x[live.searchsorted(v.CHORD)] += sampling.chord_bias
+    kinds = v.KIND[live]  # increasing, as the ids are
+    p = _softmax(x / sampling.temperature)
+    mass: FloatArray = np.bincount(kinds, weights=p, minlength=len(v.KINDS)).astype(np.float64, copy=False)
+    kind = _pick(_nucleus(mass, sampling.top_p), rng)
+    first, stop = kinds.searchsorted((kind, kind + 1))
+    temperature, top_p = sampling.by_kind.get(v.KINDS[kind], (sampling.temperature, sampling.top_p))
+    within = p[first:stop] if temperature == sampling.temperature else _softmax(x[first:stop] / temperature)
+    return int(live[first + _pick(_nucleus(within, top_p), rng)])
+
+
+def _softmax(x: FloatArray) -> FloatArray:
+    e = np.exp(x - x.max())
+    e /= e.sum()
+    return e
+
+
+def _nucleus(p: FloatArray, top_p: float) -> FloatArray:
+    """The smallest set of the likeliest entries that holds top_p of the mass, the others 0; p need not sum to 1."""
+    if top_p >= 1 or len(p) == 1:
+        return p
+    order = (-p).argsort(kind="stable")
+    total = p[order].cumsum()
+    dropped = order[int(total.searchsorted(top_p * total[-1])) + 1 :]
+    kept = p.copy()
+    kept[dropped] = 0
+    return kept
+
+
+def _pick(p: FloatArray, rng: np.random.Generator) -> int:
+    """Draw an index by inverting the distribution function, so that nearly equal p give equal draws.
+
+    p need not sum to 1.
+    """
+    total = p.cumsum()
+    i = int(total.searchsorted(rng.random() * total[-1], side="right"))
+    return i if i < len(p) else int(p.nonzero()[0][-1])  # rounding may reach past the last entry

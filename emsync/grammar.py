@@ -1,0 +1,308 @@
+"""Which events may come next: a grammar that makes invalid music impossible, and landing on boundaries certain.
+
+Conventions: the clock counts steps of 8 ms (`vocabulary.STEP_S`). A *moment* is all events between two TIMESHIFTs;
+within it events stand in the tokenizer's order (OFF, BAR, CHORD, ON; drums, bass, guitar, piano, strings; then pitch),
+so each may only be followed by a later one.
+
+The rules
+1. A piece begins with BAR. PAD, START and the instrument counts never come again.
+2. OFF only for a sounding note that began before this moment; ON only for a note that does not sound.
+3. Where a boundary is due, no TIMESHIFT steps over it, and CHORD stands on it; shortly before it no other CHORD may
+   use it up (Algorithm 1 would count that as met).
+4. Behind CHORD come at least three notes of piano or of guitar in the same moment, and they are held for two beats
+   (as far as the piece lasts). So that pitches are left for them, no family plays more than `MAX_SOUNDING` notes.
+5. A note ends after at most `MAX_NOTE_BEATS` beats; nothing passes the end, where every note is closed and END stands.
+6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.conditions import SENSITIVITY_S
+from emsync.errors import InputError
+from emsync.tokenizer import vocabulary as v
+from emsync.tokenizer.chords import MIN_PITCHES, MIN_QUARTERS
+
+BoolArray = npt.NDArray[np.bool_]
+
+MAX_NOTE_BEATS: Final = 16
+#: So many notes of a family may sound at once. A chord on a boundary may exceed it, and gives way once it was held:
+#: boundaries are 1 s apart and chords held for 3.2 s at most, so that three pitches are always left for another.
+MAX_SOUNDING: Final = 64
+#: A chord's notes are held for a little more than two beats: how long a beat was, the next bar may tell otherwise.
+HELD_QUARTERS: Final = 1.05 * MIN_QUARTERS
+#: Until two bars have told the tempo, a beat is half a second.
+DEFAULT_BEAT_STEPS: Final = 62.5
+#: Beats may last from 0.2 to 1.5 s (300 to 40 quarter notes a minute).
+BEAT_RANGE_STEPS: Final = (25.0, 187.5)
+#: A bar may differ this much from what the running tempo makes of it.
+BAR_TOLERANCE: Final = 0.12
+#: No note begins this shortly before the end; and END may come this early.
+LAST_ONSET_S: Final = 0.2
+EARLY_END_S: Final = 1.0
+
+# The order of events within a moment. TIMESHIFT ends it and may always come (as far as order is concerned).
+_ANY: Final = np.iinfo(np.int32).max
+
+
+def _order() -> npt.NDArray[np.int32]:
+    place = {family: i for i, family in enumerate(v.ON_ORDER)}
+    order = np.full(v.SIZE, -1, dtype=np.int32)
+    for event in v.EVENTS:
+        if event.kind in (v.K_OFF, v.K_ON):
+            order[event.id] = (30_000 if event.kind == v.K_ON else 0) + place[event.family] * 128 + event.value
+    order[v.ids_of_kind(v.K_BAR)] = 10_000
+    order[v.CHORD] = 20_000
+    order[v.END] = 40_000
+    order[v.ids_of_kind(v.K_TIMESHIFT)] = _ANY
+    return order
+
+
+ORDER: Final = _order()
+#: LATER[id]: the events that may stand behind this one in its moment; LATER[-1]: those that may begin one.
+LATER: Final = np.concatenate([ORDER[None, :] > ORDER[:, None], ORDER[None, :] > -1])  # (vocabulary + 1, vocabulary)
+_BAR, _SHIFT = v.ids_of_kind(v.K_BAR), v.ids_of_kind(v.K_TIMESHIFT)
+_ON, _OFF = v.ids_of_kind(v.K_ON), v.ids_of_kind(v.K_OFF)
+_ONS: Final = [
+    slice(int(base) + low, int(base) + high + 1) for base, (low, high) in zip(v.ON_BASE, v.PITCH_RANGE, strict=True)
+]
+_FIRST_ON: Final = (v.KIND == v.K_ON) & np.isin(v.FAMILY, (v.DRUMS, v.BASS))
+# The table as plain lists: reading one number from an array takes ten times as long.
+_KIND, _VALUE, _FAMILY, _PARTNER = v.KIND.tolist(), v.VALUE.tolist(), v.FAMILY.tolist(), v.PARTNER.tolist()
+_PLACE: Final = ORDER.tolist()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the grammar bounds a piece, in steps: its end, and whether chords must stand on boundaries."""
+
+    end_step: int
+    land: bool = True
+
+    def __post_init__(self) -> None:
+        if self.end_step < 1:
+            raise InputError(f"a piece of {self.end_step * v.STEP_S:g} s is too short; give at least {v.STEP_S} s")
+
+
+class Grammar:
+    """The state of one piece in the making. `allowed()` says what may come next; `accept(id)` takes what came.
+
+    boundaries: steps at which CHORD must stand, increasing; `targets` may be moved while they are still ahead.
+    """
+
+    margin = round(LAST_ONSET_S / v.STEP_S)
+
+    def __init__(self, limits: Limits, boundaries: npt.NDArray[np.integer] | None = None) -> None:
+        self.limits = limits
+        steps = np.array([] if boundaries is None else boundaries, dtype=np.int64)
+        self.targets: list[int] = [int(s) for s in steps if s < limits.end_step - self.margin]
+        self.step = 0
+        self.finished = False
+        self.bars: list[tuple[int, int]] = []  # (step, length in half quarters)
+        self.chords: list[int] = []  # steps of CHORD events
+        #: How long a quarter note lasts just now, in steps: from the last whole bar.
+        self.beat_steps = DEFAULT_BEAT_STEPS
+        self._since: dict[int, int] = {}  # the sounding notes, by ON id: when each began, in that order
+        self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
+        self._last = -1  # the last event of this moment, -1 at its beginning
+        self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
+        self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
+        self._count = dict.fromkeys(range(v.DRUMS + 1, len(v.FAMILIES)), 0)  # how many notes sound, by family
+        self._chord_notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
+        # (vocabulary,) what the sounding notes allow: ON of the silent ones, OFF of those that may be closed.
+        self._notes = np.ones(v.SIZE, dtype=bool)
+        self._notes[_OFF] = False
+        self._notes[v.BAR_BASE + 1] = False  # half a quarter note is no bar to compose in
+
+    @property
+    def sounding(self) -> list[int]:
+        """Ids of the ONs that have not been closed, in the order in which they began."""
+        return list(self._since)
+
+    def due(self) -> int | None:
+        """The next boundary that still needs its chord."""
+        return self.targets[0] if self.targets and self.limits.land else None
+
+    def allowed(self) -> BoolArray:
+        """(vocabulary,) True for every event that may come next; never all False before END."""
+        if self.finished:
+            return _only(v.PAD)
+        if not self.bars:
+            return _only(slice(v.BAR_BASE + 2, _BAR.stop))  # bars of a quarter note or more
+        step, end, due = self.step, self.limits.end_step, self.due()
+        allowed: BoolArray = LATER[self._last] & self._notes
+        if self._since:
+            first = self._expired()
+            if first is not None:  # close these first, in order
+                allowed[: _OFF.start] = False
+                allowed[_OFF] &= ORDER[_OFF] <= first
+                return allowed
+        if step >= end:
+            return _only(v.END)
+        if not self._bar_fits():
+            allowed[_BAR] = False
+        for family, count in self._count.items():
+            if count >= MAX_SOUNDING:
+                allowed[_ONS[family]] = False
+        if end - step <= self.margin:
+            allowed[_ON] = False
+            allowed[_BAR] = False
+            allowed[v.CHORD] = False
+        if self._since or due is not None or (end - step) * v.STEP_S > EARLY_END_S:
+            allowed[v.END] = False
+
+        until = end
+        if self._since:
+            until = min(until, int(next(iter(self._since.values())) + MAX_NOTE_BEATS * self.beat_steps))
+            until = max(until, step + 1)
+        if due is not None:
+            if step >= due and not self._in_chord:
+                allowed[_SHIFT] = False
+                allowed[_ON] = False
+                allowed[v.END] = False
+                if not allowed[v.CHORD]:  # something stands behind it already: cannot happen, CHORD was asked for first
+                    raise AssertionError("a boundary was passed without its chord")
+                return allowed
+            until = min(until, max(due, step + 1))
+            if step < due and (due - step) * v.STEP_S < SENSITIVITY_S:
+                allowed[v.CHORD] = False
+        if until - step < v.MAX_SHIFT_STEPS:
+            allowed[v.SHIFT_BASE + until - step + 1 : _SHIFT.stop] = False
+        if self._in_chord:
+            if max(self._chord_notes.values()) < MIN_PITCHES:
+                self._ask_for_chord(allowed)
+        elif end - step < 2 * self.margin or self._crowded():
+            allowed[v.CHORD] = False
+        return allowed
+
+    def _crowded(self) -> bool:
+        """Whether neither family has room for a chord that no boundary asks for."""
+        return min(self._count[family] for family in v.CHORD_FAMILIES) > MAX_SOUNDING - MIN_PITCHES
+
+    def _expired(self) -> int | None:
+        """`ORDER` of the first OFF that has to come now: at the end all, elsewhere of notes that sounded too long."""
+        step, since = self.step, self._since
+        if step >= self.limits.end_step:
+            return min(_PLACE[_PARTNER[on]] for on in since)
+        begun_by = step - MAX_NOTE_BEATS * self.beat_steps
+        crowded = [family for family, count in self._count.items() if count > MAX_SOUNDING]
+        if not crowded and next(iter(since.values())) > begun_by:
+            return None
+        # Only while its OFF still has its place in this moment.
+        last = _PLACE[self._last] if self._last >= 0 else -1
+        due = [
+            place for on, begun in since.items()
+            if (begun <= begun_by or (on in self._chord_ons and _FAMILY[on] in crowded))
+            and begun < step and on not in self._hold and (place := _PLACE[_PARTNER[on]]) > last
+        ]  # fmt: skip
+        return min(due, default=None)
+
+    def _bar_fits(self) -> bool:
+        """Whether a bar may begin here."""
+        at, half = self.bars[-1]
+        passed = self.step - at
+        if passed / (half / 2) <= BEAT_RANGE_STEPS[1] and len(self.bars) < 3:
+            fits = passed / (half / 2) >= BEAT_RANGE_STEPS[0]
+        elif self._near_tempo(passed, half):
+            fits = True
+        else:  # if the bar was missed, another may begin on any later beat
+            beats = passed / self.beat_steps
+            fits = beats > half / 2 and abs(beats - round(beats)) <= BAR_TOLERANCE
+        # A hit may begin a bar wherever it falls.
+        return fits or (self.step == self.due() and passed >= self.beat_steps / 2)
+
+    def _near_tempo(self, steps: int, half: int) -> bool:
+        """Whether a bar of this length keeps near the running tempo, and within the range of all tempi."""
+        beat = steps / (half / 2)
+        return BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1] and abs(beat / self.beat_steps - 1) <= BAR_TOLERANCE
+
+    def _ask_for_chord(self, allowed: BoolArray) -> None:
+        """While the chord lacks notes: only what stands before or in its families, and leave room for the rest."""
+        keep = _FIRST_ON & allowed
+        for family in v.CHORD_FAMILIES:
+            lacking = MIN_PITCHES - self._chord_notes[family]
+            if not self._landing and self._count[family] + lacking > MAX_SOUNDING:
+                continue
+            ids = _ONS[family]
+            free = LATER[self._last, ids] & self._notes[ids]
+            # A pitch may come if enough free pitches stand above it for those that must follow.
+            above = free[::-1].cumsum()[::-1] - free
+            keep[ids] = free & (above >= lacking - 1)
+        allowed[:] = keep
+
+    def accept(self, event: int) -> None:
+        """Take one event, which `allowed()` must have allowed."""
+        kind = _KIND[event]
+        if kind == v.K_TIMESHIFT:
+            self._move(_VALUE[event])
+            return
+        self._last = event
+        if kind == v.K_ON:
+            family = _FAMILY[event]
+            if family != v.DRUMS:
+                self._since[event] = self.step
+                self._notes[event] = False
+                self._count[family] += 1
+            if self._in_chord and family in self._chord_notes:
+                self._chord_notes[family] += 1
+                self._hold[event] = self.step + math.ceil(HELD_QUARTERS * self.beat_steps)
+                self._chord_ons.add(event)
+        elif kind == v.K_OFF:
+            on = _PARTNER[event]
+            del self._since[on]
+            self._hold.pop(on, None)
+            self._chord_ons.discard(on)
+            self._count[_FAMILY[on]] -= 1
+            self._notes[on], self._notes[event] = True, False
+        elif kind == v.K_BAR:
+            self._bar(_VALUE[event])
+        elif kind == v.K_CHORD:
+            self._in_chord, self._landing = True, self.step == self.due()
+            self._chord_notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
+            self.chords.append(self.step)
+            reach = SENSITIVITY_S / v.STEP_S
+            self.targets = [t for t in self.targets if abs(t - self.step) >= reach]
+        elif kind == v.K_END:
+            self.finished = True
+
+    def _move(self, steps: int) -> None:
+        """A new moment: what began before it may be closed, unless it is held."""
+        before, self.step = self.step, self.step + steps
+        self._last, self._in_chord = -1, False
+        at_end = self.step >= self.limits.end_step
+        for on in [on for on, until in self._hold.items() if until <= self.step or at_end]:
+            del self._hold[on]
+            self._notes[_PARTNER[on]] = True
+        for on in reversed(self._since):  # the latest come first
+            if self._since[on] < before:
+                break
+            if on not in self._hold:
+                self._notes[_PARTNER[on]] = True
+
+    def _bar(self, half: int) -> None:
+        """A bar begins here, and the one before it tells the tempo, unless it was missed or cut short by a hit."""
+        if self.bars:
+            at, length = self.bars[-1]
+            passed = self.step - at
+            free = len(self.bars) < 3 and self.step != self.due()
+            beat = passed / (length / 2)
+            if (free and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]) or self._near_tempo(passed, length):
+                self.beat_steps = beat
+        self.bars.append((self.step, half))
+
+    def check(self) -> None:
+        """Raise `AssertionError` if the piece could not end here (for tests)."""
+        assert not self._since, "notes are still sounding"
+
+
+def _only(ids: int | slice) -> BoolArray:
+    """(vocabulary,) True for these ids alone."""
+    allowed = np.zeros(v.SIZE, dtype=bool)
+    allowed[ids] = True
+    return allowed

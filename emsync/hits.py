@@ -1,0 +1,117 @@
+"""Landing chords on cuts: the tempo bends a little, as a film composer would have it, and the landing is measured.
+
+Music is composed with its chords on its own beats (`composer`, land="beat"); `land` then moves those beats onto the
+cuts by playing each stretch between two of them somewhat faster or slower. `measure` looks at what *sounds*: three or
+more notes of piano or guitar, begun together and held two beats (`tokenizer.chords`), not at CHORD events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.errors import InputError
+from emsync.score import Bars, KeySignature, Marker, Score, TempoMap
+from emsync.tokenizer.chords import chord_onsets
+from emsync.tokenizer.families import FAMILY_PROGRAMS
+from emsync.tokenizer.vocabulary import STEP_S
+
+FloatArray = npt.NDArray[np.float64]
+
+#: A frame at 30 frames a second, and the wide window of the paper (Section IV-C).
+FRAME_S: Final = 1 / 30
+WIDE_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One cut, and the sounding chord nearest to it within a second (None: there is none); all in seconds."""
+
+    cut_s: float
+    chord_s: float | None
+
+    @property
+    def error_s(self) -> float | None:
+        """How late the chord is (negative: early)."""
+        return None if self.chord_s is None else self.chord_s - self.cut_s
+
+    @property
+    def within_frame(self) -> bool:
+        return self.error_s is not None and abs(self.error_s) <= FRAME_S
+
+
+def warp(times_s: npt.ArrayLike, from_s: FloatArray, to_s: FloatArray) -> FloatArray:
+    """Times through the piecewise linear map that takes `from_s` to `to_s` (both increasing, one length)."""
+    return np.interp(np.asarray(times_s, dtype=np.float64), from_s, to_s)
+
+
+def land(score: Score, targets_s: npt.ArrayLike, cuts_s: npt.ArrayLike) -> Score:
+    """The score with what stood at each of `targets_s` now standing at the cut of the same index.
+
+    targets_s, cuts_s: (B,) increasing, within the score; its beginning and its end stay where they are. Several cuts
+    may share a target: the nearest of them gets it. Notes, bars, markers and keys move along, and the tempo map with
+    them, so that everything keeps its place in its bar. Raises `InputError` if the two do not pair up.
+    """
+    targets, cuts = np.asarray(targets_s, dtype=np.float64), np.asarray(cuts_s, dtype=np.float64)
+    if targets.shape != cuts.shape or targets.ndim != 1:
+        raise InputError(f"{targets.size} chords cannot be moved onto {cuts.size} cuts; give one target a cut")
+    end_s = score.duration_s
+    inside = (targets > STEP_S) & (targets < end_s - STEP_S) & (cuts > STEP_S) & (cuts < end_s - STEP_S)
+    targets, cuts = targets[inside], cuts[inside]
+    if (np.diff(targets) < 0).any() or (np.diff(cuts) <= 0).any():
+        raise InputError("chords and cuts must both be given in the order of time; sort them")
+    nearest = np.lexsort((np.abs(cuts - targets), targets))
+    _, first = np.unique(targets[nearest], return_index=True)
+    targets, cuts = targets[nearest[first]], cuts[nearest[first]]
+    if not len(targets):
+        return score
+    old = np.concatenate([[0.0], targets, [end_s]])
+    new = np.concatenate([[0.0], cuts, [end_s]])
+    # Where the tempo may change: where it did, and at every landing; a change within rounding of one is that landing.
+    changes = score.tempo.times_s[(score.tempo.times_s < end_s)]
+    changes = changes[np.abs(changes[:, None] - old[None, :]).min(axis=1) > 1e-6]
+    at = np.unique(np.concatenate([changes, old[:-1]]))
+    edges = np.append(at, end_s)
+    stretch = np.diff(warp(edges, old, new)) / np.diff(edges)
+    qpm = score.tempo.qpm_at(at + 2e-6) / stretch
+    keep = np.append(True, np.abs(np.diff(qpm)) > 1e-9 * qpm[1:])
+    tempo = TempoMap(warp(at, old, new)[keep], qpm[keep])
+    bars = score.bars
+    held = bars.start_s < end_s
+    bar_s = warp(bars.start_s[held], old, new)
+    start_s, finish_s = warp(score.start_s, old, new), warp(score.end_s, old, new)
+    return Score(
+        score.instruments, score.instrument, score.pitch, score.velocity, start_s, np.maximum(finish_s, start_s + 1e-6),
+        tempo, Bars(bar_s, bars.numerator[held], bars.denominator[held]),
+        [Marker(float(warp(m.time_s, old, new)), m.text) for m in score.markers],
+        [KeySignature(float(warp(k.time_s, old, new)), k.tonic, k.is_minor) for k in score.keys],
+        duration_s=end_s,
+    )  # fmt: skip
+
+
+def sounding_chords(score: Score) -> FloatArray:
+    """Onsets (s, increasing) of the long chords of a score of the five families."""
+    if len(score.instruments) != len(FAMILY_PROGRAMS):
+        raise InputError(
+            f"chords are found in scores of five families, not of {len(score.instruments)} instruments; reduce it first"
+        )
+    length = score.tempo.quarters_at(score.end_s) - score.tempo.quarters_at(score.start_s)
+    slack = 2 * STEP_S * score.tempo.qpm.max() / 60  # both ends were rounded to the grid
+    # A landed chord's notes share an onset; those of a file may differ by a rounding error.
+    onset = np.rint(score.start_s / 1e-3).astype(np.int64)
+    song = np.zeros(len(score), dtype=np.int64)
+    first = chord_onsets(song, score.instrument, onset, score.pitch, length + slack)
+    return np.unique(score.start_s[first])
+
+
+def measure(score: Score, cuts_s: npt.ArrayLike) -> list[Hit]:
+    """For each cut, the nearest sounding chord within a second."""
+    chords = sounding_chords(score)
+    hits = []
+    for cut in np.asarray(cuts_s, dtype=np.float64).tolist():
+        near = chords[np.abs(chords - cut) <= WIDE_S]
+        hits.append(Hit(cut, float(near[np.argmin(np.abs(near - cut))]) if len(near) else None))
+    return hits

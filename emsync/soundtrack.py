@@ -1,0 +1,245 @@
+"""The whole way: from a video, or a length and a list of cuts, to a Score, a MIDI file and a record of its making."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import __version__, checkpoint, cutlist
+from emsync.errors import InputError, ModelError
+from emsync.files import check_writable, write_bytes
+from emsync.hits import Hit, land, measure
+from emsync.score import Marker, Score
+from emsync.tokenizer import vocabulary as v
+from emsync.video import DEFAULT_T_DIFF_S, spaced, timecode
+
+if TYPE_CHECKING:
+    from emsync.decoder import Decoder
+
+FloatArray = npt.NDArray[np.float64]
+
+RECORD_FORMAT: Final = 1
+#: Timecodes of markers where no video says otherwise.
+DEFAULT_FRAME_RATE: Final = Fraction(25)
+LONGEST_S: Final = 3 * 3600.0
+SHORTEST_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a piece depends on besides the film and the model.
+
+    hits: "bend" (chords on the beat, and the tempo bends to put them on the cuts), "exact" (chords on the cuts,
+    whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
+    overrides both for single kinds of event.
+    """
+
+    seed: int = 0
+    instruments: Literal["more", "fewer"] = "more"
+    temperature: float = 1.0
+    top_p: float = 0.95
+    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    hits: Literal["bend", "exact", "free"] = "bend"
+    t_diff_s: float = DEFAULT_T_DIFF_S
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed {self.seed!r} is no whole number from 0 to 2**63 - 1; give one such as 7")
+        for name, choices in (("instruments", ("more", "fewer")), ("hits", ("bend", "exact", "free"))):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+        for name in ("temperature", "top_p", "t_diff_s"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise InputError(f"{name} is {value!r}, which is no number; give one such as 1.0")
+        object.__setattr__(self, "by_kind", {k: (float(t), float(p)) for k, (t, p) in self.by_kind.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Soundtrack:
+    """A composed piece: the score, the cuts asked for (after the 4 s filter), and how each was met."""
+
+    score: Score
+    cuts_s: FloatArray
+    boundaries_s: FloatArray
+    hits: tuple[Hit, ...]
+    n_events: int
+
+    @property
+    def n_within_frame(self) -> int:
+        return sum(hit.within_frame for hit in self.hits)
+
+    @property
+    def n_within_second(self) -> int:
+        return sum(hit.chord_s is not None for hit in self.hits)
+
+
+def compose(
+    decoder: Decoder,
+    duration_s: float,
+    cuts_s: npt.ArrayLike,
+    settings: Settings | None = None,
+    *,
+    frame_rate: Fraction = DEFAULT_FRAME_RATE,
+    progress: Callable[[float], None] | None = None,
+) -> Soundtrack:
+    """Compose for a film of `duration_s` with all its cuts, `cuts_s`; those closer than t_diff are only marked."""
+    from emsync.composer import Sampling
+    from emsync.composer import compose as compose_events
+    from emsync.conditions import Conditions
+    from emsync.tokenizer.events import decode
+
+    settings = settings or Settings()
+    if not SHORTEST_S <= duration_s <= LONGEST_S:
+        raise InputError(
+            f"a film of {duration_s:g} s is not between {SHORTEST_S:g} s and {LONGEST_S:g} s; cut it or join some"
+        )
+    cuts = cutlist.check(cuts_s, duration_s)
+    boundaries = spaced(cuts, settings.t_diff_s, duration_s=duration_s)
+    conditions = Conditions(boundaries_s=boundaries, end_s=duration_s)
+    how: Literal["exact", "beat", "free"] = "beat" if settings.hits == "bend" else settings.hits
+    sampling = Sampling(settings.temperature, settings.top_p, settings.by_kind)
+    (piece,) = compose_events(
+        decoder,
+        [conditions],
+        seed=settings.seed,
+        instruments=settings.instruments,
+        sampling=sampling,
+        land=how,
+        progress=progress,
+    )
+    score = _within(decode(piece.events.ids, piece.events.velocities), duration_s)
+    if settings.hits == "bend":
+        score = land(score, piece.targets_s, piece.boundaries_s)
+    markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
+    score = Score(
+        score.instruments, score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, score.tempo,
+        score.bars,
+        markers, score.keys, duration_s=duration_s,
+    )  # fmt: skip
+    return Soundtrack(score, cuts, boundaries, tuple(measure(score, boundaries)), len(piece.events))
+
+
+def _within(score: Score, duration_s: float) -> Score:
+    """The score with nothing past `duration_s`: drum hits and bars, which have no end of their own, are cut there."""
+    from emsync.score import Bars
+
+    inside = score.start_s < duration_s - 1e-3
+    score = score.select(inside)
+    held = score.bars.start_s < duration_s
+    bars = Bars(score.bars.start_s[held], score.bars.numerator[held], score.bars.denominator[held])
+    return Score(
+        score.instruments, score.instrument, score.pitch, score.velocity, score.start_s,
+        np.minimum(score.end_s, duration_s),
+        score.tempo, bars, score.markers, score.keys, duration_s=duration_s,
+    )  # fmt: skip
+
+
+def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Which model it is: "embedded" or a folder, and the hash of its weights and vocabulary."""
+    path = checkpoint.embedded_folder() if folder is None else Path(folder)
+    checkpoint.read_config(path)
+    return {
+        "folder": None if folder is None else str(path),
+        "weights_sha256": checkpoint.weights_hash(path),
+        "vocabulary": v.HASH,
+    }
+
+
+def make_record(
+    track: Soundtrack, settings: Settings, *, model: Mapping[str, Any], backend: str, duration_s: float,
+    frame_rate: Fraction,
+    video: str | None, seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What lies beside the MIDI: enough to write the same bytes again, and what became of every cut."""
+    return {
+        "format": RECORD_FORMAT, "emsync": __version__, "model": dict(model), "backend": backend, "video": video,
+        "duration_s": duration_s, "frame_rate": f"{frame_rate.numerator}/{frame_rate.denominator}",
+        "cuts_s": track.cuts_s.tolist(), "seed": settings.seed,
+        "settings": asdict(settings) | {"by_kind": {k: list(pair) for k, pair in settings.by_kind.items()}},
+        "boundaries_s": track.boundaries_s.tolist(),
+        "hits": [{"cut_s": h.cut_s, "chord_s": h.chord_s} for h in track.hits],
+        "notes": len(track.score), "events": track.n_events,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """What of a record is needed to compose again."""
+
+    duration_s: float
+    frame_rate: Fraction
+    cuts_s: tuple[float, ...]
+    settings: Settings
+    model_folder: str | None
+    weights_sha256: str
+    backend: str
+    video: str | None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Record:
+        """Raises `InputError` for anything that is no record, naming what is wrong."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); give the .mid.json that emsync compose wrote"
+            ) from error
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON ({error}); give the .mid.json that emsync compose wrote") from error
+        if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
+            raise InputError(
+                f"{path} is no record of format {RECORD_FORMAT}; give the .mid.json that emsync compose wrote"
+            )
+        try:
+            values = {**data["settings"]}
+            by_kind = {k: tuple(p) for k, p in values.pop("by_kind", {}).items()}
+            settings = Settings(values.pop("seed"), by_kind=by_kind, **values)
+            folder, video = data["model"]["folder"], data.get("video")
+            if not all(name is None or isinstance(name, str) for name in (folder, video)):
+                raise TypeError("a name is no text")
+            return cls(
+                float(data["duration_s"]), Fraction(data["frame_rate"]), tuple(float(c) for c in data["cuts_s"]),
+                settings,
+                folder, str(data["model"]["weights_sha256"]), str(data["backend"]), video,
+            )  # fmt: skip
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise InputError(
+                f"{path} lacks or garbles a value ({error!r}); give the .mid.json that emsync compose wrote"
+            ) from error
+
+    def check_model(self, folder: str | os.PathLike[str] | None) -> None:
+        """Raise `ModelError` if the model is not the one the record was made with."""
+        found = model_record(folder)["weights_sha256"]
+        if found != self.weights_sha256:
+            raise ModelError(
+                f"the record was made with a model whose weights hash to {self.weights_sha256[:12]}, "
+                f"this one's to {found[:12]}; "
+                "give the right one with --model"
+            )
+
+
+def write(
+    track: Soundtrack, record: Mapping[str, Any], path: str | os.PathLike[str], *, overwrite: bool = False
+) -> tuple[Path, Path]:
+    """Write SONG.mid and SONG.mid.json; both places are tried before either is written."""
+    from emsync import midi
+
+    song = Path(path)
+    beside = song.with_name(song.name + ".json")
+    for place in (song, beside):
+        check_writable(place, overwrite=overwrite)
+    data = midi.to_bytes(track.score)
+    write_bytes(song, data, overwrite=overwrite)
+    write_bytes(beside, (json.dumps(record, indent=1) + "\n").encode(), overwrite=overwrite)
+    return song, beside
