@@ -106,6 +106,7 @@ def save(
         }
         (partial / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
+        (partial / WEIGHTS).chmod(0o644)  # safetensors writes for its owner only
         partial.chmod(0o755)
         replace_folder(partial, folder)
     except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk

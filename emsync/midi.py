@@ -62,8 +62,10 @@ _SAME_PLACE_TICKS = 0.75
 _HALF_TICK_US = 995
 # A time this near to a tick stands on it.
 _SAME_TICK = 5e-4
+_SAME_TIME_US = 1e-3
 # Over how many quarters an accumulated rounding of the tempo is made good.
 _MEND_QUARTERS = 16.0
+_HURRY_QUARTERS = 8
 
 _TEXT_NAME, _TEXT_INSTRUMENT, _TEXT_MARKER = 0x03, 0x04, 0x06
 _END_OF_TRACK, _TEMPO, _METER, _KEY = 0x2F, 0x51, 0x58, 0x59
@@ -688,13 +690,18 @@ def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int
         if us_now != us:
             changes.append((tick, us_now))
             us = us_now
-    # A piece that ends on a tick, as most do at a bar line, is to have that tick and not end late: arrive in time.
+    # A piece that ends on a tick, as most do at a bar line, is to have that tick and not end late: hurry a little from
+    # a bar line two bars or so before.
     end = round(last)
-    began = changes[-1][0]
-    if abs(last - end) < _SAME_TICK and end > began:
-        late_us = (units + (end - ticks[-1]) * us) / division - score.duration_s * 1e6
-        if late_us > 0:
-            changes[-1] = (began, us - math.ceil(late_us * division / (end - began)))
+    late_us = (units + (end - ticks[-1]) * us) / division - score.duration_s * 1e6
+    if abs(last - end) < _SAME_TICK and late_us > _SAME_TIME_US:
+        began = changes[-1][0]
+        place = max((tick for tick in ticks if began < tick <= end - _HURRY_QUARTERS * division), default=began)
+        hurried = us - math.ceil(late_us * division / max(end - place, 1))
+        if place == began:
+            changes.pop()
+        if hurried > 0:
+            changes.append((place, hurried))
     return changes
 
 

@@ -258,7 +258,7 @@ class TempoMap(_ByValue):
           length in half quarter notes (or shorter notes, where a half quarter is too coarse), and is split into bars
           of its old length where that exceeds 8 quarters. Three bars in a row that agree within 3 % on a new tempo
           are a tempo change instead.
-        - A bar too short for that (less than about a 64th) loses its bar line to its neighbour.
+        - A bar too short for that (less than three quarters of a 64th) loses its bar line to its neighbour.
         The last bar goes on in the tempo before it. A lone bar takes its tempo from `duration_s`, the end of the
         music, where that gives 40 to 240; else it is 120.
         """
@@ -445,12 +445,14 @@ def _typical_qpm(bars: Bars, duration_s: float | None) -> float:
 
 def _fitted(length: float) -> tuple[float, int] | None:
     """The multiple of an eighth, or of the longest shorter note, within 12 % of a length in quarters, and its
-    denominator; None if even 64ths are too coarse."""
+    denominator; where even 64ths are that coarse, the nearest one, unless it is more than a third off: None."""
     for unit, denominator in _UNITS:
         count = round(length / unit)
         # The tempo departs by the inverse: count * unit / length.
         if count and abs(count * unit / length - 1) <= _DEPARTURE:
             return count * unit, denominator
+    if count and abs(count * unit / length - 1) <= 1 / 3:
+        return count * unit, denominator
     return None
 
 

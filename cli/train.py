@@ -1,0 +1,260 @@
+"""`emsync train`: archives in, a model folder out, within a number of minutes or of steps."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emsync.cli import options
+from emsync.errors import InputError
+
+if TYPE_CHECKING:
+    from emsync.training.train import Progress
+
+#: What marks a folder as tokenized already.
+DATASET = "dataset.json"
+VALID = "valid.npz"
+
+
+@click.command()
+@click.argument("preset", metavar="PRESET")
+@click.argument("data", nargs=-1, type=options.FILE, metavar="[DATA]...")
+@options.output("OUT", "The folder of the run; made if need be.", required=True)
+@click.option(
+    "--minutes",
+    type=options.FiniteFloat(min=0, min_open=True),
+    metavar="N",
+    help="Train for this long, all parts of a resumed run together.",
+)
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train for this many steps instead.")
+@click.option("--resume", is_flag=True, help="Go on with the run in OUT: the same command again, with this.")
+@click.option("--initial", type=options.FILE, metavar="DIR", help="Begin with the weights and the shape of this model.")
+@click.option(
+    "--valid",
+    type=options.FILE,
+    metavar="FILE",
+    help="Songs to validate on: an archive, or a tokenized folder.  [default: valid.npz beside DATA, if there is one]",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 65_536),
+    metavar="N",
+    help="Crops a step, on each device.  [default: the preset's]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, options.MAX_SEED),
+    metavar="N",
+    help="Where chance begins.  [default: the preset's]",
+)
+@click.option(
+    "--compile/--no-compile",
+    "compile_model",
+    default=True,
+    show_default=True,
+    help="Compile the model first: a minute's wait, then faster steps.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that tokenize.  [default: one a core]"
+)
+@click.option(
+    "--snap-tempo/--no-snap-tempo",
+    default=True,
+    show_default=True,
+    help="Move tempi slightly, so that a sixteenth is a whole number of steps.",
+)
+@options.quiet
+def command(
+    preset: str,
+    data: tuple[Path, ...],
+    output: Path,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    initial: Path | None,
+    valid: Path | None,
+    batch: int | None,
+    seed: int | None,
+    compile_model: bool,
+    workers: int | None,
+    snap_tempo: bool,
+    quiet: bool,
+) -> None:
+    """Train a model from a preset.
+
+    PRESET is paper, base, small, tiny, or a TOML file of your own. DATA are archives made by emsync prepare, or folders
+    of them; or one folder that is tokenized already. They are tokenized once, into OUT/data.
+
+    OUT/model is the model, for emsync compose --model; OUT/state is what --resume goes on from; OUT/log.jsonl and
+    OUT/loss.png show how it went. Ctrl-C stops and keeps what was learned. Several GPUs: accelerate launch -m emsync
+    train, and so on.
+    """
+    from emsync import checkpoint
+    from emsync.training import train
+    from emsync.training.dataset import Dataset
+
+    if (minutes is None) == (steps is None):
+        raise click.UsageError("give either --minutes or --steps, to say when training ends")
+    chosen = train.Preset.read(preset)
+    train.check_run(output, resume=resume)
+    if initial is not None:
+        checkpoint.read_config(initial)
+    stood = train.Progress()
+    if resume:
+        stood, before = train.read_run(output)
+        batch = before.train.batch if batch is None else batch
+        seed = before.train.seed if seed is None else seed
+    changes: dict[str, Any] = {name: value for name, value in (("batch", batch), ("seed", seed)) if value is not None}
+    chosen = replace(chosen, train=replace(chosen.train, **changes))
+
+    from accelerate import PartialState
+
+    processes = PartialState()
+    quiet = quiet or not processes.is_main_process
+    source = _Source(output, data, valid, resume, snap_tempo, workers, quiet)
+    if processes.is_main_process:
+        source.validation()  # the smaller part first: what is wrong is said early
+        source.songs()
+    processes.wait_for_everyone()  # the others use what the first one made
+    source = replace(source, made=True)
+    songs, held_out = Dataset.open(source.songs()), source.validation()
+    validation = Dataset.open(held_out) if held_out else None
+    if validation is None and not quiet:
+        click.echo("no validation: there is no valid.npz beside the archives; --valid FILE gives one", err=True)
+
+    try:
+        with _Bar(stood.step / steps if steps else stood.elapsed_s / 60 / (minutes or 1), quiet) as bar:
+            ended = train.fit(
+                chosen,
+                songs,
+                validation,
+                output,
+                minutes=minutes,
+                steps=steps,
+                resume=resume,
+                compile_model=compile_model,
+                initial=initial,
+                report=bar.show,
+            )
+    except KeyboardInterrupt:
+        if (output / "state").is_dir() and processes.is_main_process:
+            click.echo(f"stopped; {output} keeps what was learned, and --resume goes on with it", err=True)
+        raise
+    if not processes.is_main_process:
+        return
+    train.plot_log(output, output / "loss.png")
+    took = f"{ended.step:,} steps, {ended.tokens / 1e6:.2f} million events, {ended.elapsed_s / 60:.1f} minutes"
+    click.echo(f"trained for {took}; at last {ended.loss:.3f} bits per event")
+    if ended.valid:
+        click.echo(
+            "validation: {bits_per_note:.3f} bits per note, {bits_per_event:.3f} an event, "
+            "{velocity_bits_per_note:.3f} for a note's velocity".format(**ended.valid)
+        )
+    click.echo(f"wrote {output / 'model'} and {output / 'loss.png'}")
+
+
+class _Bar:
+    """A progress bar over the share of the run that is done."""
+
+    def __init__(self, done: float, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+        self.bar = tqdm(
+            desc="training", total=1.0, initial=min(done, 1.0), bar_format=layout, disable=quiet, file=sys.stderr
+        )
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar to where `progress` stands."""
+        words = [f"loss {progress.loss:.3f} bits", f"{progress.tokens_per_s:,.0f} events/s"]
+        if progress.valid:
+            words.append(f"valid {progress.valid['bits_per_note']:.3f} bits/note")
+        self.bar.set_postfix_str(", ".join(words), refresh=False)
+        self.bar.update(progress.share - self.bar.n)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a run's songs come from; tokenizes them into the run's folder where that was not done yet."""
+
+    output: Path
+    data: tuple[Path, ...]
+    valid: Path | None
+    made: bool
+    """Whether what stands in the run's folder is to be used again."""
+    snap_tempo: bool
+    workers: int | None
+    quiet: bool
+
+    def songs(self) -> Path:
+        """The folder of the tokenized songs to train on."""
+        from emsync.training.dataset import find_archives
+
+        tokenized = [path for path in self.data if (path / DATASET).is_file()]
+        if tokenized and len(self.data) > 1:
+            raise InputError(f"{tokenized[0]} is tokenized already and stands alone; give either it or archives")
+        if tokenized:
+            return tokenized[0]
+        if self.data:
+            return self._tokenized(find_archives(self.data), self.output / "data")
+        if self.made and (self.output / "data" / DATASET).is_file():
+            return self.output / "data"
+        raise InputError("there is nothing to train on; give archives made by emsync prepare, or their folder")
+
+    def validation(self) -> Path | None:
+        """The folder of the tokenized songs to validate on, if there are any."""
+        chosen = self.valid
+        if chosen is None:
+            if not self.data:
+                folder = self.output / "valid"
+                return folder if (folder / DATASET).is_file() else None
+            beside = [(path if path.is_dir() else path.parent) / VALID for path in self.data]
+            chosen = next((path for path in beside if path.is_file() and path not in self.data), None)
+        if chosen is None or (chosen / DATASET).is_file():
+            return chosen
+        if chosen.is_dir():
+            raise InputError(f"{chosen} is a folder of archives; give --valid one archive, or a tokenized folder")
+        return self._tokenized([chosen], self.output / "valid")
+
+    def _tokenized(self, archives: list[Path], folder: Path) -> Path:
+        from tqdm import tqdm
+
+        from emsync.training.dataset import Dataset, build
+
+        names = [path.name for path in archives]
+        if self.made and (folder / DATASET).is_file():
+            about = Dataset.open(folder).about
+            if about.get("sources") != names or about.get("snap_tempo") != self.snap_tempo:
+                raise InputError(
+                    f"{folder} was made from other archives, or with other settings; repeat the first command with "
+                    "--resume, or train into another folder"
+                )
+            return folder
+        ahead = iter(names)
+        bar: tqdm | None = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = tqdm(desc=f"tokenizing {next(ahead)}", total=total, unit=" songs", disable=self.quiet)
+            bar.update(done - bar.n)
+            if done >= total:
+                bar.close()
+                bar = None
+
+        try:
+            build(archives, folder, snap_tempo=self.snap_tempo, workers=self.workers, progress=show)
+        finally:
+            if bar is not None:
+                bar.close()
+        return folder

@@ -1,0 +1,460 @@
+"""The decoder: cached decoding equals the whole pass, ONNX Runtime equals torch, and damaged folders are refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import emsync
+from emsync import checkpoint, decoder, export
+from emsync.cli.export import command
+from emsync.conditions import LANES, N_LANES
+from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
+from emsync.errors import MissingExtraError, ModelError, OutputError
+from emsync.model import Composer, ModelConfig
+from emsync.tokenizer import vocabulary as v
+
+BACKENDS = ("onnx", "torch")
+CONTEXT, BLOCK = 64, 16
+ROTARY = {"attention": "rotary", "local_block": BLOCK, "global_every": 2}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {"attention": "relative", "lane_encoding": "scalar"},
+    "relative-normed": {"attention": "relative", "qk_norm": True, "norm": "rms", "lane_encoding": "lookup"},
+    "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
+    "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
+    "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
+    "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
+}
+
+
+def tiny(**shape: Any) -> Composer:
+    """A model of a few thousand parameters, none of them zero (outputs begin at zero, which would hide every error)."""
+    config = ModelConfig(**{"n_layers": 3, "n_heads": 2, "width": 32, "ff_width": 48, "context": CONTEXT, **shape})
+    model = Composer(config)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.25)
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Song:
+    """Random input, (B, T), and what torch's whole pass makes of it at every position."""
+
+    ids: np.ndarray
+    heard: np.ndarray
+    lanes: np.ndarray
+    mood: np.ndarray
+
+    def right(self, model: Composer) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            tensors = (torch.tensor(x) for x in (self.ids, self.heard, self.lanes, self.mood))
+            logits, levels = model(*tensors)
+        return logits.numpy(), levels.numpy()
+
+    def rows(self, rows: list[int]) -> Song:
+        return Song(self.ids[rows], self.heard[rows], self.lanes[rows], self.mood[rows])
+
+    def prefill(self, into: CachedDecoder, count: int) -> tuple[np.ndarray, np.ndarray]:
+        return into.prefill(self.ids[:, :count], self.heard[:, :count], self.lanes[:, :count], self.mood)
+
+    def step(self, into: CachedDecoder, t: int) -> tuple[np.ndarray, np.ndarray]:
+        return into.step(self.ids[:, t], self.heard[:, t], self.lanes[:, t])
+
+
+def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
+    random = np.random.default_rng(seed)
+    ids = random.integers(0, v.SIZE, (rows, count))
+    ids[:, 0], ids[:, 1] = VALENCE_SLOT, AROUSAL_SLOT
+    lanes = np.stack([random.uniform(lane.low, lane.high, (rows, count)) for lane in LANES], axis=-1)
+    lanes[:, ::2, 0] = np.round(lanes[:, ::2, 0] / 0.004) * 0.004  # on the grid, and half way between its steps
+    lanes[random.random(lanes.shape) < 0.3] = np.nan
+    mood = np.where(np.arange(rows)[:, None] % 2, np.nan, random.uniform(-1, 1, (rows, 2)))
+    heard = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
+    return Song(ids, heard, lanes.astype(np.float32), mood.astype(np.float32))
+
+
+def close(found: np.ndarray, right: np.ndarray) -> None:
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Products this small only lose by being shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A model folder with its graph, for each variant once."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("models") / name
+            checkpoint.save(tiny(**VARIANTS[name]), made[name])
+            assert export.export(made[name]) == made[name] / "model.onnx"
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture
+def copied(folders: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A model folder to spoil."""
+    target = tmp_path / "model"
+    target.mkdir()
+    for file in folders("small").iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_cached_decoding_equals_the_whole_pass(name: str, backend: Any, folders: Callable[[str], Path]) -> None:
+    """At every position to the last, whether the beginning ends in the first block, on its edge or blocks later."""
+    opened, given = open_decoder(folders(name), backend=backend), song()
+    assert opened.backend == backend
+    logits, levels = given.right(checkpoint.load(folders(name)))
+    assert np.abs(logits).max() > 1  # there is something to compare
+    for begun in (1, 5, BLOCK, 2 * BLOCK + 3, CONTEXT - 1):
+        found = [given.prefill(opened, begun)]
+        found += [given.step(opened, t) for t in range(begun, CONTEXT)]
+        assert opened.length == CONTEXT
+        close(np.stack([x for x, _ in found], axis=1), logits[:, begun - 1 :])
+        close(np.stack([x for _, x in found], axis=1), levels[:, begun - 1 :])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", [VARIANTS["small"] | {"local_block": 48}, VARIANTS["paper"]])
+def test_caches_grow_and_come_round(
+    shape: dict[str, Any], backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that are no multiple of the chunk, and caches that grow many times before the rings come round."""
+    monkeypatch.setattr(decoder, "GROWTH", 8)
+    monkeypatch.setattr(decoder, "CHUNK", 20)
+    model, given = tiny(**shape, context=192), song(rows=3, count=192)
+    checkpoint.save(model, tmp_path / "model")
+    export.export(tmp_path / "model")
+    opened = open_decoder(tmp_path / "model", backend=backend)
+    logits, _ = given.right(model)
+    found = [given.prefill(opened, 70)[0]] + [given.step(opened, t)[0] for t in range(70, 192)]
+    close(np.stack(found, axis=1), logits[:, 69:])
+
+
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_half_precision_weights_run_alike(name: str, tmp_path: Path) -> None:
+    checkpoint.save(tiny(**VARIANTS[name]), tmp_path / "half", half=True)
+    export.export(tmp_path / "half")
+    given = song()
+    one, other = (open_decoder(tmp_path / "half", backend=backend) for backend in BACKENDS)
+    for a, b in zip(given.prefill(one, 40), given.prefill(other, 40), strict=True):
+        close(a, b)
+    for t in range(40, CONTEXT):
+        close(given.step(one, t)[0], given.step(other, t)[0])
+
+
+def test_the_weights_are_not_in_the_graph(folders: Callable[[str], Path]) -> None:
+    """The graph's size does not follow the model's width: it points into model.safetensors."""
+    import onnx
+
+    graph = onnx.load(str(folders("small") / "model.onnx"), load_external_data=False)
+    outside = [t for t in graph.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    assert len(outside) == len(checkpoint.load(folders("small")).state_dict())
+    assert {entry.value for t in outside for entry in t.external_data if entry.key == "location"} == {
+        "model.safetensors"
+    }
+    assert max(np.prod(t.dims) for t in graph.graph.initializer if t not in outside) <= CONTEXT
+
+
+def test_weights_of_another_training_need_no_other_graph(copied: Path) -> None:
+    model = checkpoint.load(copied)
+    with torch.no_grad():
+        model.head.weight.mul_(-1)
+    graph = (copied / "model.onnx").read_bytes()
+    checkpoint.save(model, copied)
+    (copied / "model.onnx").write_bytes(graph)
+    given = song()
+    close(given.prefill(open_decoder(copied, backend="onnx"), 20)[0], given.right(model)[0][:, 19])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_are_kept_reordered_and_doubled(backend: Any, folders: Callable[[str], Path]) -> None:
+    opened, given = open_decoder(folders("small"), backend=backend), song(rows=3)
+    logits, _ = given.right(checkpoint.load(folders("small")))
+    given.prefill(opened, 40)
+    for t, rows in ((40, [2, 0, 0, 1]), (50, [3, 1])):
+        opened.select(np.array(rows))
+        given, logits = given.rows(rows), logits[rows]
+        for at in range(t, t + 10):
+            close(given.step(opened, at)[0], logits[:, at])
+    with pytest.raises(ModelError, match=r"rows \[2\] cannot be chosen from 2"):
+        opened.select(np.array([2]))
+    with pytest.raises(ModelError, match=r"rows \[\] cannot be chosen"):
+        opened.select(np.array([], dtype=np.int64))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_prefill_begins_anew(backend: Any, folders: Callable[[str], Path]) -> None:
+    """With another number of rows and another mood; what was held before leaves no trace."""
+    opened, first, second = open_decoder(folders("small"), backend=backend), song(rows=1), song(rows=3, seed=8)
+    first.prefill(opened, CONTEXT)
+    logits, _ = second.right(checkpoint.load(folders("small")))
+    close(second.prefill(opened, 9)[0], logits[:, 8])
+    assert opened.length == 9
+    close(second.step(opened, 9)[0], logits[:, 9])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_of_other_types_and_strides_are_taken(backend: Any, folders: Callable[[str], Path]) -> None:
+    opened, given = open_decoder(folders("small"), backend=backend), song(count=24)
+    logits, _ = given.right(checkpoint.load(folders("small")))
+    ids, lanes = np.asfortranarray(given.ids.astype(np.int16)), given.lanes.astype(np.float64)
+    for array in (ids, lanes):
+        array.flags.writeable = False
+    close(
+        opened.prefill(ids[:, :20], given.heard[:, :20].astype(np.uint8), lanes[:, :20], given.mood)[0], logits[:, 19]
+    )
+    close(opened.step(ids[:, 20], given.heard[:, 20].astype(np.uint8), lanes[:, 20])[0], logits[:, 20])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_step_goes_past_the_context(backend: Any, folders: Callable[[str], Path]) -> None:
+    opened, given = open_decoder(folders("small"), backend=backend), song()
+    assert opened.context == CONTEXT
+    assert not opened.knows_mood
+    with pytest.raises(ModelError, match="prefill at least one position first"):
+        given.step(opened, 0)
+    given.prefill(opened, CONTEXT - 1)
+    given.step(opened, CONTEXT - 1)
+    with pytest.raises(ModelError, match="all 64 positions are taken; prefill anew"):
+        given.step(opened, 0)
+    assert opened.length == CONTEXT
+
+
+@pytest.mark.parametrize("count", [0, CONTEXT + 1])
+def test_a_beginning_must_fit(count: int, folders: Callable[[str], Path]) -> None:
+    given = song(count=CONTEXT + 1)
+    with pytest.raises(ModelError, match=f"{count} positions; the model holds 1 to 64"):
+        given.prefill(open_decoder(folders("small")), count)
+
+
+def test_shapes_must_fit(folders: Callable[[str], Path]) -> None:
+    opened, given = open_decoder(folders("small")), song()
+    with pytest.raises(ModelError, match=r"heard \(2, 63\).* do not fit; give \(B, T\)"):
+        opened.prefill(given.ids, given.heard[:, :-1], given.lanes, given.mood)
+    with pytest.raises(ModelError, match=r"mood \(1, 2\) do not fit"):
+        opened.prefill(given.ids, given.heard, given.lanes, given.mood[:1])
+    given.prefill(opened, 5)
+    with pytest.raises(ModelError, match=rf"2 rows are held: give \(2,\), \(2,\) and \(2, {N_LANES}\)"):
+        given.rows([0]).step(opened, 5)
+
+
+def test_the_backend_is_chosen_by_what_is_there(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_decoder(copied).backend == "onnx"
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "_has", lambda module: module != "onnxruntime")
+        assert open_decoder(copied).backend == "torch"
+        with pytest.raises(MissingExtraError, match="onnxruntime is not installed; run: pip install onnxruntime"):
+            open_decoder(copied, backend="onnx")
+    (copied / "model.onnx").unlink()
+    assert open_decoder(copied).backend == "torch"
+    with pytest.raises(ModelError, match=r"has no model\.onnx; write it with: emsync export"):
+        open_decoder(copied, backend="onnx")
+    monkeypatch.setattr(decoder, "_has", lambda module: module != "torch")
+    with pytest.raises(ModelError, match=r"has no model\.onnx and torch is not installed"):
+        open_decoder(copied)
+    with pytest.raises(MissingExtraError, match=r"pip install 'emsync\[train\]'"):
+        open_decoder(copied, backend="torch")
+
+
+def test_the_graph_runs_where_torch_is_not(folders: Callable[[str], Path]) -> None:
+    """In a Python of its own, in which torch and onnx cannot be imported; what comes out is the same."""
+    program = (
+        "import sys; sys.modules.update(torch=None, onnx=None)\n"
+        "import numpy as np; from emsync.decoder import open_decoder\n"
+        "opened = open_decoder(sys.argv[1])\n"
+        f"lanes = np.zeros((1, 3, {N_LANES}))\n"
+        "logits, _ = opened.prefill(np.array([[1, 2, 3]]), np.zeros((1, 3), int), lanes, np.zeros((1, 2)))\n"
+        "print(opened.backend, *logits[0, :5])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, str(folders("small"))],
+        cwd=Path(emsync.__file__).parents[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    backend, *found = ran.stdout.split()
+    assert backend == "onnx"
+    lanes, mood = np.zeros((1, 3, N_LANES), np.float32), np.zeros((1, 2), np.float32)
+    given = Song(np.array([[1, 2, 3]]), np.zeros((1, 3), int), lanes, mood)
+    right = given.right(checkpoint.load(folders("small")))[0][0, 2, :5]
+    np.testing.assert_allclose(np.array(found, dtype=np.float32), right, rtol=0, atol=1e-4)
+
+
+def test_unknown_choices_are_refused(copied: Path) -> None:
+    with pytest.raises(ModelError, match="backend 'tpu' is not known; choose auto, onnx or torch"):
+        open_decoder(copied, backend="tpu")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="0 threads; give 1 or more"):
+        open_decoder(copied, threads=0)
+
+
+def test_a_graph_cut_off_anywhere_is_refused(copied: Path) -> None:
+    whole = (copied / "model.onnx").read_bytes()
+    for share in (0, 0.01, 0.3, 0.7, 0.95, 0.999):
+        (copied / "model.onnx").write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ModelError, match=r"model\.onnx (cannot be read|was made for other).*emsync export"):
+            open_decoder(copied, backend="onnx")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weights_cut_off_anywhere_are_refused(copied: Path, backend: Any) -> None:
+    whole = (copied / "model.safetensors").read_bytes()
+    for size in (0, 4, 300, len(whole) // 2, len(whole) - 1):
+        (copied / "model.safetensors").write_bytes(whole[:size])
+        with pytest.raises(ModelError, match=r"model\.safetensors cannot be read .*it may be cut off: copy it again"):
+            open_decoder(copied, backend=backend)
+    (copied / "model.safetensors").write_bytes(whole + b"\0")
+    with pytest.raises(ModelError, match=r"cannot be read \(it has .* bytes, its header says"):
+        open_decoder(copied, backend=backend)
+
+
+def test_a_graph_of_other_weights_is_refused(copied: Path, folders: Callable[[str], Path]) -> None:
+    (copied / "model.onnx").write_bytes((folders("local-plain") / "model.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"model\.onnx was made for other weights than .*emsync export"):
+        open_decoder(copied)
+    export.export(copied)
+    config = json.loads((copied / "config.json").read_text())
+    config["model"]["n_heads"] = 1
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"model\.onnx was made for other weights"):
+        open_decoder(copied)
+
+
+@pytest.mark.parametrize("change", [{"context": "long"}, {"n_heads": 0}, {"width": -4}])
+def test_a_nonsensical_configuration_is_refused(copied: Path, change: dict[str, Any]) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config["model"] |= change
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json gives .*must be whole numbers above 0"):
+        open_decoder(copied)
+    del config["model"]["context"]
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"config\.json lacks 'context'"):
+        open_decoder(copied)
+
+
+def test_a_graph_that_strays_is_not_kept(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check that guards the export sees a small error, and leaves the folder as it was."""
+    before = {file.name: file.read_bytes() for file in copied.iterdir()}
+    right = export._level_lane
+
+    def louder(g: Any, level: str, name: str, width: int) -> str:
+        return right(g, g.op("Mul", level, g.constant(1.05)), name, width)
+
+    monkeypatch.setattr(export, "_level_lane", louder)
+    with pytest.raises(ModelError, match="the graph strays from torch by"):
+        export.export(copied)
+    assert {file.name: file.read_bytes() for file in copied.iterdir()} == before
+
+
+def test_the_same_graph_is_written_again(copied: Path) -> None:
+    before = (copied / "model.onnx").read_bytes()
+    assert export.export(copied).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_every_value_in_the_graph_has_a_name_of_its_own(name: str, folders: Callable[[str], Path]) -> None:
+    """A weight named as an input (as "positions" is in both) would take its place."""
+    import onnx
+
+    graph = onnx.load(str(folders(name) / "model.onnx"), load_external_data=False).graph
+    names = [value.name for value in (*graph.input, *graph.initializer)]
+    names += [output for node in graph.node for output in node.output]
+    assert len(names) == len(set(names))
+
+
+# ---- emsync export --------------------------------------------------------------------------------------------------
+
+
+def test_shipping_halves_the_weights(copied: Path, tmp_path: Path) -> None:
+    full = (copied / "model.safetensors").stat().st_size
+    result = CliRunner().invoke(command, [str(copied), "-o", str(tmp_path / "shipped")], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "Written:" in result.output
+    shipped = tmp_path / "shipped"
+    assert sorted(file.name for file in shipped.iterdir()) == [
+        "config.json", "model.onnx", "model.safetensors", "vocabulary.json",
+    ]  # fmt: skip
+    assert (shipped / "model.safetensors").stat().st_size < 0.6 * full
+    given = song()
+    logits, _ = given.right(checkpoint.load(shipped))
+    close(given.prefill(open_decoder(shipped), 33)[0], logits[:, 32])
+
+
+def test_shipping_in_full_keeps_every_bit(copied: Path, tmp_path: Path) -> None:
+    export.ship(copied, tmp_path / "shipped", half=False)
+    one, other = (checkpoint.load(folder).state_dict() for folder in (copied, tmp_path / "shipped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_exporting_in_place_replaces_the_graph_only(copied: Path) -> None:
+    before = {file.name: file.read_bytes() for file in copied.iterdir()}
+    (copied / "model.onnx").write_bytes(b"old")
+    result = CliRunner().invoke(command, [str(copied)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert {file.name: file.read_bytes() for file in copied.iterdir()} == before
+
+
+def test_half_needs_an_output(copied: Path) -> None:
+    result = CliRunner().invoke(command, [str(copied), "--half"])
+    assert result.exit_code == 2
+    assert "--half and --full go with -o" in result.output
+
+
+def test_shipping_refuses_what_it_would_destroy(copied: Path, tmp_path: Path) -> None:
+    target = tmp_path / "shipped"
+    export.ship(copied, target)
+    with pytest.raises(OutputError, match="exists already; give --overwrite"):
+        export.ship(copied, target)
+    export.ship(copied, target, overwrite=True)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds more than a model \(notes\.txt\)"):
+        export.ship(copied, target, overwrite=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file; give the name of a folder"):
+        export.ship(copied, tmp_path / "file", overwrite=True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "model", "shipped"]
+
+
+def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
+    model = tiny(**VARIANTS["small"])
+    with torch.no_grad():
+        model.head.weight[0, 0] = 1e5
+    checkpoint.save(model, tmp_path / "model")
+    with pytest.raises(ModelError, match=r"a weight of 1e\+05, and float16 ends at 65504; keep float32 \(--full\)"):
+        export.ship(tmp_path / "model", tmp_path / "shipped")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model"]
+
+
+def test_what_is_no_model_is_not_exported(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is not a model folder"):
+        export.export(tmp_path / "nothing")
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        export.ship(tmp_path, tmp_path / "shipped")
+    assert not list(tmp_path.iterdir())
