@@ -1,0 +1,225 @@
+"""Model folders: what is saved comes back, a mismatch is refused, and a failing save changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from emsync import checkpoint
+from emsync.errors import ModelError, OutputError
+from emsync.model import Composer, ModelConfig
+from emsync.tokenizer import vocabulary as v
+from tests.models import CONFIGS, LOCAL, ROTARY, model_folder, random_inputs, random_model
+
+
+def logits(model: Composer) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat([x.flatten() for x in model(*random_inputs(20))])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_comes_back_exactly(tmp_path: Path, name: str) -> None:
+    model = random_model(CONFIGS[name])
+    checkpoint.save(model, tmp_path / "model", training={"steps": 3})
+    back = checkpoint.load(tmp_path / "model")
+    assert back.config == model.config
+    assert not back.training
+    for (key, put), (other, got) in zip(model.state_dict().items(), back.state_dict().items(), strict=True):
+        assert key == other
+        assert torch.equal(put, got), key
+    assert torch.equal(logits(model), logits(back))
+    about = checkpoint.read_config(tmp_path / "model")
+    assert about["training"] == {"steps": 3}
+    assert about["parameters"] == model.n_parameters
+    assert sorted(os.listdir(tmp_path)) == ["model"]
+    assert sorted(os.listdir(tmp_path / "model")) == ["config.json", "model.safetensors", "vocabulary.json"]
+
+
+def test_half_precision_comes_back_close_and_takes_half_the_room(tmp_path: Path) -> None:
+    model = random_model(ROTARY)
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    checkpoint.save(model, whole)
+    checkpoint.save(model, half, half=True)
+    back = checkpoint.load(half)
+    for put, got in zip(model.parameters(), back.parameters(), strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, put, rtol=1e-3, atol=1e-4)
+    sizes = [(folder / checkpoint.WEIGHTS).stat().st_size for folder in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_tied_weights_stay_tied(tmp_path: Path) -> None:
+    back = checkpoint.load(model_folder(tmp_path / "model", ROTARY))
+    assert back.head.weight is back.events.weight
+
+
+def test_the_hash_tells_weights_apart(tmp_path: Path) -> None:
+    folders = [model_folder(tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1))]
+    first, same, other = (checkpoint.weights_hash(folder) for folder in folders)
+    assert first == same != other
+    assert len(first) == 64
+
+
+def edit_json(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        values = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(change(values)))
+
+    return edit
+
+
+def cut(name: str, share: float) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: int(len(data) * share)])
+
+    return edit
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def other_weights(folder: Path) -> None:
+    state = safetensors.torch.load_file(folder / checkpoint.WEIGHTS)
+    del state["norm.weight"]
+    safetensors.torch.save_file(state, folder / checkpoint.WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (without("config.json"), r"has no config\.json; copy the whole model folder"),
+        (without("vocabulary.json"), r"has no vocabulary\.json"),
+        (without("model.safetensors"), r"has no model\.safetensors"),
+        (cut("config.json", 0.5), "cannot be read"),
+        (cut("vocabulary.json", 0.5), "cannot be read"),
+        (cut("model.safetensors", 0.5), "it may be cut off: copy it again"),
+        (cut("model.safetensors", 0), "it may be cut off"),
+        (edit_json("config.json", lambda _: []), "is not of format 1"),
+        (edit_json("config.json", lambda c: c | {"format": 99}), "is not of format 1"),
+        (edit_json("config.json", lambda c: c | {"vocabulary": "0" * 16}), "another vocabulary .*hash 0{16}"),
+        (edit_json("vocabulary.json", lambda c: {"events": c["events"][:-1]}), f"another vocabulary .{v.SIZE - 1} ev"),
+        (edit_json("vocabulary.json", lambda c: {"events": 7}), "cannot be read"),
+        (edit_json("vocabulary.json", lambda c: {}), "cannot be read"),
+        (edit_json("config.json", lambda c: c | {"model": c["model"] | {"ff_width": 8}}), "does not fit its config"),
+        (edit_json("config.json", lambda c: c | {"model": c["model"] | {"sparkle": 8}}), "unknown setting 'sparkle'"),
+        (edit_json("config.json", lambda c: c | {"model": c["model"] | {"lanes": ["x"]}}), "not those of this version"),
+        (other_weights, "does not fit its config"),
+    ],
+)
+def test_refuses_a_folder_that(tmp_path: Path, break_it: Callable[[Path], None], message: str) -> None:
+    folder = model_folder(tmp_path / "model", LOCAL)
+    break_it(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        checkpoint.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_what_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name in ("nothing", "file"):
+        with pytest.raises(ModelError, match="is not a model folder; give the folder that emsync train wrote"):
+            checkpoint.load(tmp_path / name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_saving_again_replaces_the_folder(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model", seed=0)
+    (folder / checkpoint.GRAPH).write_bytes(b"a graph of the old weights")
+    model_folder(tmp_path / "model", seed=1)
+    assert contents(folder) == contents(model_folder(tmp_path / "other", seed=1))
+    assert sorted(os.listdir(tmp_path)) == ["model", "other"]
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def fail_as_safetensors_does(*_: object, **__: object) -> None:
+    raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("what", "failure"),
+    [
+        ("safetensors.torch.save_file", fail_as_safetensors_does),
+        ("emsync.checkpoint.replace_folder", fail),
+        ("emsync.checkpoint.Path.write_text", fail),
+    ],
+)
+def test_a_failing_save_leaves_the_old_folder_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, failure: Callable[..., None]
+) -> None:
+    folder = model_folder(tmp_path / "model", seed=0)
+    before = contents(tmp_path)
+    monkeypatch.setattr(what, failure)
+    with pytest.raises(OutputError, match=r"No space left on device.*; free some space"):
+        checkpoint.save(random_model(ROTARY, 1), folder)
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_where_names_can_be_swapped_and_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(checkpoint, "_exchange", lambda a, b: False)
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / folder.name).write_text(folder.name)
+    checkpoint.replace_folder(new, old)
+    assert contents(tmp_path) == {"old/new": b"new"}
+    assert os.listdir(tmp_path) == ["old"]
+
+
+def test_without_swapping_a_failure_half_way_brings_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_exchange", lambda a, b: False)
+    folder = model_folder(tmp_path / "model")
+    before = contents(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        checkpoint.replace_folder(tmp_path / "nothing", folder)
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_nothing_but_a_model_folder_is_replaced(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "summer.jpg").write_bytes(b"sun")
+    (tmp_path / "file").write_bytes(b"text")
+    for target in (photos, tmp_path / "file"):
+        with pytest.raises(OutputError, match="exists and is not a model folder; move it away"):
+            checkpoint.save(random_model(), target)
+    assert contents(tmp_path) == {"file": b"text", "photos/summer.jpg": b"sun"}
+    (tmp_path / "empty").mkdir()
+    assert checkpoint.load(model_folder(tmp_path / "empty")).config == ROTARY
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"cannot be written .*; choose another folder"):
+        checkpoint.save(random_model(), tmp_path / "file" / "model")
+
+
+def test_the_embedded_folder_stands_in_the_package() -> None:
+    assert checkpoint.embedded_folder().parent.parent == Path(checkpoint.__file__).parent
+
+
+def test_settings_travel_as_json() -> None:
+    for config in CONFIGS.values():
+        assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

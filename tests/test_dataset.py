@@ -1,0 +1,492 @@
+"""Datasets: tokenized once, the same from disk and from memory; and what the crops drawn from them hold."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emsync.conditions import LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S
+from emsync.errors import CorpusError, InputError, OutputError
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
+from emsync.tokenizer import vocabulary as v
+from emsync.tokenizer.events import times_steps
+from emsync.training import dataset
+from emsync.training.archive import pack, write_archive
+from emsync.training.dataset import PREFIX, CropConfig, Crops, Dataset, Row, collate, find_archives, transpose
+from tests.models import archive_file, toy_archive, toy_song
+
+BOUNDARY, TO_END = LANE_NAMES.index("boundary"), LANE_NAMES.index("time_to_end")
+#: Crops that begin anywhere, changed by nothing.
+PLAIN = CropConfig(
+    context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
+    drop_boundaries=0, sparse_boundaries=0, drop_end=0,
+)  # fmt: skip
+
+
+def toy_data(n_songs: int = 6, **options: Any) -> Dataset:
+    return Dataset.of(dict(toy_archive(n_songs, **options).arrays))
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return toy_data()
+
+
+def rows(data: Dataset, config: CropConfig, n: int = 60, *, seed: int = 0, augment: bool = True) -> list[Row]:
+    crops = Crops(data, config, seed=seed, augment=augment)
+    return [crops.crop(np.random.default_rng([seed, i])) for i in range(n)]
+
+
+def place(data: Dataset, row: Row, *, chords: bool = True) -> tuple[int, int]:
+    """The song a row comes from and where in it its events begin: no two places of toy songs are the same.
+
+    The row is not transposed; chords: whether its CHORDs are still there.
+    """
+    events, heard = row.ids[PREFIX:], row.velocities[PREFIX:]
+    n = len(events)
+    for song in range(len(data)):
+        ids, velocities = data.song(song)
+        index = np.flatnonzero((ids != v.CHORD) | chords)
+        for i in np.flatnonzero(ids[index][: len(index) - n + 1] == events[0]):
+            run = index[i : i + n]
+            if np.array_equal(ids[run], events) and np.array_equal(velocities[run], heard):
+                return song, int(run[0])
+    raise AssertionError("a crop holds events that no song has in this order")
+
+
+# On disk
+
+
+def same(a: Dataset, b: Dataset) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("ids", "velocities", "offsets"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_built_on_disk_and_in_memory_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(dataset, "SONGS_PER_CHUNK", 2)
+    archive = archive_file(tmp_path / "a.npz", 5)
+    seen: list[tuple[int, int]] = []
+    built = dataset.build([archive, archive], tmp_path / "data", workers=workers, progress=lambda *x: seen.append(x))
+    once = Dataset.of(dataset.load_archive(archive))
+    assert len(built) == 10
+    assert seen == [(2, 5), (4, 5), (5, 5)] * 2
+    for song in range(10):
+        for got, expected in zip(built.song(song), once.song(song % 5), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert same(Dataset.open(tmp_path / "data"), built)
+    assert built.about["songs"] == 10
+    assert built.about["events"] == len(built.ids) == 2 * len(once.ids)
+    assert built.about["notes"] == 2 * len(toy_archive(5).arrays["family"])
+    assert built.about["sources"] == ["a.npz", "a.npz"]
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "data"]
+
+
+def test_building_again_replaces_a_dataset_and_nothing_else(tmp_path: Path) -> None:
+    one, two = archive_file(tmp_path / "1.npz", 1), archive_file(tmp_path / "2.npz", 2)
+    dataset.build([one], tmp_path / "data", workers=1)
+    assert len(dataset.build([two], tmp_path / "data", workers=1)) == 2
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "summer.jpg").write_bytes(b"sun")
+    with pytest.raises(OutputError, match="photos exists and is not a tokenized corpus; move it away"):
+        dataset.build([one], tmp_path / "photos", workers=1)
+    assert os.listdir(tmp_path / "photos") == ["summer.jpg"]
+
+
+def test_tempi_are_snapped_unless_told_otherwise(tmp_path: Path) -> None:
+    archive = pack([toy_song(qpm=121.0)])
+    snapped, exact = (Dataset.of(dict(archive.arrays), snap_tempo=snap) for snap in (True, False))
+    # 121 a minute becomes 1875 / 15 = 125: a quarter note is 60 steps of 8 ms.
+    last = [int(times_steps(d.song(0)[0])[-1]) for d in (snapped, exact)]
+    assert last == [31 * 60 + 60, round(32 * 60 / 121 / v.STEP_S)]
+    write_archive(tmp_path / "a.npz", archive)
+    assert same(dataset.build([tmp_path / "a.npz"], tmp_path / "data", snap_tempo=False, workers=1), exact)
+
+
+def as_npz(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def toy_arrays() -> dict[str, Any]:
+    return dict(toy_archive(2).arrays)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda: as_npz(toy_arrays())[:-400], "cannot be read as a pianoroll archive .*cut off"),
+        (lambda: b"", "cannot be read as a pianoroll archive"),
+        (lambda: b"MThd and so on", "cannot be read as a pianoroll archive"),
+        (lambda: as_npz({"pianoroll": np.zeros(3)}), "has no array 'note_offset': it is not a pianoroll archive"),
+        (lambda: as_npz({k: a for k, a in toy_arrays().items() if k != "meter_den"}), "has no array 'meter_den'"),
+        (lambda: as_npz(toy_arrays() | {"pitch": np.zeros(3, np.uint8)}), "note arrays of different lengths"),
+        (lambda: as_npz(toy_arrays() | {"note_offset": np.zeros(0, int)}), "note arrays of different lengths"),
+        (lambda: as_npz(dict(pack([]).arrays)), "holds no songs; prepare a larger"),
+    ],
+)
+def test_what_is_no_archive_is_refused_and_leaves_nothing(tmp_path: Path, content: Any, message: str) -> None:
+    good = archive_file(tmp_path / "good.npz", 1)
+    (tmp_path / "bad.npz").write_bytes(content())
+    before = dataset.build([good], tmp_path / "data", workers=1)
+    with pytest.raises(CorpusError, match=message):
+        dataset.build([tmp_path / "bad.npz"], tmp_path / "data", workers=1)
+    with pytest.raises(CorpusError, match=message):
+        dataset.build([tmp_path / "bad.npz"], tmp_path / "new" / "data", workers=1)
+    assert same(Dataset.open(tmp_path / "data"), before)
+    assert not (tmp_path / "new" / "data").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_an_archive_without_songs_is_refused_in_memory_too() -> None:
+    with pytest.raises(CorpusError, match="holds no songs"):
+        Dataset.of(dict(pack([]).arrays))
+
+
+def test_building_needs_archives_and_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CorpusError, match="there is no archive to tokenize; give at least one"):
+        dataset.build([], tmp_path / "data")
+    with pytest.raises(CorpusError, match=r"gone\.npz does not exist"):
+        dataset.build([tmp_path / "gone.npz"], tmp_path / "data", workers=1)
+    archive = archive_file(tmp_path / "a.npz", 1)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match=r"cannot be written .*choose another folder"):
+        dataset.build([archive], tmp_path / "file" / "data", workers=1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*free some space"):
+        dataset.build([archive], tmp_path / "data", workers=1)
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "file"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda d: cut(d / "ids.bin"), r"is cut off: \d+ events of \d+"),
+        (lambda d: cut(d / "velocities.bin"), "is cut off"),
+        (lambda d: cut(d / "dataset.json"), "is not a tokenized corpus"),
+        (lambda d: (d / "offsets.npy").unlink(), "is not a tokenized corpus"),
+        (lambda d: (d / "ids.bin").write_bytes(b""), "is not a tokenized corpus"),
+        (lambda d: np.save(d / "offsets.npy", np.zeros(0, np.int64)), "no list of songs"),
+        (lambda d: (d / "dataset.json").write_text("[]"), "was tokenized with vocabulary None"),
+        (lambda d: rewrite(d / "dataset.json", vocabulary="old"), f"vocabulary old, this is {v.HASH}; tokenize"),
+    ],
+)
+def test_a_broken_dataset_is_refused(tmp_path: Path, break_it: Any, message: str) -> None:
+    dataset.build([archive_file(tmp_path / "a.npz", 1)], tmp_path / "data", workers=1)
+    break_it(tmp_path / "data")
+    with pytest.raises(CorpusError, match=message):
+        Dataset.open(tmp_path / "data")
+
+
+def test_archives_are_found_in_folders(tmp_path: Path) -> None:
+    for name in ("train-01.npz", "train-00.npz", "valid.npz", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "own").mkdir()
+    for name in ("mine.npz", "valid.npz"):
+        (tmp_path / "own" / name).touch()
+    names = [path.name for path in find_archives([tmp_path, tmp_path / "own", tmp_path / "valid.npz"])]
+    assert names == ["train-00.npz", "train-01.npz", "mine.npz", "valid.npz"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"empty has no \.npz archive; make some with emsync prepare"):
+        find_archives([tmp_path / "empty"])
+    with pytest.raises(CorpusError, match="gone does not exist"):
+        find_archives([tmp_path / "gone"])
+
+
+# Transposition
+
+
+def on(family: int, *pitches: int) -> list[int]:
+    return [int(v.ON_BASE[family]) + pitch for pitch in pitches]
+
+
+def off(family: int, *pitches: int) -> list[int]:
+    return [int(v.OFF_BASE[family]) + pitch for pitch in pitches]
+
+
+@pytest.mark.parametrize("semitones", range(-3, 4))
+def test_transposing_moves_all_pitches_but_the_drums(semitones: int) -> None:
+    def song(move: int) -> list[int]:
+        parts = [on(v.DRUMS, 27, 36, 87), [v.CHORD, v.BAR_BASE + 8], [v.SHIFT_BASE + 5, v.END]]
+        for family in (v.PIANO, v.GUITAR, v.BASS, v.STRINGS):
+            parts += [on(family, 24 + move, 60 + move, 105 + move), off(family, 24 + move, 105 + move)]
+        return [event for part in parts for event in part]
+
+    np.testing.assert_array_equal(transpose(np.array(song(0)), semitones), song(semitones))
+
+
+@pytest.mark.parametrize(("pitches", "semitones"), [((60, 107), 2), ((22, 60), -2), ((21, 108), 1), ((21, 108), -1)])
+def test_a_shift_out_of_range_is_skipped_for_every_note(pitches: tuple[int, int], semitones: int) -> None:
+    ids = np.array([*on(v.PIANO, 60), *on(v.STRINGS, *pitches), *off(v.STRINGS, *pitches), *on(v.DRUMS, 40)])
+    np.testing.assert_array_equal(transpose(ids, semitones), ids)
+
+
+def test_drums_alone_are_not_transposed() -> None:
+    ids = np.array(on(v.DRUMS, 27, 87))
+    np.testing.assert_array_equal(transpose(ids, 3), ids)
+
+
+def test_crops_are_transposed_by_every_interval() -> None:
+    found = set()
+    for row in rows(toy_data(1), replace(PLAIN, transpose=3, at_start=1.0), 80):
+        bass = v.VALUE[row.ids[PREFIX:]][v.FAMILY[row.ids[PREFIX:]] == v.BASS]
+        assert len(set(bass)) == 1  # a toy song's bass has one note
+        found.add(int(bass[0]))
+    song, _ = toy_data(1).song(0)
+    root = int(v.VALUE[song][v.FAMILY[song] == v.BASS][0])
+    assert found == {root + semitones for semitones in range(-3, 4)}
+
+
+# Crops
+
+
+def test_a_crop_is_a_song_s_own_events_behind_the_prefix(data: Dataset) -> None:
+    for row in rows(data, PLAIN):
+        song, at = place(data, row)
+        ids, velocities = data.song(song)
+        n = len(row.ids) - PREFIX
+        assert row.ids[:PREFIX].tolist() == [VALENCE_SLOT, AROUSAL_SLOT, ids[0]]
+        assert (row.velocities[:PREFIX] == 0).all()
+        np.testing.assert_array_equal(row.velocities[PREFIX:], velocities[at : at + n])
+        assert n == min(PLAIN.context - PREFIX + 1, len(ids) - at)
+        assert len(row.lanes) == len(row.ids)
+
+
+def test_crops_depend_on_seed_step_rank_and_place_alone(data: Dataset) -> None:
+    config = CropConfig(context=64)
+
+    def drawn(seed: int, step: int, rank: int) -> np.ndarray:
+        return Crops(data, config, seed=seed).batch(step, 3, rank=rank).ids
+
+    crops = Crops(data, config, seed=1)
+    later = [crops.batch(step, 3).ids for step in (7, 5)]
+    np.testing.assert_array_equal(later[1], drawn(1, 5, 0))  # whatever was drawn before
+    np.testing.assert_array_equal(later[0], drawn(1, 7, 0))
+    batches = [drawn(1, 5, 0), drawn(2, 5, 0), drawn(1, 6, 0), drawn(1, 5, 1)]
+    for i, one in enumerate(batches):
+        for other in batches[i + 1 :]:
+            assert not np.array_equal(one, other)
+    assert len({tuple(row) for row in batches[0]}) == 3
+    np.testing.assert_array_equal(Crops(data, config, seed=1).batch(5, 5).ids[:3], drawn(1, 5, 0))
+
+
+def test_where_crops_begin(data: Dataset) -> None:
+    first = rows(data, replace(PLAIN, at_start=1.0))
+    assert all(row.ids[PREFIX] == v.START for row in first)
+    assert {place(data, row)[0] for row in first} == set(range(len(data)))
+    assert all(row.ids[-1] == v.END for row in rows(data, replace(PLAIN, at_end=1.0)))
+    bars = rows(data, replace(PLAIN, at_bar=1.0))
+    kinds = [int(v.KIND[row.ids[PREFIX]]) for row in bars]
+    assert set(kinds) <= {v.K_BAR, v.K_START}
+    assert kinds.count(v.K_BAR) > 50
+    chords = rows(data, replace(PLAIN, near_chord=1.0), 200)
+    assert sum(v.CHORD in row.ids for row in chords) > 190
+    share = np.mean([v.KIND[row.ids[PREFIX]] == v.K_BAR for row in rows(data, replace(PLAIN, at_bar=0.5), 400)])
+    assert 0.4 < share < 0.65
+
+
+def test_a_corpus_without_chords_still_begins_anywhere() -> None:
+    begins = [row.ids[PREFIX] == v.START for row in rows(toy_data(chords=False), replace(PLAIN, near_chord=1.0), 60)]
+    assert sum(begins) < 10
+
+
+def test_a_fifth_of_the_chords_is_left_out_and_what_is_left_is_unchanged(data: Dataset) -> None:
+    config = replace(PLAIN, at_start=1.0, context=256)
+    everything = sum((row.ids == v.CHORD).sum() for row in rows(data, config, 300))
+    dropped = rows(data, replace(config, drop_chord=CropConfig().drop_chord), 300)
+    share = 1 - sum((row.ids == v.CHORD).sum() for row in dropped) / everything
+    assert 0.16 < share < 0.24
+    for row in dropped[:20]:
+        kept = row.ids[row.ids != v.CHORD][PREFIX:]
+        songs = [ids[ids != v.CHORD][1:] for ids in (data.song(i)[0] for i in range(len(data)))]
+        assert any(np.array_equal(song[: len(kept)], kept) for song in songs)
+    for row in rows(data, replace(config, drop_chord=1.0), 20):
+        assert v.CHORD not in row.ids
+        # The notes of the chord are still there, and so is the boundary it was: it is met by no CHORD, only passed.
+        assert (row.lanes[:, BOUNDARY] == 0).any()
+    assert len(rows(data, replace(config, drop_chord=1.0), 1)[0].ids) == config.context + 1
+
+
+def test_chords_before_the_crop_are_not_left_out(data: Dataset) -> None:
+    """A boundary that a CHORD met just before the crop is over, however many of the crop's own are dropped."""
+    met = 0
+    for row in rows(data, replace(PLAIN, context=16, drop_chord=1.0), 400):
+        song, at = place(data, row, chords=False)
+        ids = data.song(song)[0]
+        steps = times_steps(ids)
+        before = slice(0, max(at - 1, 0))  # a CHORD right before the first event may be the crop's own, left out
+        if steps[at] in steps[before][ids[before] == v.CHORD]:
+            assert row.lanes[PREFIX, BOUNDARY] > 4
+            met += 1
+    assert met > 5
+
+
+def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
+    changing = replace(PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0)
+    for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):
+        place(data, row)
+        assert not np.isnan(row.lanes[:, [BOUNDARY, TO_END]]).any()
+        np.testing.assert_array_equal(row.ids, plain.ids)
+        np.testing.assert_array_equal(row.lanes, plain.lanes)
+
+
+def test_lanes_look_beyond_the_crop(data: Dataset) -> None:
+    """Offsets inside a crop are those of the whole song, computed plainly."""
+    for row in rows(data, PLAIN, 40):
+        song, at = place(data, row)
+        ids = data.song(song)[0]
+        steps = np.cumsum(v.SHIFT_STEPS[ids])
+        boundaries_s = [step * v.STEP_S for step in steps[ids == v.CHORD]]
+        end_s = steps[-1] * v.STEP_S
+        ahead = []
+        for i, event in enumerate(ids):
+            now_s = steps[i] * v.STEP_S
+            if event == v.CHORD:
+                boundaries_s = [b for b in boundaries_s if abs(now_s - b) >= 1]
+            ahead.append(min([b - now_s for b in boundaries_s if b >= now_s] + [MAX_OFFSET_S]))
+        inside = slice(at, at + len(row.ids) - PREFIX)
+        np.testing.assert_allclose(row.lanes[PREFIX:, BOUNDARY], ahead[inside], atol=1e-5)
+        to_end = np.minimum(end_s - steps[inside] * v.STEP_S, MAX_TO_END_S)
+        np.testing.assert_allclose(row.lanes[PREFIX:, TO_END], to_end, atol=1e-5)
+        # The prefix hears what the first event hears.
+        np.testing.assert_array_equal(row.lanes[:PREFIX], np.repeat(row.lanes[PREFIX : PREFIX + 1], PREFIX, axis=0))
+
+
+def test_boundaries_after_the_crop_s_end_are_seen() -> None:
+    """A crop that ends shortly before a CHORD hears it come."""
+    data = toy_data(1)
+    ids = data.song(0)[0]
+    steps = times_steps(ids)
+    chord_steps = steps[ids == v.CHORD]
+    seen = 0
+    for row in rows(data, replace(PLAIN, context=16), 200):  # half a bar
+        if v.CHORD in row.ids:
+            continue
+        _, at = place(data, row)
+        last_step = steps[at + len(row.ids) - PREFIX - 1]
+        coming_s = (chord_steps[chord_steps >= last_step] - last_step) * v.STEP_S
+        if len(coming_s):
+            assert row.lanes[-1, BOUNDARY] == pytest.approx(coming_s[0], abs=1e-5)
+            seen += 1
+    assert seen > 50
+
+
+def test_conditions_are_left_out_as_often_as_asked(data: Dataset) -> None:
+    config = replace(PLAIN, drop_boundaries=0.3, drop_end=0.6)
+    drawn = rows(data, config, 400)
+    for lane, share in ((BOUNDARY, 0.3), (TO_END, 0.6)):
+        absent = [np.isnan(row.lanes[:, lane]).all() for row in drawn]
+        assert [bool(np.isnan(row.lanes[:, lane]).any()) for row in drawn] == absent
+        assert share - 0.1 < np.mean(absent) < share + 0.1
+    assert all(np.isnan(row.mood).all() for row in drawn)
+
+
+def test_sparse_boundaries_are_four_seconds_apart() -> None:
+    """Chords every two seconds: told sparsely, some are not told, and what is told comes four seconds apart."""
+    song = toy_song(bars=16, qpm=240.0)  # a bar a second, a chord every two
+    data = Dataset.of(dict(pack([song]).arrays))
+    config = replace(PLAIN, at_start=1.0, context=512)
+    lane = rows(data, config, 1)[0].lanes[:, BOUNDARY]
+    assert lane[lane < MAX_OFFSET_S].max() < 2.1
+    for row in rows(data, replace(config, sparse_boundaries=1.0), 20):
+        lane, times_s = row.lanes[PREFIX:, BOUNDARY], times_steps(row.ids[PREFIX:]) * v.STEP_S
+        told = np.unique(np.round((times_s + lane)[lane < MAX_OFFSET_S], 3))
+        assert len(told) >= 1
+        assert (np.diff(told) >= 4 - 1e-3).all()
+
+
+# Batches
+
+
+def test_weights_targets_and_what_is_heard(data: Dataset) -> None:
+    context = 32
+    drawn = rows(data, replace(PLAIN, context=context, at_end=0.5, near_chord=0.3), 20)
+    short = Row(*(getattr(drawn[0], name)[:9] for name in ("ids", "velocities", "lanes")), drawn[0].mood)
+    batch = collate([*drawn, short], context, chord_weight=7.0)
+    for array in (batch.ids, batch.heard, batch.velocities, batch.targets, batch.weights):
+        assert array.shape == (21, context)
+    assert batch.lanes.shape == (21, context, len(LANE_NAMES))
+    assert batch.mood.shape == (21, 2)
+    for i, row in enumerate([*drawn, short]):
+        n = min(len(row.ids), context)
+        np.testing.assert_array_equal(batch.ids[i, :n], row.ids[:n])
+        assert (batch.ids[i, n:] == v.PAD).all()
+        assert np.isnan(batch.lanes[i, n:]).all()
+        for t in range(context):
+            target = row.ids[t + 1] if t + 1 < len(row.ids) else v.PAD
+            counted = t >= PREFIX - 1 and target != v.PAD
+            assert batch.weights[i, t] == ((7.0 if target == v.CHORD else 1.0) if counted else 0.0)
+            assert batch.targets[i, t] == (target if t >= PREFIX - 1 else v.PAD)
+            # An ON's own velocity is predicted from its own position, which is told that of the event before.
+            assert batch.velocities[i, t] == (row.velocities[t] if t < len(row.ids) else 0)
+            before = row.velocities[t - 1] if 0 < t <= len(row.ids) else 0
+            assert batch.heard[i, t] == before
+    assert (batch.weights == 7.0).any()
+    assert (batch.targets < v.SIZE).all()
+    np.testing.assert_array_equal(batch.velocities > 0, (batch.ids < v.SIZE) & is_on(batch.ids))
+
+
+def is_on(ids: np.ndarray) -> np.ndarray:
+    return np.asarray(v.KIND[np.minimum(ids, v.SIZE - 1)] == v.K_ON)
+
+
+def test_chords_weigh_ten_times_unless_told_otherwise(data: Dataset) -> None:
+    crops = Crops(data, replace(PLAIN, near_chord=1.0), seed=0)
+    batch, light = crops.batch(0, 8), crops.batch(0, 8, chord_weight=2.0)
+    assert (batch.weights[batch.targets == v.CHORD] == 10).all()
+    assert (light.weights[light.targets == v.CHORD] == 2).all()
+    assert (batch.targets == v.CHORD).any()
+
+
+def test_a_song_shorter_than_the_context_is_padded() -> None:
+    data = toy_data(1, bars=1)
+    batch = Crops(data, replace(PLAIN, context=512, at_start=1.0), seed=0).batch(0, 2)
+    n = len(data.song(0)[0]) + PREFIX - 1  # the instrument count stands in the prefix
+    assert (batch.ids[:, n:] == v.PAD).all()
+    assert (batch.weights[:, n - 1 :] == 0).all()
+    assert (batch.targets[:, n - 2] == v.END).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"context": 8}, "a context of 8 is too short; give a whole number of at least 16"),
+        ({"context": 64.5}, r"a context of 64\.5"),
+        ({"at_bar": 1.5}, r"at_bar is 1\.5; a share lies between 0 and 1"),
+        ({"drop_chord": -0.1}, r"drop_chord is -0\.1"),
+        ({"drop_end": float("nan")}, "drop_end is nan"),
+        ({"transpose": 13}, "transpose is 13; give 0 to 12 whole semitones"),
+        ({"transpose": -1}, "transpose is -1"),
+        ({"transpose": 1.5}, r"transpose is 1\.5"),
+    ],
+)
+def test_refuses_crops(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        CropConfig(**wrong)
+
+
+def test_refuses_a_corpus_without_songs() -> None:
+    nothing = Dataset(np.zeros(0, np.uint16), np.zeros(0, np.uint8), np.zeros(1, np.int64), {})
+    with pytest.raises(CorpusError, match="the corpus holds no songs"):
+        Crops(nothing, PLAIN, seed=0)
