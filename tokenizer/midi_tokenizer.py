@@ -373,7 +373,9 @@ def from_symusic(score: SymusicScore) -> Score:
         time, duration, pitch, velocity = (
             np.asarray(notes[name])[played].astype(np.int64) for name in ("time", "duration", "pitch", "velocity")
         )
-        columns.append([np.full(len(time), len(instruments)), pitch, velocity, time, time + np.maximum(duration, 1)])
+        start = np.maximum(time, 0)  # symusic can shift notes to before the beginning
+        end = np.maximum(time + duration, start + 1)
+        columns.append([np.full(len(time), len(instruments)), pitch, velocity, start, end])
         instruments.append(Instrument(track.name, track.program, track.is_drum))
     who, pitch, velocity, start, end = (
         np.concatenate([np.empty(0, dtype=np.int64), *parts])
@@ -389,7 +391,7 @@ def from_symusic(score: SymusicScore) -> Score:
     frame = midi.from_bytes(frame_score.dumps_midi(), name="the symusic score")
 
     def seconds(tick: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return frame.tempo.seconds_at(np.maximum(tick, 0) / ticks.ticks_per_quarter)
+        return frame.tempo.seconds_at(tick / ticks.ticks_per_quarter)
 
     return Score(
         tuple(instruments),
