@@ -698,10 +698,8 @@ def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int
         began = changes[-1][0]
         place = max((tick for tick in ticks if began < tick <= end - _HURRY_QUARTERS * division), default=began)
         hurried = us - math.ceil(late_us * division / max(end - place, 1))
-        if place == began:
-            changes.pop()
         if hurried > 0:
-            changes.append((place, hurried))
+            changes = [*(change for change in changes if change[0] < place), (place, hurried)]
     return changes
 
 

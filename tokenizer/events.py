@@ -265,8 +265,8 @@ def decode(ids: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> Score
     if len(bar_steps):
         even = half % 2 == 0
         bars = Bars(bar_steps * v.STEP_S, np.where(even, half // 2, half), np.where(even, 4, 8))
-        # A little less than half a step: encoded again, a bar must not come to the step beside its own.
-        tempo, bars = TempoMap.from_bars(bars, tolerance_s=0.49 * v.STEP_S, duration_s=duration_s)
+        # Half a step: a steady song then keeps one tempo, since no bar was rounded by more.
+        tempo, bars = TempoMap.from_bars(bars, tolerance_s=v.STEP_S / 2, duration_s=duration_s)
     else:
         tempo = TempoMap.constant(DEFAULT_QPM)
         start = np.arange(0.0, max(duration_s, 1e-3), 2.0)
