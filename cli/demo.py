@@ -31,10 +31,9 @@ def command(context: click.Context, output: Path | None, duration: float, seed: 
         raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
     film, song, picture = folder / "film.mp4", folder / "film.mid", folder / "film.png"
     cuts = demo_film.make(film, duration_s=duration)
-    click.echo(f"Filmed {film}: {duration:g} s, {len(cuts)} cuts.")
+    found = f"{len(cuts)} cut{'' if len(cuts) == 1 else 's'}"
+    click.echo(f"Filmed {film}: {duration:g} s, {found}.")
     context.invoke(compose, video=film, output=song, overwrite=True, seed=seed, quiet=quiet)
     score = midi.read(song)
-    save_roll(
-        score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {len(cuts)} cuts"
-    )
+    save_roll(score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {found}")
     click.echo(f"Drew {picture}. Open {song} in your DAW beside {film}.")

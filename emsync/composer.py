@@ -37,8 +37,9 @@ class Sampling:
     """How events are drawn. temperature above 0; top_p in (0, 1].
 
     by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind; which
-    kind comes next is drawn with the general pair. chord_bias is added to CHORD's logit: its loss weighs ten times as
-    much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are divided by ten again.
+    kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's logit: its
+    loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are
+    divided by ten again.
     """
 
     temperature: float = 1.0
@@ -262,7 +263,8 @@ def draw(
     kinds = v.KIND[live]  # increasing, as the ids are
     p = _softmax(x / sampling.temperature)
     mass: FloatArray = np.bincount(kinds, weights=p, minlength=len(v.KINDS)).astype(np.float64, copy=False)
-    kind = _pick(_nucleus(mass, sampling.top_p), rng)
+    # No top-p here: it would drop what is rare at every moment and yet must come, such as BAR.
+    kind = _pick(mass, rng)
     first, stop = kinds.searchsorted((kind, kind + 1))
     temperature, top_p = sampling.by_kind.get(v.KINDS[kind], (sampling.temperature, sampling.top_p))
     within = p[first:stop] if temperature == sampling.temperature else _softmax(x[first:stop] / temperature)

@@ -13,6 +13,7 @@ The rules
    (as far as the piece lasts). So that pitches are left for them, no family plays more than `MAX_SOUNDING` notes.
 5. A note ends after at most `MAX_NOTE_BEATS` beats; nothing passes the end, where every note is closed and END stands.
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
+   Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before.
 """
 
 from __future__ import annotations
@@ -129,6 +130,14 @@ class Grammar:
         """The next boundary that still needs its chord."""
         return self.targets[0] if self.targets and self.limits.land else None
 
+    def next_bar(self) -> int | None:
+        """The step where the next bar must begin at the latest; None while there is no tempo, and near the end."""
+        if len(self.bars) < 3:
+            return None
+        at, half = self.bars[-1]
+        step = at + round(half / 2 * self.beat_steps)
+        return step if self.limits.end_step - step > self.margin else None
+
     def allowed(self) -> BoolArray:
         """(vocabulary,) True for every event that may come next; never all False before END."""
         if self.finished:
@@ -145,6 +154,11 @@ class Grammar:
                 return allowed
         if step >= end:
             return _only(v.END)
+        next_bar = self.next_bar()
+        if step == next_bar:
+            allowed[: _BAR.start] = False
+            allowed[_BAR.stop : _OFF.start] = False
+            return allowed
         if not self._bar_fits():
             allowed[_BAR] = False
         for family, count in self._count.items():
@@ -157,7 +171,7 @@ class Grammar:
         if self._since or due is not None or (end - step) * v.STEP_S > EARLY_END_S:
             allowed[v.END] = False
 
-        until = end
+        until = end if next_bar is None else next_bar
         if self._since:
             until = min(until, int(next(iter(self._since.values())) + MAX_NOTE_BEATS * self.beat_steps))
             until = max(until, step + 1)
@@ -214,8 +228,8 @@ class Grammar:
         else:  # if the bar was missed, another may begin on any later beat
             beats = passed / self.beat_steps
             fits = beats > half / 2 and abs(beats - round(beats)) <= BAR_TOLERANCE
-        # A hit may begin a bar wherever it falls.
-        return fits or (self.step == self.due() and passed >= self.beat_steps / 2)
+        # Once there is a tempo, a hit may begin a bar wherever it falls.
+        return fits or (len(self.bars) >= 3 and self.step == self.due() and passed >= self.beat_steps / 2)
 
     def _near_tempo(self, steps: int, half: int) -> bool:
         """Whether a bar of this length keeps near the running tempo, and within the range of all tempi."""
@@ -290,9 +304,10 @@ class Grammar:
         if self.bars:
             at, length = self.bars[-1]
             passed = self.step - at
-            free = len(self.bars) < 3 and self.step != self.due()
             beat = passed / (length / 2)
-            if (free and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]) or self._near_tempo(passed, length):
+            if (len(self.bars) < 3 and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]) or self._near_tempo(
+                passed, length
+            ):
                 self.beat_steps = beat
         self.bars.append((self.step, half))
 

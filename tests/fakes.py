@@ -1,0 +1,78 @@
+"""A decoder that needs no model, records what it is told and answers the same everywhere; and a tiny real model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emsync.conditions import N_LANES
+from emsync.tokenizer import vocabulary as v
+
+SIZE = v.SIZE
+#: What random music likes: neither too dense nor too sparse, a bar now and then.
+TASTE = 2.0 * (v.KIND == v.K_BAR) + 1.5 * (v.KIND == v.K_TIMESHIFT) + 2.0 * (v.KIND == v.K_OFF)
+MOST = 10**6
+
+
+def spread(key: np.ndarray, count: int) -> np.ndarray:
+    """Numbers that look random, the same for the same key on every machine: (B,) -> (B, count), about -2 to 2."""
+    x = (key[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ (
+        np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+    )
+    x ^= x >> np.uint64(29)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(32)
+    return ((x >> np.uint64(40)).astype(np.float32) / 2**24 - 0.5) * 4
+
+
+@dataclass
+class Fake:
+    """A decoder whose answer depends on the latest event, on what it heard and on the boundary lane, row by row."""
+
+    context: int = MOST
+    bias: np.ndarray = field(default_factory=lambda: np.zeros(SIZE))
+    length: int = 0
+    prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    #: (B,) ids, (B,) heard and (B, N_LANES) lanes of every event told, the first ones by prefill.
+    told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    knows_mood = False
+    backend = "fake"
+
+    def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
+        assert ids.shape == heard.shape == lanes.shape[:2]
+        assert lanes.shape[2] == N_LANES
+        assert mood.shape == (len(ids), 2)
+        assert ids.shape[1] <= self.context
+        self.prefills.append((ids.copy(), heard.copy(), lanes.copy(), mood.copy()))
+        self.length = ids.shape[1]
+        return self._answer(ids[:, -1], heard[:, -1], lanes[:, -1])
+
+    def step(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
+        assert self.length < self.context, "the window is full"
+        self.length += 1
+        return self._answer(ids, heard, lanes)
+
+    def select(self, rows: np.ndarray) -> None:
+        raise AssertionError("not asked for")
+
+    def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
+        self.told.append((ids.copy(), heard.copy(), lanes.copy()))
+        offset = np.rint(np.nan_to_num(lanes[:, 0]) / v.STEP_S).astype(np.int64)
+        key = ids * 1_000_003 + heard * 10_007 + offset * 101 + 7
+        return (spread(key, SIZE) + TASTE + self.bias).astype(np.float32), spread(key + 1, v.VELOCITY_LEVELS)
+
+
+def exported_model(folder: Path, *, seed: int = 0) -> Path:
+    """A folder with a tiny random model and its graph; skips the test where torch or onnx is missing."""
+    pytest.importorskip("torch")
+    pytest.importorskip("onnx")
+    from emsync.export import export
+    from tests.models import LOCAL, model_folder
+
+    export(model_folder(folder, LOCAL, seed=seed))
+    return folder

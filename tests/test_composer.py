@@ -1,0 +1,425 @@
+"""Composing: Algorithm 1's lanes, the window, drawing; on a decoder that records what it is told, and on real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emsync.composer import Piece, Sampling, compose, draw
+from emsync.conditions import Conditions
+from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
+from emsync.errors import InputError
+from emsync.tokenizer import vocabulary as v
+from tests.fakes import MOST, SIZE, Fake, exported_model
+
+
+def asked(end_s: float = 12.0, *boundaries_s: float, **more: Any) -> Conditions:
+    return Conditions(boundaries_s=np.array(boundaries_s), end_s=end_s, **more)
+
+
+def written(piece: Piece) -> tuple[list[int], list[int]]:
+    return piece.events.ids.tolist(), piece.events.velocities.tolist()
+
+
+def clock_s(piece: Piece) -> np.ndarray:
+    return np.cumsum(v.SHIFT_STEPS[piece.events.ids]) * v.STEP_S
+
+
+FILM = asked(12.0, 4.003, 8.51)
+BEND, EXACT, FREE = "beat", "exact", "free"
+
+
+# ---- seeds and batches ---------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_piece_and_another_seed_another() -> None:
+    (first,), (again,), (other,) = (compose(Fake(), [FILM], seed=seed) for seed in (3, 3, 4))
+    assert written(first) == written(again)
+    assert written(first) != written(other)
+    assert first.events.ids[:2].tolist() == [v.MORE, v.START]
+    assert first.events.ids[-1] == v.END
+    assert len(first.events) > 100
+
+
+def test_a_piece_does_not_depend_on_the_others() -> None:
+    """Nor on how long they go on: its neighbour in one batch ends at 3 s, in the other at 20 s."""
+    for context in (MOST, 128):
+        batches = [compose(Fake(context), [FILM, asked(end)], seed=1, land=EXACT) for end in (3.0, 20.0)]
+        assert written(batches[0][0]) == written(batches[1][0])
+        assert written(batches[0][1]) != written(batches[1][1])
+    (alone,) = compose(Fake(), [FILM], seed=1, land=EXACT)
+    assert written(alone) == written(compose(Fake(), [FILM, asked(3.0)], seed=1, land=EXACT)[0])
+
+
+def test_rows_of_a_batch_differ() -> None:
+    first, second = compose(Fake(), [FILM, FILM], seed=1)
+    assert written(first) != written(second)
+
+
+def test_no_conditions_give_no_pieces() -> None:
+    assert compose(Fake(), [], seed=0) == []
+
+
+def test_instruments_are_asked_for_first() -> None:
+    for how, event in (("more", v.MORE), ("fewer", v.FEWER)):
+        decoder = Fake()
+        (piece,) = compose(decoder, [asked(2.0)], seed=0, instruments=how)  # type: ignore[arg-type]
+        assert piece.events.ids[0] == event
+        ids, heard, lanes, mood = decoder.prefills[0]
+        assert ids.tolist() == [[VALENCE_SLOT, AROUSAL_SLOT, event, v.START]]
+        assert not heard.any()
+        assert (lanes[:, :, 0] == 8.0).all()
+        assert np.isnan(mood).all()
+
+
+def test_mood_is_passed_on() -> None:
+    decoder = Fake()
+    mood = asked(2.0, piece_valence=0.5, piece_arousal=-0.25, valence=-0.5)
+    compose(decoder, [mood, asked(2.0)], seed=0)
+    assert decoder.prefills[0][3][0].tolist() == [0.5, -0.25]
+    assert np.isnan(decoder.prefills[0][3][1]).all()
+    assert all(lanes[0, 1] == -0.5 for _, _, lanes in decoder.told)
+
+
+def test_progress_goes_from_nothing_to_all() -> None:
+    shares: list[float] = []
+    compose(Fake(), [FILM, asked(3.0)], seed=0, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert 0 <= shares[0] < 0.5
+    assert len(shares) > 5
+
+
+# ---- what the decoder is told --------------------------------------------------------------------------------------
+
+
+def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
+    """The paper's Algorithm 1, line by line, on a finished sequence: the boundary offset after each event."""
+    xi, delta_max = 1.0, 8.0
+    b = list(boundaries_s)
+    steps = 0
+    deltas = []
+    for event in ids:
+        name = v.NAMES[event]
+        if name.startswith("TIMESHIFT"):
+            steps += int(name.removeprefix("TIMESHIFT_")) // 8
+        c = steps * v.STEP_S
+        if name == "CHORD":
+            b = [math.inf if abs(c - x) < xi else x for x in b]
+        ahead = [x - c if x - c >= 0 else math.inf for x in b]
+        deltas.append(min([*ahead, delta_max]))
+    return deltas
+
+
+@pytest.mark.parametrize("land", [EXACT, FREE])
+def test_lanes_follow_algorithm_1(land: Any) -> None:
+    boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
+    liking_chords = np.where(np.arange(SIZE) == v.CHORD, 8.0, 0.0)
+    n_chords = 0
+    for seed in range(3):
+        decoder = Fake(bias=liking_chords)
+        (piece,) = compose(decoder, [asked(16.0, *boundaries)], seed=seed, land=land)
+        ids = piece.events.ids[1:].tolist()  # without the instrument count, from START on
+        told = decoder.told
+        assert [int(i[0]) for i, _, _ in told] == ids
+        offsets = [float(lanes[0, 0]) for _, _, lanes in told]
+        assert offsets == pytest.approx(algorithm_1(ids, boundaries), abs=1e-6)
+        n_chords += ids.count(v.CHORD)
+        # The same function that training calls, on the whole sequence at once.
+        times_s = clock_s(piece)[1:]
+        whole = asked(16.0, *boundaries).at(times_s, piece.events.ids[1:] == v.CHORD)
+        assert np.allclose(np.stack([lanes[0] for _, _, lanes in told]), whole, atol=1e-6, equal_nan=True)
+    assert n_chords >= 3
+
+
+def test_each_event_hears_the_velocity_of_the_one_before() -> None:
+    decoder = Fake()
+    (piece,) = compose(decoder, [FILM], seed=2)
+    heard = [int(h[0]) for _, h, _ in decoder.told]
+    velocities = piece.events.velocities[1:].tolist()
+    assert heard == [0, *velocities[:-1]]
+    is_on = v.KIND[piece.events.ids] == v.K_ON
+    assert (piece.events.velocities[~is_on] == 0).all()
+    assert set(piece.events.velocities[is_on].tolist()) <= set(range(1, 17))
+    assert len(set(piece.events.velocities[is_on].tolist())) > 8
+
+
+def test_bent_boundaries_are_told_where_the_chords_will_stand() -> None:
+    decoder = Fake()
+    (piece,) = compose(decoder, [asked(24.0, 6.003, 11.51, 17.777)], seed=5, land=BEND)
+    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.told])
+    times_s, ids = clock_s(piece)[1:], piece.events.ids[1:]
+    for target in piece.targets_s.tolist():
+        (at,) = np.flatnonzero((ids == v.CHORD) & np.isclose(times_s, target))
+        assert offsets[at - 1] == pytest.approx(0.0, abs=1e-6)
+        assert offsets[at] > 1.0
+    assert [float(lanes[0, 3]) for _, _, lanes in decoder.told] == pytest.approx(24.0 - times_s, abs=1e-5)
+
+
+# ---- landing -------------------------------------------------------------------------------------------------------
+
+HATING_CHORDS = np.where(np.arange(SIZE) == v.CHORD, -50.0, 0.0)
+
+
+def test_exact_chords_stand_on_the_grid_beside_each_boundary() -> None:
+    boundaries = [4.003, 8.51, 13.0]
+    (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(20.0, *boundaries)], seed=0, land=EXACT)
+    assert piece.boundaries_s.tolist() == boundaries
+    assert np.abs(piece.targets_s - boundaries).max() <= v.STEP_S / 2 + 1e-9
+    assert piece.chords_s.tolist() == piece.targets_s.tolist()
+
+
+def test_free_chords_stand_nowhere_if_the_model_likes_none() -> None:
+    (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(20.0, 4.0, 8.5)], seed=0, land=FREE)
+    assert piece.boundaries_s.tolist() == piece.targets_s.tolist() == piece.chords_s.tolist() == []
+
+
+def test_free_chords_near_a_boundary_meet_it() -> None:
+    likes = np.where(np.arange(SIZE) == v.CHORD, 9.0, 0.0)
+    (piece,) = compose(Fake(bias=likes), [asked(20.0, 4.0, 8.5)], seed=0, land=FREE)
+    assert piece.boundaries_s.tolist() == [4.0, 8.5]
+    assert (np.abs(piece.targets_s - piece.boundaries_s) < 1.0).all()
+    assert set(piece.targets_s.tolist()) <= set(piece.chords_s.tolist())
+
+
+def test_bent_chords_stand_on_beats() -> None:
+    boundaries = [4.003, 8.51, 13.0]
+    on_beat = total = 0
+    for seed in range(6):
+        (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(20.0, *boundaries)], seed=seed, land=BEND)
+        assert piece.boundaries_s.tolist() == boundaries
+        assert piece.chords_s.tolist() == piece.targets_s.tolist()
+        assert np.abs(piece.targets_s - boundaries).max() < 1.0
+        times_s, kinds = clock_s(piece), v.KIND[piece.events.ids]
+        bars = [(t, i) for t, i, kind in zip(times_s, piece.events.ids, kinds, strict=True) if kind == v.K_BAR]
+        for target in piece.targets_s.tolist():
+            before = [(t, i) for t, i in bars if t <= target]
+            if len(before) < 4:
+                continue  # no tempo to speak of yet
+            # The grammar keeps bars near their tempo, so that one of the last whole bars tells the beat.
+            beats = [(b - a) / (v.VALUE[i] / 2) for (a, i), (b, _) in pairwise(before)]
+            total += 1
+            on_beat += any(
+                abs((target - before[-1][0]) / beat - round((target - before[-1][0]) / beat)) * beat <= v.STEP_S
+                for beat in beats[-3:]
+            )
+    assert total >= 6
+    assert on_beat == total
+
+
+def test_a_boundary_too_near_the_end_is_not_asked_for() -> None:
+    (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(10.0, 5.0, 9.9)], seed=0, land=EXACT)
+    assert piece.boundaries_s.tolist() == [5.0]
+
+
+def test_a_runaway_is_brought_to_its_end() -> None:
+    """A decoder that would rather not let time pass: the piece ends all the same, with few notes more than allowed."""
+    endless = np.where(v.KIND == v.K_TIMESHIFT, -30.0, 0.0) - 0.1 * v.SHIFT_STEPS
+    (piece,) = compose(Fake(bias=endless), [asked(3.0)], seed=0, sampling=Sampling(top_p=1.0))
+    assert piece.events.ids[-1] == v.END
+    ons = int((v.KIND[piece.events.ids] == v.K_ON).sum())
+    assert 200 < ons <= 200 + 150 * 3
+
+
+# ---- music longer than the window ----------------------------------------------------------------------------------
+
+
+def test_a_full_window_goes_on_from_the_latest_events() -> None:
+    decoder = Fake(context=128)
+    (piece,) = compose(decoder, [asked(30.0, 5.0, 12.0, 21.0)], seed=1)
+    ids, velocities = piece.events.ids[1:].tolist(), piece.events.velocities[1:].tolist()
+    lanes = [told[2][0] for told in decoder.told]
+    assert len(ids) > 300
+    assert len(decoder.prefills) > 4
+    reached = 1
+    for i, (window, heard, told_lanes, _) in enumerate(decoder.prefills):
+        kept = window.shape[1] - 3
+        assert window[0, :3].tolist() == [VALENCE_SLOT, AROUSAL_SLOT, v.MORE]
+        if i:
+            # 128 positions were taken, three of them by the beginning: the next event begins a window anew.
+            reached += 128 - decoder.prefills[i - 1][0].shape[1] + 1
+            assert 32 < kept <= 64
+            if kept < 64:
+                assert v.KIND[window[0, 3]] == v.K_BAR, "shortened to begin with a bar"
+        assert window[0, 3:].tolist() == ids[reached - kept : reached]
+        assert heard[0, :4].tolist() == [0, 0, 0, 0]
+        assert heard[0, 4:].tolist() == velocities[reached - kept : reached - 1]
+        assert np.array_equal(told_lanes[0, 3:], np.stack(lanes[reached - kept : reached]), equal_nan=True)
+        assert np.array_equal(told_lanes[0, :3], np.repeat(told_lanes[0, 3:4], 3, axis=0), equal_nan=True)
+
+
+def test_windows_leave_no_seam_where_the_model_looks_no_further_back() -> None:
+    """The fake looks at the latest event only, so every window must give the same piece as one without an end."""
+    (whole,) = compose(Fake(), [asked(30.0, 5.0, 12.0, 21.0)], seed=1)
+    for context in (64, 128, 301):
+        (piece,) = compose(Fake(context), [asked(30.0, 5.0, 12.0, 21.0)], seed=1)
+        assert written(piece) == written(whole)
+
+
+# ---- drawing -------------------------------------------------------------------------------------------------------
+
+
+def frequencies(logits: np.ndarray, allowed: np.ndarray, sampling: Sampling, n: int = 4000) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.bincount([draw(logits, allowed, rng, sampling) for _ in range(n)], minlength=SIZE) / n
+
+
+def some_events() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, what is allowed, and the probabilities of those by their definition."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=SIZE).astype(np.float32)
+    allowed = np.zeros(SIZE, dtype=bool)
+    allowed[[v.CHORD, v.BAR_BASE + 8, v.SHIFT_BASE + 1, v.SHIFT_BASE + 125]] = True
+    allowed[v.ON_BASE[v.PIANO] + 60 : v.ON_BASE[v.PIANO] + 66] = True
+    logits[~allowed] += 20  # what is forbidden does not matter, however likely
+    p = np.where(allowed, np.exp(logits.astype(np.float64)), 0)
+    return logits, allowed, p / p.sum()
+
+
+def close(found: np.ndarray, expected: np.ndarray, n: int = 4000) -> bool:
+    """Within five standard deviations, everywhere."""
+    return bool((np.abs(found - expected) <= 5 * np.sqrt(expected * (1 - expected) / n)).all())
+
+
+def test_draws_follow_the_distribution() -> None:
+    logits, allowed, p = some_events()
+    assert close(frequencies(logits, allowed, Sampling(top_p=1.0, chord_bias=0.0)), p)
+    hot = np.where(allowed, p**0.5, 0)
+    assert close(frequencies(logits, allowed, Sampling(temperature=2.0, top_p=1.0, chord_bias=0.0)), hot / hot.sum())
+
+
+def test_chord_is_drawn_a_tenth_as_often_as_its_logit_says() -> None:
+    logits, allowed, p = some_events()
+    p = np.where(np.arange(SIZE) == v.CHORD, p / 10, p)
+    assert close(frequencies(logits, allowed, Sampling(top_p=1.0)), p / p.sum())
+
+
+def test_top_p_keeps_the_smallest_set_of_each_kind() -> None:
+    allowed = v.KIND == v.K_ON
+    logits = np.full(SIZE, -20.0, dtype=np.float32)
+    best = [int(v.ON_BASE[v.PIANO]) + pitch for pitch in (60, 64, 67, 72)]
+    shares = [0.5, 0.3, 0.15, 0.05]
+    logits[best] = np.log(shares)
+    for top_p, kept in ((0.4, 1), (0.79, 2), (0.81, 3), (0.949, 3), (0.96, 4)):
+        found = frequencies(logits, allowed, Sampling(top_p=top_p), 1000)
+        assert np.flatnonzero(found).tolist() == best[:kept]
+        expected = np.zeros(SIZE)
+        expected[best[:kept]] = np.array(shares[:kept]) / sum(shares[:kept])
+        assert close(found, expected, 1000)
+
+
+def test_top_p_keeps_rare_kinds() -> None:
+    """A BAR that is never likely at any one moment must come all the same, now and then."""
+    logits, allowed, p = some_events()
+    logits[v.BAR_BASE + 8] -= 1.0
+    p[v.BAR_BASE + 8] *= np.exp(-1.0)
+    p /= p.sum()
+    assert p[v.BAR_BASE + 8] < 0.05
+    found = frequencies(logits, allowed, Sampling(top_p=0.3, chord_bias=0.0))
+    for kind in np.unique(v.KIND[allowed]):
+        assert close(found[v.KIND == kind].sum(), p[v.KIND == kind].sum())
+
+
+def test_a_kind_may_have_its_own_temperature() -> None:
+    """It decides within the kind, and leaves alone how often the kind comes."""
+    logits, allowed, p = some_events()
+    cold = Sampling(top_p=1.0, chord_bias=0.0, by_kind={"ON": (0.001, 1.0)})
+    found = frequencies(logits, allowed, cold)
+    is_on = allowed & (v.KIND == v.K_ON)
+    likeliest = np.flatnonzero(is_on)[np.argmax(p[is_on])]
+    expected = np.where(is_on, 0, p)
+    expected[likeliest] = p[is_on].sum()
+    assert close(found, expected)
+    narrow = frequencies(logits, allowed, Sampling(top_p=1.0, chord_bias=0.0, by_kind={"ON": (1.0, 0.01)}))
+    assert close(narrow, expected)
+
+
+def test_kinds_temperatures_reach_the_piece() -> None:
+    """TIMESHIFT at its coldest: always the likeliest of the allowed ones."""
+    always_short = 5.0 * (np.arange(SIZE) == v.SHIFT_BASE + 25)
+    (piece,) = compose(
+        Fake(bias=always_short), [asked(6.0)], seed=0, sampling=Sampling(by_kind={"TIMESHIFT": (0.01, 1.0)})
+    )
+    shifts = v.SHIFT_STEPS[piece.events.ids]
+    assert (shifts[shifts > 0] == 25).mean() > 0.9
+
+
+def test_the_only_event_is_taken_without_chance() -> None:
+    allowed = np.zeros(SIZE, dtype=bool)
+    allowed[v.END] = True
+    rng = np.random.default_rng(0)
+    assert draw(np.zeros(SIZE, dtype=np.float32), allowed, rng, Sampling()) == v.END
+    assert rng.random() == np.random.default_rng(0).random()
+
+
+def test_extreme_logits_are_drawn_from() -> None:
+    logits = np.full(SIZE, -1e30, dtype=np.float32)
+    allowed = v.KIND == v.K_ON
+    drawn = draw(logits, allowed, np.random.default_rng(0), Sampling())
+    assert allowed[drawn]
+    logits[v.ON_BASE[v.BASS] + 40] = 1e30
+    assert draw(logits, allowed, np.random.default_rng(0), Sampling()) == v.ON_BASE[v.BASS] + 40
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": 0.0}, "temperature 0 must be above 0 and at most 10; 1 is the model's own"),
+        ({"temperature": -1.0}, "temperature -1 must be above 0"),
+        ({"temperature": 11.0}, "temperature 11 must be above 0 and at most 10"),
+        ({"temperature": math.nan}, "temperature nan must be above 0"),
+        ({"top_p": 0.0}, "top-p 0 must be above 0 and at most 1; 1 keeps every event"),
+        ({"top_p": 1.01}, "top-p 1.01 must be above 0 and at most 1"),
+        ({"top_p": math.nan}, "top-p nan must be above 0"),
+        ({"by_kind": {"ON": (0.0, 0.9)}}, "temperature 0 must be above 0"),
+        ({"by_kind": {"ON": (1.0, 2.0)}}, "top-p 2 must be above 0"),
+        ({"by_kind": {"NOTE": (1.0, 0.9)}}, "no kind of event 'NOTE'; kinds are PAD, START, .*, ON, OFF"),
+        ({"velocity_temperature": 0.0}, "temperature 0 must be above 0"),
+    ],
+)
+def test_sampling_refuses_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sampling(**values)
+
+
+def test_a_piece_needs_an_end() -> None:
+    with pytest.raises(InputError, match="a piece needs an end; give the video's duration, or --duration"):
+        compose(Fake(), [Conditions()], seed=0)
+
+
+# ---- real models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+Opened = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def opened(folder: Path) -> Opened:
+    return lambda backend: open_decoder(folder, backend=backend, threads=1)
+
+
+def test_onnx_and_torch_give_the_same_notes(opened: Opened) -> None:
+    """Over several windows of 48 positions, and in a batch."""
+    films = [asked(9.0, 2.5), asked(4.0)]
+    onnx, torch = (compose(opened(backend), films, seed=3) for backend in ("onnx", "torch"))
+    assert sum(len(piece.events) for piece in onnx) > 120
+    for one, other in zip(onnx, torch, strict=True):
+        assert written(one) == written(other)
+
+
+def test_a_real_decoder_gives_the_same_piece_again(opened: Opened) -> None:
+    decoder = opened("onnx")
+    first, again, other = (compose(decoder, [asked(4.0, 2.0)], seed=seed)[0] for seed in (0, 0, 1))
+    assert written(first) == written(again)
+    assert written(first) != written(other)

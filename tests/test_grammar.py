@@ -1,0 +1,467 @@
+"""The grammar: whatever is chosen among what it allows is music, by rules that are checked here from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from emsync.errors import InputError
+from emsync.grammar import Grammar, Limits
+from emsync.tokenizer import vocabulary as v
+
+Choose = Callable[[np.ndarray, np.random.Generator], int]
+
+SECOND = 125  # steps
+
+
+# ---- choosing ------------------------------------------------------------------------------------------------------
+
+
+def uniformly(live: np.ndarray, rng: np.random.Generator) -> int:
+    return int(rng.choice(live))
+
+
+def by_kind(live: np.ndarray, rng: np.random.Generator) -> int:
+    """First a kind, then an event: bars, chords and OFFs come as often as ONs."""
+    kinds = v.KIND[live]
+    return int(rng.choice(live[kinds == rng.choice(np.unique(kinds))]))
+
+
+def highest(live: np.ndarray, rng: np.random.Generator) -> int:
+    return int(live[-1])
+
+
+def lowest(live: np.ndarray, rng: np.random.Generator) -> int:
+    return int(live[0])
+
+
+def preferring(*names: str) -> Choose:
+    """The first of these that is allowed (a kind, or an event); else any event that is none of the kinds."""
+
+    def choose(live: np.ndarray, rng: np.random.Generator) -> int:
+        for name in names:
+            found = [i for i in live.tolist() if name in (v.NAMES[i], v.KINDS[v.KIND[i]])]
+            if found:
+                return int(found[int(rng.integers(len(found)))])
+        return uniformly(live, rng)
+
+    return choose
+
+
+def crowding(live: np.ndarray, rng: np.random.Generator) -> int:
+    """Every note that may sound does, none is closed before it must be, and time goes in long steps."""
+    for kind in (v.K_ON, v.K_TIMESHIFT, v.K_CHORD, v.K_BAR, v.K_OFF):
+        found = live[v.KIND[live] == kind]
+        if len(found):
+            return int(found[-1 if kind == v.K_TIMESHIFT else 0])
+    return int(live[0])
+
+
+POLICIES: dict[str, Choose] = {
+    "uniformly": uniformly,
+    "by kind": by_kind,
+    "highest": highest,
+    "lowest": lowest,
+    "shortest steps": preferring("TIMESHIFT_8", "CHORD"),
+    "longest steps": preferring("TIMESHIFT_1000", "ON"),
+    "ON": preferring("ON"),
+    "crowding": crowding,
+    "CHORD": preferring("CHORD", "TIMESHIFT_8", "TIMESHIFT"),
+    "BAR": preferring("BAR", "TIMESHIFT"),
+    "END": preferring("END", "OFF", "TIMESHIFT"),
+}
+
+
+def walk(grammar: Grammar, choose: Choose, seed: int = 0) -> list[int]:
+    """Choose until the piece has ended; fails on a dead end, and on a piece that never ends."""
+    rng = np.random.default_rng(seed)
+    ids: list[int] = []
+    while not grammar.finished:
+        allowed = grammar.allowed()
+        assert allowed.shape == (v.SIZE,)
+        live = np.flatnonzero(allowed)
+        assert len(live), f"nothing may follow {[v.NAMES[i] for i in ids[-8:]]} at step {grammar.step}"
+        ids.append(choose(live, rng))
+        grammar.accept(ids[-1])
+        assert len(ids) < 2000 + 60 * grammar.limits.end_step, "a runaway"
+    grammar.check()
+    return ids
+
+
+# ---- a checker that knows events by their names only ----------------------------------------------------------------
+
+_PLACE_OF_FAMILY = {"DRUMS": 0, "BASS": 1, "GUITAR": 2, "PIANO": 3, "STRINGS": 4}
+
+
+def place(name: str) -> tuple[int, int, float]:
+    """Where an event stands within its moment."""
+    kind, _, rest = name.partition("_")
+    if kind in ("OFF", "ON"):
+        family, _, pitch = rest.partition("_")
+        return (0 if kind == "OFF" else 3, _PLACE_OF_FAMILY[family], int(pitch))
+    return ({"BAR": 1, "CHORD": 2, "END": 4}[kind], 0, 0)
+
+
+class Naive:
+    """Plays a sequence event by event and asserts every rule of the grammar, in plain loops."""
+
+    def __init__(self, end: int, targets: list[int], land: bool) -> None:
+        self.end = end
+        self.targets = [t for t in targets if t < end - 25] if land else []
+        self.clock = 0
+        self.moment: list[str] = []
+        self.sounding: dict[str, int] = {}
+        self.release: dict[str, int] = {}  # earliest OFF of chord notes
+        self.bars: list[tuple[int, float]] = []
+        self.beat = 62.5
+        self.chords: list[int] = []
+        self.landed: list[int] = []
+        self.lengths: list[int] = []
+
+    def play(self, ids: list[int]) -> None:
+        names = [v.NAMES[i] for i in ids]
+        assert names[0].startswith("BAR_")
+        assert names[-1] == "END"
+        assert names.count("END") == 1
+        for name in names:
+            kind = name.partition("_")[0]
+            assert kind in ("TIMESHIFT", "OFF", "BAR", "CHORD", "ON", "END"), name
+            if kind == "TIMESHIFT":
+                self.check_chord_of_moment()
+                self.clock += int(name.removeprefix("TIMESHIFT_")) // 8
+                assert self.clock <= self.end, "a TIMESHIFT passes the end"
+                assert all(t >= self.clock for t in self.targets), "a TIMESHIFT passes a boundary without its chord"
+                if len(self.bars) >= 3:
+                    bar = self.bars[-1][0] + round(self.bars[-1][1] * self.beat)
+                    assert self.clock <= bar or bar >= self.end - 25, "a TIMESHIFT passes a bar"
+                self.moment = []
+                continue
+            assert not self.moment or place(self.moment[-1]) < place(name), f"{name} stands behind {self.moment[-1]}"
+            getattr(self, f"take_{kind.lower()}")(name)
+            self.moment.append(name)
+        self.check_chord_of_moment()
+
+    def take_on(self, name: str) -> None:
+        note = name.removeprefix("ON_")
+        assert self.end - self.clock > 25, "a note begins in the last 0.2 s"
+        if note.startswith("DRUMS"):
+            return
+        assert note not in self.sounding, f"{note} sounds already"
+        self.sounding[note] = self.clock
+        if "CHORD" in self.moment and note.startswith(("PIANO", "GUITAR")):
+            self.release[note] = min(self.clock + int(np.ceil(2 * self.beat)), self.end)
+
+    def take_off(self, name: str) -> None:
+        note = name.removeprefix("OFF_")
+        assert note in self.sounding, f"{note} does not sound"
+        begun = self.sounding.pop(note)
+        assert begun < self.clock, f"{note} has no length"
+        assert self.release.pop(note, 0) <= self.clock, f"{note} of a chord is not held for two beats"
+        self.lengths.append(self.clock - begun)
+
+    def take_bar(self, name: str) -> None:
+        quarters = float(name.removeprefix("BAR_"))
+        assert quarters >= 1
+        if self.bars:
+            at, written = self.bars[-1]
+            beat = (self.clock - at) / written
+            passed = (self.clock - at) / self.beat
+            hit = self.clock in self.targets
+            young = len(self.bars) < 3
+            in_range = 25 <= beat <= 187.5
+            steady = in_range and abs(beat / self.beat - 1) <= 0.12
+            missed = passed > written and abs(passed - round(passed)) <= 0.12
+            assert steady or missed or (young and in_range) or (hit and not young and passed >= 0.5), (
+                f"a bar after {passed} beats"
+            )
+            if steady or (young and in_range):
+                self.beat = beat
+        self.bars.append((self.clock, quarters))
+
+    def take_chord(self, name: str) -> None:
+        early = [t for t in self.targets if t - self.clock < SECOND]
+        assert self.clock in self.targets or not early, f"a chord uses {early} up too early"
+        self.landed += [t for t in self.targets if t == self.clock]
+        self.targets = [t for t in self.targets if abs(t - self.clock) >= SECOND]
+        self.chords.append(self.clock)
+
+    def take_end(self, name: str) -> None:
+        assert not self.sounding, f"{sorted(self.sounding)} still sound"
+        assert not self.targets, f"no chord stood at {self.targets}"
+        assert self.end - SECOND <= self.clock <= self.end
+
+    def check_chord_of_moment(self) -> None:
+        if "CHORD" in self.moment:
+            notes = self.moment[self.moment.index("CHORD") :]
+            count = {family: sum(n.startswith(f"ON_{family}") for n in notes) for family in ("PIANO", "GUITAR")}
+            assert max(count.values()) >= 3, f"a chord of {count}"
+
+
+def steps(max_value: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, max_value), max_size=6, unique=True).map(sorted)
+
+
+def composed(
+    end: int, targets: list[int], choose: Choose, seed: int = 0, *, land: bool = True
+) -> tuple[list[int], Naive]:
+    """A walk under the grammar, played by the checker."""
+    ids = walk(Grammar(Limits(end, land=land), np.array(targets, dtype=np.int64)), choose, seed)
+    naive = Naive(end, targets, land)
+    naive.play(ids)
+    return ids, naive
+
+
+# ---- walks ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(
+    end=st.integers(1, 500),
+    targets=steps(500),
+    policy=st.sampled_from(sorted(POLICIES)),
+    seed=st.integers(0, 2**32),
+    land=st.booleans(),
+)
+@example(end=SECOND, targets=[], policy="uniformly", seed=0, land=True)
+@example(end=1, targets=[0], policy="highest", seed=0, land=True)
+def test_every_walk_is_music(end: int, targets: list[int], policy: str, seed: int, land: bool) -> None:
+    composed(end, targets, POLICIES[policy], seed, land=land)
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize(
+    "targets",
+    [
+        pytest.param([], id="none"),
+        pytest.param([0], id="at 0 s"),
+        pytest.param([62], id="at 0.5 s"),
+        pytest.param([400, 401], id="8 ms apart"),
+        pytest.param([300, 425, 550], id="1 s apart"),
+        pytest.param([300, 424], id="just under 1 s apart"),
+        pytest.param([773], id="the last place but one"),
+        pytest.param([774], id="the last place"),
+        pytest.param([775, 799], id="too near the end"),
+        pytest.param([800, 2000], id="at and past the end"),
+    ],
+)
+def test_targets_anywhere(policy: str, targets: list[int]) -> None:
+    _, naive = composed(800, targets, POLICIES[policy])
+    expected: list[int] = []
+    for target in targets:
+        if target < 800 - 25 and (not expected or target - expected[-1] >= SECOND):
+            expected.append(target)
+    assert naive.landed == expected
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("end", [1, 2, 24, 25, 26, 27, 50, 51, 52, SECOND])
+def test_short_pieces_end(policy: str, end: int) -> None:
+    for seed in range(2):
+        ids, _ = composed(end, [10, 30, 60], POLICIES[policy], seed)
+        assert ids[-1] == v.END
+
+
+def test_a_crowd_of_notes_leaves_room_for_every_chord() -> None:
+    """Boundaries a second apart, all notes sounding as long as they may: once, that left no pitch for a chord."""
+    end = 24 * SECOND
+    targets = list(range(SECOND, end - 30, SECOND))
+    for policy in ("crowding", "ON"):
+        ids, naive = composed(end, targets, POLICIES[policy])
+        assert naive.landed == targets
+        assert len(ids) > 500
+
+
+def test_chords_at_every_moment_leave_room_for_themselves() -> None:
+    slow = preferring("CHORD", "ON", "TIMESHIFT_8")
+    _, naive = composed(300, [200], slow)
+    assert len(naive.chords) > 3
+    assert naive.landed == [200]
+
+
+def test_without_landing_boundaries_ask_for_nothing() -> None:
+    no_chords = preferring("TIMESHIFT")
+    _, naive = composed(800, [200, 400], no_chords, land=False)
+    assert naive.chords == []
+
+
+def test_chord_events_before_a_due_boundary_are_kept_away() -> None:
+    grammar = Grammar(Limits(2000), np.array([500]))
+    grammar.accept(v.ID_OF["BAR_4"])
+    for _ in range(3):
+        assert grammar.allowed()[v.CHORD]
+        grammar.accept(v.SHIFT_BASE + SECOND)
+    assert grammar.step == 500 - SECOND
+    assert grammar.allowed()[v.CHORD], "a whole second before, it uses nothing up"
+    grammar.accept(v.SHIFT_BASE + 1)
+    assert not grammar.allowed()[v.CHORD]
+    longest = np.flatnonzero(grammar.allowed() & (v.KIND == v.K_TIMESHIFT))[-1]
+    assert grammar.step + v.VALUE[longest] == 500
+    grammar.accept(int(longest))
+    assert grammar.due() == 500
+    kinds = set(v.KIND[grammar.allowed()].tolist())
+    assert v.K_CHORD in kinds
+    assert kinds <= {v.K_CHORD, v.K_BAR, v.K_OFF}
+    grammar.accept(v.CHORD)
+    assert grammar.due() is None
+    assert grammar.chords == [500]
+
+
+def test_a_chord_asks_for_three_notes_of_one_family_and_holds_them() -> None:
+    grammar = Grammar(Limits(2000), np.array([0]))
+    for name in ("BAR_4", "CHORD"):
+        grammar.accept(v.ID_OF[name])
+    assert not grammar.allowed()[[v.ID_OF["TIMESHIFT_8"], v.ID_OF["ON_STRINGS_60"], v.END]].any()
+    assert grammar.allowed()[[v.ID_OF["ON_DRUMS_36"], v.ID_OF["ON_BASS_40"], v.ID_OF["ON_GUITAR_40"]]].all()
+    # The two highest pitches leave no room for two more above them.
+    pitches = [v.VALUE[i] for i in np.flatnonzero(grammar.allowed()) if v.FAMILY[i] == v.PIANO]
+    assert max(pitches) == v.PITCH_RANGE[v.PIANO][1] - 2
+    for name in ("ON_GUITAR_40", "ON_GUITAR_44", "ON_PIANO_60", "ON_PIANO_64"):
+        grammar.accept(v.ID_OF[name])
+        assert not grammar.allowed()[v.ID_OF["TIMESHIFT_8"]], "two of guitar and two of piano are no chord"
+    grammar.accept(v.ID_OF["ON_PIANO_67"])
+    assert grammar.allowed()[v.ID_OF["TIMESHIFT_8"]]
+    grammar.accept(v.ID_OF["TIMESHIFT_1000"])
+    offs = [v.ID_OF["OFF_PIANO_60"], v.ID_OF["OFF_GUITAR_40"]]
+    assert not grammar.allowed()[offs].any(), "two beats are a second, and the grammar holds a little longer"
+    grammar.accept(v.ID_OF["TIMESHIFT_104"])
+    assert grammar.allowed()[offs].all()
+
+
+def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
+    """All guitar notes and all piano notes but the four lowest sound: only those can make the chord, in order."""
+    grammar = Grammar(Limits(2000), np.array([SECOND]))
+    grammar.accept(v.ID_OF["BAR_4"])
+    for family in (v.GUITAR, v.PIANO):
+        low, high = v.PITCH_RANGE[family]
+        for pitch in range(low + (4 if family == v.PIANO else 0), high + 1):
+            grammar.accept(int(v.ON_BASE[family]) + pitch)
+    grammar.accept(v.ID_OF["TIMESHIFT_1000"])
+    grammar.accept(v.CHORD)
+    for expected in ({21, 22}, {22, 23}, {23, 24}):
+        live = np.flatnonzero(grammar.allowed())
+        pitched = live[v.FAMILY[live] == v.PIANO]
+        assert set(v.VALUE[pitched].tolist()) == expected
+        assert not (v.FAMILY[live] == v.GUITAR).any()
+        grammar.accept(int(pitched[0]))
+
+
+def test_notes_end_after_sixteen_beats() -> None:
+    """Without a second bar a beat is half a second: notes that nobody closes are closed after eight."""
+
+    def notes_once(live: np.ndarray, rng: np.random.Generator) -> int:
+        if v.ID_OF["ON_BASS_40"] in live:
+            return v.ID_OF["ON_BASS_40"]
+        return preferring("TIMESHIFT_1000", "TIMESHIFT", "CHORD")(live, rng)
+
+    for targets in ([], [700]):
+        _, naive = composed(3000, targets, notes_once)
+        assert 1000 <= max(naive.lengths) <= 1001
+
+
+def test_bars_tell_the_tempo_and_keep_to_it() -> None:
+    grammar = Grammar(Limits(5000))
+
+    def move(steps: int) -> None:
+        while steps:
+            grammar.accept(v.SHIFT_BASE + min(steps, SECOND))
+            steps -= min(steps, SECOND)
+
+    def bar_may_come_after(steps: int) -> bool:
+        other = Grammar(Limits(5000))
+        other.step, other.bars, other.beat_steps = grammar.step, list(grammar.bars), grammar.beat_steps
+        other.accept(v.SHIFT_BASE + 1)
+        other.step = grammar.step + steps
+        return bool(other.allowed()[v.ID_OF["BAR_4"]])
+
+    grammar.accept(v.ID_OF["BAR_4"])
+    assert [bar_may_come_after(s) for s in (99, 100, 750)] == [False, True, True]
+    # Missed: on any later beat (of half a second, for want of a tempo), however late.
+    assert [bar_may_come_after(s) for s in (781, 812, 844, 2500, 2531)] == [False, True, False, True, False]
+    for _ in range(3):
+        move(200)
+        grammar.accept(v.ID_OF["BAR_4"])
+    assert grammar.beat_steps == 50
+    assert [bar_may_come_after(s) for s in (100, 175, 177, 200)] == [False, False, True, True]
+    # None is missed any more: time stops where the next one belongs until it stands there.
+    assert grammar.next_bar() == 800
+    grammar.accept(v.ID_OF["ON_BASS_40"])
+    move(150)
+    longest = np.flatnonzero(grammar.allowed() & (v.KIND == v.K_TIMESHIFT))[-1]
+    assert v.VALUE[longest] == 50
+    move(50)
+    assert set(v.KIND[grammar.allowed()].tolist()) == {v.K_BAR, v.K_OFF}
+    grammar.accept(v.ID_OF["BAR_4"])
+    # One that comes a little early quickens the tempo.
+    move(190)
+    grammar.accept(v.ID_OF["BAR_3"])
+    assert grammar.beat_steps == 47.5
+    assert grammar.next_bar() == 990 + 142
+
+
+def test_a_hit_begins_a_bar_and_leaves_the_tempo_alone() -> None:
+    """A bar cut short by a hit once quartered the beat, and with it how long the chord was held."""
+    grammar = Grammar(Limits(5000), np.array([860]))
+    for _ in range(4):
+        grammar.accept(v.ID_OF["BAR_4"])
+        for _ in range(2):
+            grammar.accept(v.SHIFT_BASE + 100)
+    grammar.accept(v.ID_OF["BAR_4"])
+    grammar.accept(v.SHIFT_BASE + 60)
+    assert grammar.step == 860
+    grammar.accept(v.ID_OF["BAR_4"])
+    assert grammar.beat_steps == 50
+    for name in ("CHORD", "ON_PIANO_60", "ON_PIANO_64", "ON_PIANO_67", "TIMESHIFT_792"):
+        assert grammar.allowed()[v.ID_OF[name]], name
+        grammar.accept(v.ID_OF[name])
+    assert not grammar.allowed()[v.ID_OF["OFF_PIANO_60"]], "99 of 100 steps"
+
+
+def test_pieces_do_not_know_of_one_another() -> None:
+    alone = [walk(Grammar(Limits(300), np.array([100])), by_kind, seed) for seed in (1, 2)]
+    grammars = [Grammar(Limits(300), np.array([100])) for _ in range(2)]
+    rngs = [np.random.default_rng(seed) for seed in (1, 2)]
+    together: list[list[int]] = [[], []]
+    while not all(grammar.finished for grammar in grammars):
+        for grammar, rng, ids in zip(grammars, rngs, together, strict=True):
+            if not grammar.finished:
+                ids.append(by_kind(np.flatnonzero(grammar.allowed()), rng))
+                grammar.accept(ids[-1])
+    assert together == alone
+
+
+def test_behind_the_end_there_is_only_padding() -> None:
+    grammar = Grammar(Limits(10))
+    walk(grammar, lowest)
+    assert np.flatnonzero(grammar.allowed()).tolist() == [v.PAD]
+
+
+def test_asking_does_not_change_the_answer() -> None:
+    grammar = Grammar(Limits(400), np.array([200]))
+    rng = np.random.default_rng(0)
+    while not grammar.finished:
+        once = grammar.allowed()
+        once[:] ^= grammar.allowed()
+        assert not once.any()
+        grammar.accept(by_kind(np.flatnonzero(grammar.allowed()), rng))
+
+
+def test_a_piece_needs_a_length() -> None:
+    with pytest.raises(InputError, match=r"0 s is too short; give at least 0\.008 s"):
+        Limits(0)
+
+
+def test_what_begins_late_may_end_early() -> None:
+    """END comes up to a second before the end, once nothing sounds and nothing is due."""
+    grammar = Grammar(Limits(500))
+    grammar.accept(v.ID_OF["BAR_4"])
+    for _ in range(3):
+        assert not grammar.allowed()[v.END]
+        grammar.accept(v.SHIFT_BASE + SECOND)
+    assert grammar.step == 500 - SECOND
+    assert grammar.allowed()[v.END]
+    grammar.accept(v.ID_OF["ON_BASS_40"])
+    assert not grammar.allowed()[v.END]

@@ -1,0 +1,335 @@
+"""From a length and cuts to a Score, files and a record from which the same bytes come again."""
+
+from __future__ import annotations
+
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import mido
+import numpy as np
+import pytest
+
+from emsync import checkpoint, midi, soundtrack
+from emsync.errors import InputError, ModelError, OutputError
+from emsync.hits import measure
+from emsync.soundtrack import Record, Settings, Soundtrack
+from emsync.tokenizer import vocabulary as v
+from tests.fakes import Fake
+
+DURATION_S = 16.0
+CUTS_S = (0.0, 4.0, 8.504, 12.28, 13.0)
+NAMES = ["Drums", "Piano", "Guitar", "Bass", "Strings"]
+
+
+def composed(settings: Settings | None = None, cuts_s: Any = CUTS_S, duration_s: float = DURATION_S) -> Soundtrack:
+    return soundtrack.compose(Fake(), duration_s, cuts_s, settings)
+
+
+def model_folder(folder: Path, weights: bytes = b"weights") -> Path:
+    """What a model folder is as far as a record knows."""
+    folder.mkdir(exist_ok=True)
+    config = {"format": checkpoint.FORMAT, "model": {}, "vocabulary": v.HASH}
+    (folder / checkpoint.CONFIG).write_text(json.dumps(config))
+    (folder / checkpoint.VOCABULARY).write_text(json.dumps({"events": v.NAMES}))
+    (folder / checkpoint.WEIGHTS).write_bytes(weights)
+    return folder
+
+
+def record_of(track: Soundtrack, settings: Settings, model: Path) -> dict[str, Any]:
+    return soundtrack.make_record(
+        track,
+        settings,
+        model=soundtrack.model_record(model),
+        backend="fake",
+        duration_s=DURATION_S,
+        frame_rate=Fraction(24000, 1001),
+        video="film.mp4",
+    )
+
+
+# ---- the score -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hits", ["bend", "exact", "free"])
+def test_a_soundtrack_is_what_was_asked_for(hits: Any) -> None:
+    for seed in range(3):
+        track = composed(Settings(seed=seed, hits=hits))
+        score = track.score
+        assert [i.name for i in score.instruments] == NAMES
+        assert [i.is_drum for i in score.instruments] == [True, False, False, False, False]
+        assert [(m.time_s, m.text) for m in score.markers] == [
+            (0.0, "Cut 1 00:00:00:00"),
+            (4.0, "Cut 2 00:00:04:00"),
+            (8.504, "Cut 3 00:00:08:13"),
+            (12.28, "Cut 4 00:00:12:07"),
+            (13.0, "Cut 5 00:00:13:00"),
+        ]
+        assert track.cuts_s.tolist() == list(CUTS_S)
+        assert track.boundaries_s.tolist() == [4.0, 8.504, 13.0]
+        assert track.hits == tuple(measure(score, track.boundaries_s))
+        # Nothing lies past the end.
+        assert score.duration_s == DURATION_S
+        assert len(score) > 50
+        assert score.end_s.max() <= DURATION_S
+        assert score.bars.start_s.max() < DURATION_S
+        assert score.tempo.times_s.max() < DURATION_S
+        assert track.n_events > len(score)
+
+
+@pytest.mark.parametrize("hits", ["bend", "exact"])
+def test_chords_sound_on_the_cuts(hits: Any) -> None:
+    tracks = [composed(Settings(seed=seed, hits=hits)) for seed in range(6)]
+    assert sum(len(track.hits) for track in tracks) == 18
+    assert sum(track.n_within_frame for track in tracks) >= 16
+    assert all(track.n_within_frame <= track.n_within_second <= 3 for track in tracks)
+    if hits == "bend":
+        errors = [hit.error_s for track in tracks for hit in track.hits if hit.error_s is not None]
+        assert np.abs(errors).max() < 1e-9
+
+
+def test_bars_are_whole_on_their_grid() -> None:
+    for hits in ("bend", "exact"):
+        score = composed(Settings(hits=hits)).score  # type: ignore[arg-type]
+        places = score.tempo.quarters_at(score.bars.start_s)
+        assert np.diff(places) == pytest.approx(score.bars.quarters[:-1], abs=1e-3)
+
+
+def test_the_frame_rate_is_the_markers() -> None:
+    track = soundtrack.compose(Fake(), 8.0, [2.0, 3.5], frame_rate=Fraction(30000, 1001))
+    assert [m.text for m in track.score.markers] == ["Cut 1 00:00:02:00", "Cut 2 00:00:03:15"]
+
+
+def test_settings_and_seed_matter() -> None:
+    default = midi.to_bytes(composed().score)
+    assert midi.to_bytes(composed(Settings()).score) == default
+    for other in (
+        Settings(seed=1), Settings(temperature=1.2), Settings(top_p=0.5),
+        Settings(by_kind={"ON": (0.7, 0.9)}), Settings(hits="exact"), Settings(t_diff_s=0.5),
+    ):  # fmt: skip
+        assert midi.to_bytes(composed(other).score) != default, other
+
+
+def test_no_cuts_and_cuts_side_by_side() -> None:
+    assert composed(cuts_s=[]).hits == ()
+    # Nearer than two can be met: the chord they share stands on one of them.
+    crowd = [3.0, 3.2, 3.4, 6.0, 6.9, 7.8, 9.0, 9.008, 12.0]
+    for hits in ("bend", "exact", "free"):
+        for seed in range(2):
+            track = composed(Settings(seed=seed, t_diff_s=0.0, hits=hits), crowd)  # type: ignore[arg-type]
+            assert len(track.hits) == len(track.score.markers) == len(crowd)
+
+
+def test_the_shortest_film_has_music() -> None:
+    track = composed(duration_s=1.0, cuts_s=[0.5])
+    assert track.score.duration_s == 1.0
+    assert len(track.score) > 0
+    assert midi.from_bytes(midi.to_bytes(track.score)).duration_s == pytest.approx(1.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("duration_s", [0.0, 0.99, -5.0, float("nan"), float("inf"), 3 * 3600 + 1])
+def test_a_film_too_short_or_too_long_is_refused(duration_s: float) -> None:
+    with pytest.raises(InputError, match=rf"a film of {duration_s:g} s is not between 1 s and 10800 s; cut it"):
+        composed(duration_s=duration_s)
+
+
+@pytest.mark.parametrize(
+    ("cuts_s", "message"),
+    [
+        ([5.0, 4.0], "cut 2: cut at 4 s comes after one at 5 s; sort the list"),
+        ([-1.0], "cut at -1 s is before the start"),
+        ([99.0], r"cut at 99 s is past the video's end \(16.0 s\); were the cuts given in frames"),
+        (["a"], "the cuts are not numbers"),
+        ([float("nan")], "nan is no time"),
+    ],
+)
+def test_bad_cuts_are_refused(cuts_s: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        composed(cuts_s=cuts_s)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": -1}, "seed -1 is no whole number from 0 to"),
+        ({"seed": 2**63}, "seed 9223372036854775808 is no whole number"),
+        ({"seed": 1.5}, "seed 1.5 is no whole number"),
+        ({"seed": True}, "seed True is no whole number"),
+        ({"seed": "x"}, "seed 'x' is no whole number"),
+        ({"instruments": "some"}, "instruments is 'some'; choose one of more, fewer"),
+        ({"hits": "beat"}, "hits is 'beat'; choose one of bend, exact, free"),
+        ({"temperature": "hot"}, "temperature is 'hot', which is no number"),
+        ({"top_p": None}, "top_p is None, which is no number"),
+        ({"t_diff_s": [4]}, r"t_diff_s is \[4\], which is no number"),
+    ],
+)
+def test_settings_refuse_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Settings(**values)
+
+
+def test_negative_t_diff_is_refused() -> None:
+    with pytest.raises(InputError, match="t_diff is -1 s; give 0"):
+        composed(Settings(t_diff_s=-1))
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_written_file_is_five_named_tracks_within_the_film(tmp_path: Path) -> None:
+    settings = Settings(seed=2)
+    track = composed(settings)
+    record = record_of(track, settings, model_folder(tmp_path / "model"))
+    song, beside = soundtrack.write(track, record, tmp_path / "song.mid")
+    assert (song.name, beside.name) == ("song.mid", "song.mid.json")
+    file = mido.MidiFile(song)
+    assert file.type == 1
+    assert [t.name for t in file.tracks[1:]] == [NAMES[i] for i in range(5) if (track.score.instrument == i).any()]
+    markers = [m.text for m in file.tracks[0] if m.type == "marker"]
+    assert markers == [m.text for m in track.score.markers]
+    assert file.length <= DURATION_S + 1e-3
+    told = json.loads(beside.read_text())
+    assert told["cuts_s"] == list(CUTS_S)
+    assert told["seed"] == 2
+    assert told["notes"] == len(track.score)
+    assert [h["cut_s"] for h in told["hits"]] == [4.0, 8.504, 13.0]
+    assert told["model"]["weights_sha256"] == checkpoint.weights_hash(tmp_path / "model")
+
+
+@pytest.mark.parametrize("taken", ["song.mid", "song.mid.json"])
+def test_neither_file_is_written_where_one_place_is_taken(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("mine")
+    with pytest.raises(OutputError, match=f"{taken} exists already; give --overwrite"):
+        soundtrack.write(composed(), {}, tmp_path / "song.mid")
+    assert [p.name for p in tmp_path.iterdir()] == [taken]
+    assert (tmp_path / taken).read_text() == "mine"
+    soundtrack.write(composed(), {}, tmp_path / "song.mid", overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["song.mid", "song.mid.json"]
+    assert (tmp_path / taken).read_bytes() != b"mine"
+
+
+def test_nothing_is_written_into_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="nowhere is not a folder; make it first"):
+        soundtrack.write(composed(), {}, tmp_path / "nowhere" / "song.mid")
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the record ----------------------------------------------------------------------------------------------------
+
+EVERYTHING = Settings(
+    seed=2**63 - 1, instruments="fewer", temperature=1.1, top_p=0.9,
+    by_kind={"ON": (0.8, 0.95), "TIMESHIFT": (1.0, 1.0)}, hits="exact", t_diff_s=2.5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [Settings(), EVERYTHING], ids=["defaults", "everything"])
+def test_a_record_composes_the_same_bytes(tmp_path: Path, settings: Settings) -> None:
+    model = model_folder(tmp_path / "model")
+    track = composed(settings)
+    _, beside = soundtrack.write(track, record_of(track, settings, model), tmp_path / "song.mid")
+    record = Record.read(beside)
+    assert record.settings == settings
+    assert (record.duration_s, record.frame_rate) == (DURATION_S, Fraction(24000, 1001))
+    assert record.cuts_s == CUTS_S
+    assert (record.model_folder, record.backend, record.video) == (str(model), "fake", "film.mp4")
+    again = soundtrack.compose(Fake(), record.duration_s, record.cuts_s, record.settings)
+    assert midi.to_bytes(again.score) == (tmp_path / "song.mid").read_bytes()
+    assert record_of(again, record.settings, model) == json.loads(beside.read_text())
+
+
+def test_another_models_record_is_refused(tmp_path: Path) -> None:
+    settings = Settings()
+    model = model_folder(tmp_path / "model")
+    track = composed(settings, duration_s=DURATION_S)
+    _, beside = soundtrack.write(track, record_of(track, settings, model), tmp_path / "song.mid")
+    record = Record.read(beside)
+    record.check_model(model)
+    other = model_folder(tmp_path / "other", b"other weights")
+    with pytest.raises(ModelError, match=r"weights hash to [0-9a-f]{12}, this one's to [0-9a-f]{12}; give the right"):
+        record.check_model(other)
+    with pytest.raises(ModelError, match="is not a model folder"):
+        record.check_model(tmp_path / "none")
+
+
+GONE = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["format"], 2, "is no record of format 1; give the .mid.json"),
+        (["format"], GONE, "is no record of format 1"),
+        (["settings"], GONE, "lacks or garbles a value.*settings"),
+        (["settings"], [], "lacks or garbles a value"),
+        (["settings"], "seed", "lacks or garbles a value"),
+        (["settings", "tempo"], 120, "lacks or garbles a value.*tempo"),
+        (["settings", "seed"], GONE, "lacks or garbles a value.*seed"),
+        (["settings", "seed"], -3, "seed -3 is no whole number"),
+        (["settings", "seed"], "3", "seed '3' is no whole number"),
+        (["settings", "hits"], "miss", "hits is 'miss'; choose one of"),
+        (["settings", "temperature"], "hot", "temperature is 'hot'"),
+        (["settings", "by_kind"], [1], "lacks or garbles a value"),
+        (["settings", "by_kind"], {"ON": 3}, "lacks or garbles a value"),
+        (["settings", "by_kind"], {"ON": [1, 2, 3]}, "lacks or garbles a value"),
+        (["duration_s"], GONE, "lacks or garbles a value.*duration_s"),
+        (["duration_s"], "long", "lacks or garbles a value"),
+        (["duration_s"], None, "lacks or garbles a value"),
+        (["frame_rate"], "24/0", "lacks or garbles a value"),
+        (["frame_rate"], "fast", "lacks or garbles a value"),
+        (["frame_rate"], float("inf"), "lacks or garbles a value"),
+        (["cuts_s"], 4.0, "lacks or garbles a value"),
+        (["cuts_s"], ["early"], "lacks or garbles a value"),
+        (["cuts_s"], [10**400], "lacks or garbles a value"),
+        (["model"], "small", "lacks or garbles a value"),
+        (["model", "folder"], 7, "lacks or garbles a value"),
+        (["model", "weights_sha256"], GONE, "lacks or garbles a value"),
+        (["backend"], GONE, "lacks or garbles a value"),
+        (["video"], {"name": "a"}, "lacks or garbles a value"),
+    ],
+)
+def test_garbled_records_are_refused(tmp_path: Path, path: list[str], value: Any, message: str) -> None:
+    record = record_of(composed(duration_s=DURATION_S, cuts_s=[]), Settings(), model_folder(tmp_path / "model"))
+    inner: Any = record
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is GONE:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    file = tmp_path / "song.mid.json"
+    file.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=message):
+        Record.read(file)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is not JSON .*; give the .mid.json that emsync compose wrote"),
+        (b'{"format": 1, "sett', "is not JSON"),
+        (b"MThd\x00\x00\x00\x06\x00\x01\xff\xfe", "is not JSON"),
+        (b"[]", "is no record of format 1"),
+        (b"null", "is no record of format 1"),
+        (b"{}", "is no record of format 1"),
+    ],
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    file = tmp_path / "song.mid.json"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        Record.read(file)
+
+
+def test_a_missing_record_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(InputError, match=r"cannot be read \(.*\); give the .mid.json that emsync compose wrote"):
+            Record.read(place)
+
+
+def test_music_is_the_same_from_memory_and_from_the_file() -> None:
+    data = midi.to_bytes(composed().score)
+    assert mido.MidiFile(file=io.BytesIO(data)).length <= DURATION_S + 1e-3
+    score = midi.from_bytes(data)
+    assert len(score) == len(composed().score)
