@@ -32,10 +32,11 @@ from emsync.tokenizer.chords import MIN_PITCHES, MIN_QUARTERS
 
 BoolArray = npt.NDArray[np.bool_]
 
-MAX_NOTE_BEATS: Final = 16
-#: So many notes of a family may sound at once. A chord on a boundary may exceed it, and gives way once it was held:
-#: boundaries are 1 s apart and chords held for 3.2 s at most, so that three pitches are always left for another.
-MAX_SOUNDING: Final = 64
+MAX_NOTE_BEATS: Final = 8
+#: So many notes of a family may sound at once: what its players could play. A chord on a boundary may exceed it, and
+#: gives way once it was held: boundaries are 1 s apart and chords held for 3.2 s at most, so that three pitches are
+#: always left for another.
+MAX_SOUNDING: Final = {v.PIANO: 10, v.GUITAR: 8, v.BASS: 2, v.STRINGS: 10}
 #: A chord's notes are held for a little more than two beats: how long a beat was, the next bar may tell otherwise.
 HELD_QUARTERS: Final = 1.05 * MIN_QUARTERS
 #: Until two bars have told the tempo, a beat is half a second.
@@ -162,7 +163,7 @@ class Grammar:
         if not self._bar_fits():
             allowed[_BAR] = False
         for family, count in self._count.items():
-            if count >= MAX_SOUNDING:
+            if count >= MAX_SOUNDING[family]:
                 allowed[_ONS[family]] = False
         if end - step <= self.margin:
             allowed[_ON] = False
@@ -197,7 +198,7 @@ class Grammar:
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""
-        return min(self._count[family] for family in v.CHORD_FAMILIES) > MAX_SOUNDING - MIN_PITCHES
+        return all(self._count[family] + MIN_PITCHES > MAX_SOUNDING[family] for family in v.CHORD_FAMILIES)
 
     def _expired(self) -> int | None:
         """`ORDER` of the first OFF that has to come now: at the end all, elsewhere of notes that sounded too long."""
@@ -205,7 +206,7 @@ class Grammar:
         if step >= self.limits.end_step:
             return min(_PLACE[_PARTNER[on]] for on in since)
         begun_by = step - MAX_NOTE_BEATS * self.beat_steps
-        crowded = [family for family, count in self._count.items() if count > MAX_SOUNDING]
+        crowded = [family for family, count in self._count.items() if count > MAX_SOUNDING[family]]
         if not crowded and next(iter(since.values())) > begun_by:
             return None
         # Only while its OFF still has its place in this moment.
@@ -241,7 +242,7 @@ class Grammar:
         keep = _FIRST_ON & allowed
         for family in v.CHORD_FAMILIES:
             lacking = MIN_PITCHES - self._chord_notes[family]
-            if not self._landing and self._count[family] + lacking > MAX_SOUNDING:
+            if not self._landing and self._count[family] + lacking > MAX_SOUNDING[family]:
                 continue
             ids = _ONS[family]
             free = LATER[self._last, ids] & self._notes[ids]

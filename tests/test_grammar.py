@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emsync.errors import InputError
-from emsync.grammar import Grammar, Limits
+from emsync.grammar import MAX_SOUNDING, Grammar, Limits
 from emsync.tokenizer import vocabulary as v
 
 Choose = Callable[[np.ndarray, np.random.Generator], int]
@@ -349,8 +349,8 @@ def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
         grammar.accept(int(pitched[0]))
 
 
-def test_notes_end_after_sixteen_beats() -> None:
-    """Without a second bar a beat is half a second: notes that nobody closes are closed after eight."""
+def test_notes_end_after_eight_beats() -> None:
+    """Without a second bar a beat is half a second: notes that nobody closes are closed after four."""
 
     def notes_once(live: np.ndarray, rng: np.random.Generator) -> int:
         if v.ID_OF["ON_BASS_40"] in live:
@@ -359,7 +359,20 @@ def test_notes_end_after_sixteen_beats() -> None:
 
     for targets in ([], [700]):
         _, naive = composed(3000, targets, notes_once)
-        assert 1000 <= max(naive.lengths) <= 1001
+        assert 500 <= max(naive.lengths) <= 501
+
+
+@pytest.mark.parametrize("policy", ["ON", "crowding", "uniformly"])
+def test_no_family_plays_more_notes_than_its_players_can(policy: str) -> None:
+    ids, _ = composed(1500, [], POLICIES[policy])
+    sounding = dict.fromkeys(MAX_SOUNDING, 0)
+    most = dict(sounding)
+    for i in ids:
+        if v.FAMILY[i] in sounding:
+            sounding[v.FAMILY[i]] += 1 if v.KIND[i] == v.K_ON else -1
+            most[v.FAMILY[i]] = max(most[v.FAMILY[i]], sounding[v.FAMILY[i]])
+    assert all(most[family] <= MAX_SOUNDING[family] for family in most)
+    assert policy == "uniformly" or most[v.BASS] == MAX_SOUNDING[v.BASS]
 
 
 def test_bars_tell_the_tempo_and_keep_to_it() -> None:
