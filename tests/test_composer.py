@@ -220,7 +220,7 @@ def test_a_boundary_too_near_the_end_is_not_asked_for() -> None:
 
 def test_a_runaway_is_brought_to_its_end() -> None:
     """A decoder that would rather not let time pass: the piece ends all the same, with few notes more than allowed."""
-    endless = np.where(v.KIND == v.K_TIMESHIFT, -30.0, 0.0) - 0.1 * v.SHIFT_STEPS
+    endless = np.where(v.KIND == v.K_TIMESHIFT, -30.0, 0.0) - 5.0 * v.SHIFT_STEPS
     (piece,) = compose(Fake(bias=endless), [asked(3.0)], seed=0, sampling=Sampling(top_p=1.0))
     assert piece.events.ids[-1] == v.END
     ons = int((v.KIND[piece.events.ids] == v.K_ON).sum())
