@@ -18,11 +18,12 @@ import zipfile
 #: Modules that may fail to import without an extra, and the extra each needs.
 NEEDS_EXTRA: dict[str, str] = {
     "emsync.model": "train",
+    "emsync.tokenizer.midi_tokenizer": "train",
     "emsync.training.train": "train",
 }
 
 #: What a default install must not have, and no module may import in passing.
-ABSENT = ("torch", "accelerate", "miditok", "onnxscript", "music21", "pretty_midi", "pypianoroll")
+ABSENT = ("torch", "accelerate", "miditok", "onnx", "safetensors", "symusic", "mido", "music21", "pretty_midi", "pypianoroll")
 
 #: What the wheel must carry beside the modules.
 WANTED = (
