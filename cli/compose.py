@@ -163,6 +163,10 @@ def _watch(
 
     with _bar("Watching", quiet) as advance:
         scene = analyze(video, progress=lambda done, total: advance(done / total if total else 0.0))
+    if not scene.is_complete:
+        click.echo(
+            f"{video} breaks off or is damaged; composing for the {scene.duration_s:.1f} s that can be read.", err=True
+        )
     found = scene.cuts_s if cuts is None else cutlist.read_csv(cuts, duration_s=scene.duration_s)
     return scene.duration_s, scene.frame_rate, found, video.name
 

@@ -338,3 +338,22 @@ def test_progress_is_shown_on_standard_error_only(run: Run, capsys: pytest.Captu
     assert main(["compose", "--model", str(model), "--duration", "2"]) == 0
     said = capsys.readouterr()
     assert "Composing" not in said.out
+
+
+def test_a_film_that_breaks_off_is_composed_for_with_a_warning(
+    run: Run, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    from emsync import video
+
+    whole = video.analyze
+
+    def broken(path: Path, **options: Any) -> video.Scene:
+        return replace(whole(path, **options), is_complete=False)
+
+    monkeypatch.setattr(video, "analyze", broken)
+    said = run(film, "-o", "song.mid")
+    assert said.code == 0
+    assert "breaks off or is damaged; composing for the 9.0 s that can be read" in said.err
+    assert said.files == ["song.mid", "song.mid.json"]
