@@ -62,6 +62,12 @@ if TYPE_CHECKING:
     help="How chords meet cuts: on the beat with the tempo bending, exactly whatever the beat, or as the model likes.",
 )
 @click.option(
+    "--tempo",
+    type=options.FiniteFloat(min=45, max=240),
+    metavar="QPM",
+    help="Quarter notes a minute, before it bends towards the cuts.  [default: the model's own]",
+)
+@click.option(
     "--t-diff",
     type=options.FiniteFloat(min=0, max=3600),
     metavar="SECONDS",
@@ -100,7 +106,8 @@ if TYPE_CHECKING:
 @options.quiet
 def command(
     video: Path | None, output: Path | None, duration: float | None, cuts: Path | None, seed: int, instruments: str,
-    temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, valence: float | None,
+    temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, tempo: float | None,
+    valence: float | None,
     arousal: float | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
@@ -124,7 +131,7 @@ def command(
     else:
         if (video is None) == (duration is None):
             raise InputError("give either a video or --duration; one of them says how long the music is")
-        settings = soundtrack.Settings(seed, instruments, temperature, top_p, _kinds(by_kind), hits, t_diff)  # type: ignore[arg-type]
+        settings = soundtrack.Settings(seed, instruments, temperature, top_p, _kinds(by_kind), hits, t_diff, tempo)  # type: ignore[arg-type]
         default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
     song = default if output is None else output
     for place in (song, song.with_name(song.name + ".json")):

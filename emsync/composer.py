@@ -78,6 +78,7 @@ def compose(
     instruments: Instruments = "more",
     sampling: Sampling | None = None,
     land: Literal["exact", "beat", "free"] = "beat",
+    tempo_qpm: float | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
     """Compose one piece for each of `conditions`, all at once; each must say where it ends (`end_s`).
@@ -85,11 +86,19 @@ def compose(
     The same seed, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend on
     its place in the batch, not on the other pieces (but whether there are any decides how a full window goes on). land:
     chords stand on the boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to
-    bring them together, `hits.land`), or where the model likes ("free"). progress: called with the share done, 0 to 1.
+    bring them together, `hits.land`), or where the model likes ("free"). tempo_qpm: the tempo to keep, moved to the
+    nearest one of the grid (`beat_of`); None leaves it to the model. progress: called with the share done, 0 to 1.
     """
     sampling = sampling or Sampling()
     writers = [
-        _Writer(c, np.random.default_rng([seed, row]), land, sampling, v.MORE if instruments == "more" else v.FEWER)
+        _Writer(
+            c,
+            np.random.default_rng([seed, row]),
+            land,
+            sampling,
+            v.MORE if instruments == "more" else v.FEWER,
+            tempo_qpm,
+        )
         for row, c in enumerate(conditions)
     ]
     if not writers:
@@ -140,11 +149,27 @@ def _kept(writers: Sequence[_Writer], about: int) -> int:
     return min(about, *(len(w.ids) for w in writers))
 
 
+def beat_of(tempo_qpm: float) -> int:
+    """The length of a quarter note in steps, for the tempo nearest to `tempo_qpm` whose sixteenth is whole steps.
+
+    Songs are moved to the same tempi in training (docs/decisions/0001-tempo-snapping.md).
+    """
+    if not (math.isfinite(tempo_qpm) and tempo_qpm > 0):
+        raise InputError(f"a tempo of {tempo_qpm} is not above 0; give quarter notes a minute, such as 120")
+    return 4 * max(1, round(60 / (tempo_qpm * 4 * v.STEP_S)))
+
+
 class _Writer:
     """One piece in the making."""
 
     def __init__(
-        self, conditions: Conditions, rng: np.random.Generator, land: str, sampling: Sampling, count: int
+        self,
+        conditions: Conditions,
+        rng: np.random.Generator,
+        land: str,
+        sampling: Sampling,
+        count: int,
+        tempo_qpm: float | None = None,
     ) -> None:
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
@@ -154,7 +179,10 @@ class _Writer:
         )
         # Every target in the middle of the piece; those too near its end cannot hold a chord.
         self.end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
-        self.grammar = Grammar(Limits(self.end_step, land=land != "free"), np.rint(self.boundaries_s / v.STEP_S))
+        limits = Limits(
+            self.end_step, land=land != "free", beat_steps=None if tempo_qpm is None else beat_of(tempo_qpm)
+        )
+        self.grammar = Grammar(limits, np.rint(self.boundaries_s / v.STEP_S))
         self.pending = [(b, int(np.rint(b / v.STEP_S))) for b in self.boundaries_s]  # (boundary, its target step now)
         self.settled: dict[float, int] = {}
         self.ids, self.velocities = [v.START], [0]
@@ -214,7 +242,7 @@ class _Writer:
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the nearest beats of the grid that is being played."""
-        if self.land != "beat" or len(self.grammar.bars) < 2:
+        if self.land != "beat" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
             return
         at, beat = self.grammar.step, self.grammar.beat_steps
         moved = []

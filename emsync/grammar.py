@@ -13,7 +13,8 @@ The rules
    (as far as the piece lasts). So that pitches are left for them, no family plays more than `MAX_SOUNDING` notes.
 5. A note ends after at most `MAX_NOTE_BEATS` beats; nothing passes the end, where every note is closed and END stands.
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
-   Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before.
+   Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
+   where the tempo was given, exactly there. A hit may begin a bar anywhere.
 """
 
 from __future__ import annotations
@@ -82,14 +83,22 @@ _PLACE: Final = ORDER.tolist()
 
 @dataclass(frozen=True)
 class Limits:
-    """Where the grammar bounds a piece, in steps: its end, and whether chords must stand on boundaries."""
+    """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
+
+    end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms.
+    """
 
     end_step: int
     land: bool = True
+    beat_steps: float | None = None
 
     def __post_init__(self) -> None:
         if self.end_step < 1:
             raise InputError(f"a piece of {self.end_step * v.STEP_S:g} s is too short; give at least {v.STEP_S} s")
+        low, high = BEAT_RANGE_STEPS
+        if self.beat_steps is not None and not low <= self.beat_steps <= high:
+            beats, slow, fast = (60 / (x * v.STEP_S) for x in (self.beat_steps, high, low))
+            raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes a minute")
 
 
 class Grammar:
@@ -109,7 +118,9 @@ class Grammar:
         self.bars: list[tuple[int, int]] = []  # (step, length in half quarters)
         self.chords: list[int] = []  # steps of CHORD events
         #: How long a quarter note lasts just now, in steps: from the last whole bar.
-        self.beat_steps = DEFAULT_BEAT_STEPS
+        self.beat_steps = DEFAULT_BEAT_STEPS if limits.beat_steps is None else limits.beat_steps
+        #: With so many bars the tempo is known: the lengths of two tell it, unless it was given.
+        self._telling = 3 if limits.beat_steps is None else 1
         self._since: dict[int, int] = {}  # the sounding notes, by ON id: when each began, in that order
         self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
         self._last = -1  # the last event of this moment, -1 at its beginning
@@ -127,13 +138,18 @@ class Grammar:
         """Ids of the ONs that have not been closed, in the order in which they began."""
         return list(self._since)
 
+    @property
+    def knows_tempo(self) -> bool:
+        """Whether the tempo was given, or the bars have told it."""
+        return len(self.bars) >= self._telling
+
     def due(self) -> int | None:
         """The next boundary that still needs its chord."""
         return self.targets[0] if self.targets and self.limits.land else None
 
     def next_bar(self) -> int | None:
         """The step where the next bar must begin at the latest; None while there is no tempo, and near the end."""
-        if len(self.bars) < 3:
+        if not self.knows_tempo:
             return None
         at, half = self.bars[-1]
         step = at + round(half / 2 * self.beat_steps)
@@ -222,7 +238,9 @@ class Grammar:
         """Whether a bar may begin here."""
         at, half = self.bars[-1]
         passed = self.step - at
-        if passed / (half / 2) <= BEAT_RANGE_STEPS[1] and len(self.bars) < 3:
+        if self.limits.beat_steps is not None:  # bars come where the tempo puts them (`next_bar`), and on hits
+            fits = False
+        elif passed / (half / 2) <= BEAT_RANGE_STEPS[1] and not self.knows_tempo:
             fits = passed / (half / 2) >= BEAT_RANGE_STEPS[0]
         elif self._near_tempo(passed, half):
             fits = True
@@ -230,7 +248,7 @@ class Grammar:
             beats = passed / self.beat_steps
             fits = beats > half / 2 and abs(beats - round(beats)) <= BAR_TOLERANCE
         # Once there is a tempo, a hit may begin a bar wherever it falls.
-        return fits or (len(self.bars) >= 3 and self.step == self.due() and passed >= self.beat_steps / 2)
+        return fits or (self.knows_tempo and self.step == self.due() and passed >= self.beat_steps / 2)
 
     def _near_tempo(self, steps: int, half: int) -> bool:
         """Whether a bar of this length keeps near the running tempo, and within the range of all tempi."""
@@ -306,9 +324,8 @@ class Grammar:
             at, length = self.bars[-1]
             passed = self.step - at
             beat = passed / (length / 2)
-            if (len(self.bars) < 3 and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]) or self._near_tempo(
-                passed, length
-            ):
+            loose = not self.knows_tempo and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]
+            if loose or (self.limits.beat_steps is None and self._near_tempo(passed, length)):
                 self.beat_steps = beat
         self.bars.append((self.step, half))
 

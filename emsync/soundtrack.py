@@ -31,6 +31,7 @@ RECORD_FORMAT: Final = 1
 DEFAULT_FRAME_RATE: Final = Fraction(25)
 LONGEST_S: Final = 3 * 3600.0
 SHORTEST_S: Final = 1.0
+SLOWEST_QPM, FASTEST_QPM = 45, 240
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Settings:
 
     hits: "bend" (chords on the beat, and the tempo bends to put them on the cuts), "exact" (chords on the cuts,
     whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
-    overrides both for single kinds of event.
+    overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240; None leaves it to the model.
     """
 
     seed: int = 0
@@ -49,6 +50,7 @@ class Settings:
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     hits: Literal["bend", "exact", "free"] = "bend"
     t_diff_s: float = DEFAULT_T_DIFF_S
+    tempo_qpm: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
@@ -60,6 +62,12 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise InputError(f"{name} is {value!r}, which is no number; give one such as 1.0")
+        tempo = self.tempo_qpm
+        if tempo is not None and not (isinstance(tempo, int | float) and SLOWEST_QPM <= tempo <= FASTEST_QPM):
+            raise InputError(
+                f"a tempo of {tempo} is not between {SLOWEST_QPM} and {FASTEST_QPM} quarter notes a minute; "
+                "give one such as 100"
+            )
         object.__setattr__(self, "by_kind", {k: (float(t), float(p)) for k, (t, p) in self.by_kind.items()})
 
 
@@ -114,6 +122,7 @@ def compose(
         instruments=settings.instruments,
         sampling=sampling,
         land=how,
+        tempo_qpm=settings.tempo_qpm,
         progress=progress,
     )
     score = _within(decode(piece.events.ids, piece.events.velocities), duration_s)

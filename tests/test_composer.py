@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync.composer import Piece, Sampling, compose, draw
+from emsync.composer import Piece, Sampling, beat_of, compose, draw
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
+from emsync.tokenizer import events
 from emsync.tokenizer import vocabulary as v
 from tests.fakes import MOST, SIZE, Fake, exported_model
 
@@ -423,3 +424,17 @@ def test_a_real_decoder_gives_the_same_piece_again(opened: Opened) -> None:
     first, again, other = (compose(decoder, [asked(4.0, 2.0)], seed=seed)[0] for seed in (0, 0, 1))
     assert written(first) == written(again)
     assert written(first) != written(other)
+
+
+def test_the_tempo_asked_for_is_the_nearest_on_the_grid() -> None:
+    assert beat_of(117.1875) == 64
+    assert beat_of(120) == 64
+    assert beat_of(60) == 124
+    for wrong in (0.0, -3.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="is not above 0"):
+            beat_of(wrong)
+    (piece,) = compose(Fake(), [asked(12.0)], seed=2, tempo_qpm=120)
+    bars = events.times_steps(piece.events.ids)[v.KIND[piece.events.ids] == v.K_BAR]
+    half = v.VALUE[piece.events.ids][v.KIND[piece.events.ids] == v.K_BAR]
+    assert len(bars) > 2
+    assert np.diff(bars).tolist() == (half[:-1] * 32).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -478,3 +479,21 @@ def test_what_begins_late_may_end_early() -> None:
     assert grammar.allowed()[v.END]
     grammar.accept(v.ID_OF["ON_BASS_40"])
     assert not grammar.allowed()[v.END]
+
+
+@pytest.mark.parametrize("policy", ["uniformly", "by kind", "ON", "BAR", "longest steps"])
+def test_a_tempo_that_is_given_is_kept(policy: str) -> None:
+    """Bars of whole beats from the first on, but where a hit begins one; the grammar never loses count."""
+    for targets in ([], [700, 1330]):
+        grammar = Grammar(Limits(2500, beat_steps=60), np.array(targets, dtype=np.int64))
+        walk(grammar, POLICIES[policy], 3)
+        assert grammar.beat_steps == 60
+        assert set(targets) <= set(grammar.chords)
+        for (at, half), (following, _) in itertools.pairwise(grammar.bars):
+            assert following - at == half * 30 or following in targets
+
+
+@pytest.mark.parametrize("beat", [24.9, 188, float("nan")])
+def test_an_impossible_tempo_is_refused(beat: float) -> None:
+    with pytest.raises(InputError, match="is not between 40 and 300 quarter notes a minute"):
+        Limits(100, beat_steps=beat)

@@ -162,6 +162,8 @@ def test_bad_cuts_are_refused(cuts_s: list[Any], message: str) -> None:
         ({"hits": "beat"}, "hits is 'beat'; choose one of bend, exact, free"),
         ({"temperature": "hot"}, "temperature is 'hot', which is no number"),
         ({"top_p": None}, "top_p is None, which is no number"),
+        ({"tempo_qpm": 44.0}, "a tempo of 44.0 is not between 45 and 240"),
+        ({"tempo_qpm": "fast"}, "a tempo of fast is not between 45 and 240"),
         ({"t_diff_s": [4]}, r"t_diff_s is \[4\], which is no number"),
     ],
 )
@@ -220,7 +222,7 @@ def test_nothing_is_written_into_a_missing_folder(tmp_path: Path) -> None:
 
 EVERYTHING = Settings(
     seed=2**63 - 1, instruments="fewer", temperature=1.1, top_p=0.9,
-    by_kind={"ON": (0.8, 0.95), "TIMESHIFT": (1.0, 1.0)}, hits="exact", t_diff_s=2.5,
+    by_kind={"ON": (0.8, 0.95), "TIMESHIFT": (1.0, 1.0)}, hits="exact", t_diff_s=2.5, tempo_qpm=96.0,
 )  # fmt: skip
 
 
