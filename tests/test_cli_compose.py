@@ -138,8 +138,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
     record = json.loads(Path("song.mid.json").read_text())
     assert record["seed"] == 7
     assert record["settings"] == {
-        "seed": 7, "instruments": "fewer", "temperature": 1.1, "top_p": 0.9, "hits": "exact", "t_diff_s": 1.5, "tempo_qpm": 96.0,
-        "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]},
+        "seed": 7, "instruments": "fewer", "temperature": 1.1, "top_p": 0.9, "hits": "exact", "t_diff_s": 1.5,
+        "tempo_qpm": 96.0, "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]},
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err
