@@ -289,9 +289,7 @@ class MoodCurve:
         """
         half = max(fade_s, 1e-3) / 2
         if not (math.isfinite(at_s) and math.isfinite(fade_s) and fade_s >= 0 and at_s - half >= 0):
-            raise InputError(
-                f"curves cannot be joined at {at_s:g} s with a fade of {fade_s:g} s; join later or shorter"
-            )
+            raise InputError(f"curves cannot be joined at {at_s:g} s with a fade of {fade_s:g} s; join later")
         before, after = self.times_s < at_s - half, other.times_s > at_s + half
         ends = np.array([at_s - half, at_s + half])
         mine, theirs = self.at(ends[:1]), other.at(ends[1:])
@@ -374,9 +372,10 @@ def _json_columns(text: str) -> dict[str, Sequence[Any]]:
         content = json.loads(text)
     except ValueError as error:
         raise InputError(f"this is no JSON ({error}); write lists times_s, valence, arousal") from error
-    if not isinstance(content, dict) or not all(isinstance(row, list) for row in content.values()):
+    if not isinstance(content, dict):
         raise InputError("the JSON is no table; write lists times_s, valence, arousal")
-    return {str(name).strip().lower(): row for name, row in content.items()}
+    # What else an analysis holds is passed over.
+    return {name.strip().lower(): row for name, row in content.items() if isinstance(row, list)}
 
 
 def _curve(columns: Mapping[str, Sequence[Any]]) -> MoodCurve:
