@@ -60,17 +60,17 @@ def main() -> None:
     for share in (25, 50, 75):
         print(f"| real, {share} % | " + " | ".join(f"{x:.2f}" for x in np.percentile(real, share, axis=0)) + " | |")
     decoder = open_decoder(args.model)
-    for temperature in (0.8, 0.9, 1.0):
-        for top_p in (0.9, 0.95, 0.98):
+    for tempo in (None,):
+        for temperature, top_p in ((0.8, 0.95), (0.9, 0.95), (1.0, 0.97)):
             rows, met, asked = [], 0, 0
             for seed in range(args.pieces):
                 cuts = np.cumsum(np.random.default_rng(seed).uniform(4, 9, 12))
-                settings = soundtrack.Settings(seed=seed, temperature=temperature, top_p=top_p)
+                settings = soundtrack.Settings(seed=seed, temperature=temperature, top_p=top_p, tempo_qpm=tempo)
                 track = soundtrack.compose(decoder, args.seconds, cuts[cuts < args.seconds], settings)
                 rows.append(figures(track.score, args.seconds))
                 met, asked = met + track.n_within_frame, asked + len(track.boundaries_s)
             medians = " | ".join(f"{x:.2f}" for x in np.median(rows, axis=0))
-            print(f"| T {temperature:g}, p {top_p:g} | {medians} | {met} of {asked} |", flush=True)
+            print(f"| T {temperature:g}, p {top_p:g}, tempo {tempo} | {medians} | {met} of {asked} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--temperature",
     type=options.FiniteFloat(min=0, min_open=True, max=10),
     metavar="T",
-    default=1.0,
+    default=0.9,
     show_default=True,
     help="Above 1 bolder, below 1 safer.",
 )
@@ -65,7 +65,14 @@ if TYPE_CHECKING:
     "--tempo",
     type=options.FiniteFloat(min=45, max=240),
     metavar="QPM",
-    help="Quarter notes a minute, before it bends towards the cuts.  [default: the model's own]",
+    help="Quarter notes a minute, before it bends towards the cuts.  [default: drawn with the seed]",
+)
+@click.option(
+    "--grid",
+    type=click.Choice(["sixteenths", "free"]),
+    default="sixteenths",
+    show_default=True,
+    help="Keep to the sixteenths of each bar, or leave rhythm and, without --tempo, tempo to the model.",
 )
 @click.option(
     "--t-diff",
@@ -107,6 +114,7 @@ if TYPE_CHECKING:
 def command(
     video: Path | None, output: Path | None, duration: float | None, cuts: Path | None, seed: int, instruments: str,
     temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, tempo: float | None,
+    grid: str,
     valence: float | None,
     arousal: float | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -131,7 +139,16 @@ def command(
     else:
         if (video is None) == (duration is None):
             raise InputError("give either a video or --duration; one of them says how long the music is")
-        settings = soundtrack.Settings(seed, instruments, temperature, top_p, _kinds(by_kind), hits, t_diff, tempo)  # type: ignore[arg-type]
+        choices: dict[str, Any] = {"instruments": instruments, "hits": hits, "grid": grid}  # click has checked them
+        settings = soundtrack.Settings(
+            seed,
+            temperature=temperature,
+            top_p=top_p,
+            by_kind=_kinds(by_kind),
+            t_diff_s=t_diff,
+            tempo_qpm=tempo,
+            **choices,
+        )
         default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
     song = default if output is None else output
     for place in (song, song.with_name(song.name + ".json")):

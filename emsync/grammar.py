@@ -15,6 +15,7 @@ The rules
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
+7. With a given tempo, events may be kept to the sixteenths of their bar.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from emsync.tokenizer.chords import MIN_PITCHES, MIN_QUARTERS
 
 BoolArray = npt.NDArray[np.bool_]
 
-MAX_NOTE_BEATS: Final = 8
-#: So many notes of a family may sound at once: what its players could play. A chord on a boundary may exceed it, and
-#: gives way once it was held: boundaries are 1 s apart and chords held for 3.2 s at most, so that three pitches are
-#: always left for another.
-MAX_SOUNDING: Final = {v.PIANO: 10, v.GUITAR: 8, v.BASS: 2, v.STRINGS: 10}
+MAX_NOTE_BEATS: Final = 4
+#: So many notes of a family may sound at once: half of all real songs have less than four in all. A chord on a
+#: boundary may exceed it, and gives way once it was held: boundaries are 1 s apart and chords held for 3.2 s at most,
+#: so that three pitches are always left for another.
+MAX_SOUNDING: Final = {v.PIANO: 5, v.GUITAR: 4, v.BASS: 1, v.STRINGS: 4}
 #: A chord's notes are held for a little more than two beats: how long a beat was, the next bar may tell otherwise.
 HELD_QUARTERS: Final = 1.05 * MIN_QUARTERS
 #: Until two bars have told the tempo, a beat is half a second.
@@ -72,6 +73,7 @@ ORDER: Final = _order()
 LATER: Final = np.concatenate([ORDER[None, :] > ORDER[:, None], ORDER[None, :] > -1])  # (vocabulary + 1, vocabulary)
 _BAR, _SHIFT = v.ids_of_kind(v.K_BAR), v.ids_of_kind(v.K_TIMESHIFT)
 _ON, _OFF = v.ids_of_kind(v.K_ON), v.ids_of_kind(v.K_OFF)
+_SHIFTS: Final = np.arange(1, v.MAX_SHIFT_STEPS + 1)
 _ONS: Final = [
     slice(int(base) + low, int(base) + high + 1) for base, (low, high) in zip(v.ON_BASE, v.PITCH_RANGE, strict=True)
 ]
@@ -85,12 +87,14 @@ _PLACE: Final = ORDER.tolist()
 class Limits:
     """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
 
-    end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms.
+    end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms. grid: events stand
+    only on the sixteenths of their bar, where a tempo is given.
     """
 
     end_step: int
     land: bool = True
     beat_steps: float | None = None
+    grid: bool = False
 
     def __post_init__(self) -> None:
         if self.end_step < 1:
@@ -205,12 +209,24 @@ class Grammar:
                 allowed[v.CHORD] = False
         if until - step < v.MAX_SHIFT_STEPS:
             allowed[v.SHIFT_BASE + until - step + 1 : _SHIFT.stop] = False
+        if self.limits.grid and self.limits.beat_steps is not None:
+            self._keep_to_grid(allowed, until)
         if self._in_chord:
             if max(self._chord_notes.values()) < MIN_PITCHES:
                 self._ask_for_chord(allowed)
         elif end - step < 2 * self.margin or self._crowded():
             allowed[v.CHORD] = False
         return allowed
+
+    def _keep_to_grid(self, allowed: BoolArray, until: int) -> None:
+        """Of the TIMESHIFTs, those to a sixteenth of this bar; where none is left, the one to what comes next."""
+        sixteenth = (self.limits.beat_steps or 0) / 4
+        place = (self.step - self.bars[-1][0] + _SHIFTS) / sixteenth
+        on_grid = allowed[_SHIFT] & (np.abs(place - np.rint(place)) * sixteenth <= 0.5)
+        if not on_grid.any() and allowed[v.SHIFT_BASE + min(until - self.step, v.MAX_SHIFT_STEPS)]:
+            on_grid[min(until - self.step, v.MAX_SHIFT_STEPS) - 1] = True
+        if on_grid.any():
+            allowed[_SHIFT] = on_grid
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""

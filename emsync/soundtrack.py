@@ -32,6 +32,8 @@ DEFAULT_FRAME_RATE: Final = Fraction(25)
 LONGEST_S: Final = 3 * 3600.0
 SHORTEST_S: Final = 1.0
 SLOWEST_QPM, FASTEST_QPM = 45, 240
+#: Where about half of all real songs have their tempo.
+DRAWN_QPM: Final = (84.0, 132.0)
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,29 @@ class Settings:
 
     hits: "bend" (chords on the beat, and the tempo bends to put them on the cuts), "exact" (chords on the cuts,
     whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
-    overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240; None leaves it to the model.
+    overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "sixteenths" keeps
+    every event to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
+    and tempo where none is given, to the model.
     """
 
     seed: int = 0
     instruments: Literal["more", "fewer"] = "more"
-    temperature: float = 1.0
+    temperature: float = 0.9
     top_p: float = 0.95
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     hits: Literal["bend", "exact", "free"] = "bend"
     t_diff_s: float = DEFAULT_T_DIFF_S
     tempo_qpm: float | None = None
+    grid: Literal["sixteenths", "free"] = "sixteenths"
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise InputError(f"seed {self.seed!r} is no whole number from 0 to 2**63 - 1; give one such as 7")
-        for name, choices in (("instruments", ("more", "fewer")), ("hits", ("bend", "exact", "free"))):
+        for name, choices in (
+            ("instruments", ("more", "fewer")),
+            ("hits", ("bend", "exact", "free")),
+            ("grid", ("sixteenths", "free")),
+        ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
         for name in ("temperature", "top_p", "t_diff_s"):
@@ -69,6 +78,12 @@ class Settings:
                 "give one such as 100"
             )
         object.__setattr__(self, "by_kind", {k: (float(t), float(p)) for k, (t, p) in self.by_kind.items()})
+
+    def tempo(self) -> float | None:
+        """The tempo to compose in: the one given; else, on the grid, one within `DRAWN_QPM`, drawn with the seed."""
+        if self.tempo_qpm is not None or self.grid == "free":
+            return self.tempo_qpm
+        return float(np.random.default_rng([self.seed, 1]).uniform(*DRAWN_QPM))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +137,8 @@ def compose(
         instruments=settings.instruments,
         sampling=sampling,
         land=how,
-        tempo_qpm=settings.tempo_qpm,
+        tempo_qpm=settings.tempo(),
+        grid=settings.grid == "sixteenths",
         progress=progress,
     )
     score = _within(decode(piece.events.ids, piece.events.velocities), duration_s)

@@ -279,7 +279,7 @@ def test_a_crowd_of_notes_leaves_room_for_every_chord() -> None:
 def test_chords_at_every_moment_leave_room_for_themselves() -> None:
     slow = preferring("CHORD", "ON", "TIMESHIFT_8")
     _, naive = composed(300, [200], slow)
-    assert len(naive.chords) > 3
+    assert len(naive.chords) >= 3
     assert naive.landed == [200]
 
 
@@ -350,8 +350,8 @@ def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
         grammar.accept(int(pitched[0]))
 
 
-def test_notes_end_after_eight_beats() -> None:
-    """Without a second bar a beat is half a second: notes that nobody closes are closed after four."""
+def test_notes_end_after_four_beats() -> None:
+    """Without a second bar a beat is half a second: notes that nobody closes are closed after two."""
 
     def notes_once(live: np.ndarray, rng: np.random.Generator) -> int:
         if v.ID_OF["ON_BASS_40"] in live:
@@ -360,7 +360,7 @@ def test_notes_end_after_eight_beats() -> None:
 
     for targets in ([], [700]):
         _, naive = composed(3000, targets, notes_once)
-        assert 500 <= max(naive.lengths) <= 501
+        assert 250 <= max(naive.lengths) <= 251
 
 
 @pytest.mark.parametrize("policy", ["ON", "crowding", "uniformly"])
@@ -373,7 +373,7 @@ def test_no_family_plays_more_notes_than_its_players_can(policy: str) -> None:
             sounding[v.FAMILY[i]] += 1 if v.KIND[i] == v.K_ON else -1
             most[v.FAMILY[i]] = max(most[v.FAMILY[i]], sounding[v.FAMILY[i]])
     assert all(most[family] <= MAX_SOUNDING[family] for family in most)
-    assert policy == "uniformly" or most[v.BASS] == MAX_SOUNDING[v.BASS]
+    assert policy != "ON" or most[v.BASS] == MAX_SOUNDING[v.BASS]
 
 
 def test_bars_tell_the_tempo_and_keep_to_it() -> None:
@@ -402,8 +402,9 @@ def test_bars_tell_the_tempo_and_keep_to_it() -> None:
     assert [bar_may_come_after(s) for s in (100, 175, 177, 200)] == [False, False, True, True]
     # None is missed any more: time stops where the next one belongs until it stands there.
     assert grammar.next_bar() == 800
+    move(10)
     grammar.accept(v.ID_OF["ON_BASS_40"])
-    move(150)
+    move(140)
     longest = np.flatnonzero(grammar.allowed() & (v.KIND == v.K_TIMESHIFT))[-1]
     assert v.VALUE[longest] == 50
     move(50)
@@ -497,3 +498,20 @@ def test_a_tempo_that_is_given_is_kept(policy: str) -> None:
 def test_an_impossible_tempo_is_refused(beat: float) -> None:
     with pytest.raises(InputError, match="is not between 40 and 300 quarter notes a minute"):
         Limits(100, beat_steps=beat)
+
+
+@pytest.mark.parametrize("policy", ["uniformly", "by kind", "shortest steps", "longest steps", "BAR"])
+def test_on_the_grid_every_event_stands_on_a_sixteenth_of_its_bar(policy: str) -> None:
+    for targets in ([], [240, 720, 1200]):
+        grammar = Grammar(Limits(1650, beat_steps=60, grid=True), np.array(targets, dtype=np.int64))
+        ids = walk(grammar, POLICIES[policy], 5)
+        steps = np.cumsum(v.SHIFT_STEPS[ids])
+        assert (steps[v.KIND[ids] == v.K_ON] % 15 == 0).all()
+        assert set(targets) <= set(grammar.chords)
+        assert steps[-1] <= 1650
+
+
+def test_a_boundary_off_the_grid_is_met_all_the_same() -> None:
+    grammar = Grammar(Limits(1650, beat_steps=60, grid=True), np.array([247]))
+    walk(grammar, POLICIES["longest steps"], 5)
+    assert 247 in grammar.chords

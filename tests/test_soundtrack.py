@@ -222,7 +222,7 @@ def test_nothing_is_written_into_a_missing_folder(tmp_path: Path) -> None:
 
 EVERYTHING = Settings(
     seed=2**63 - 1, instruments="fewer", temperature=1.1, top_p=0.9,
-    by_kind={"ON": (0.8, 0.95), "TIMESHIFT": (1.0, 1.0)}, hits="exact", t_diff_s=2.5, tempo_qpm=96.0,
+    by_kind={"ON": (0.8, 0.95), "TIMESHIFT": (1.0, 1.0)}, hits="exact", t_diff_s=2.5, tempo_qpm=96.0, grid="free",
 )  # fmt: skip
 
 
@@ -335,3 +335,14 @@ def test_music_is_the_same_from_memory_and_from_the_file() -> None:
     assert mido.MidiFile(file=io.BytesIO(data)).length <= DURATION_S + 1e-3
     score = midi.from_bytes(data)
     assert len(score) == len(composed().score)
+
+
+def test_without_a_tempo_one_is_drawn_with_the_seed() -> None:
+    drawn = {Settings(seed=seed).tempo() for seed in range(20)}
+    assert len(drawn) == 20
+    assert all(84 <= tempo <= 132 for tempo in drawn if tempo is not None)
+    assert Settings(seed=3).tempo() == Settings(seed=3).tempo()
+    assert Settings(grid="free").tempo() is None
+    assert Settings(grid="free", tempo_qpm=100.0).tempo() == 100.0
+    with pytest.raises(InputError, match="grid is 'triplets'; choose one of sixteenths, free"):
+        Settings(grid="triplets")  # type: ignore[arg-type]
