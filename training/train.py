@@ -579,7 +579,11 @@ def plot_log(run: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="million events", ylabel="bits per event")
     axes.plot(tokens, [line["loss"] for line in lines], color="0.7", label="training")
-    points = [(line["tokens"] / 1e6, line["valid"]["bits_per_event"]) for line in lines if line["valid"]]
+    # A line repeats the last validation until there is a new one: only where it changes was it measured.
+    fresh = [
+        now for before, now in zip([{"valid": {}}, *lines], lines, strict=False) if now["valid"] != before["valid"]
+    ]
+    points = [(line["tokens"] / 1e6, line["valid"]["bits_per_event"]) for line in fresh if line["valid"]]
     if points:
         axes.plot(*zip(*dict(points).items(), strict=True), "o-", label="validation")
     if len(lines) > 4:
