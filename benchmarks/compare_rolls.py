@@ -16,7 +16,8 @@ from emsync import plot, soundtrack
 from emsync.decoder import open_decoder
 from emsync.score import Score
 from emsync.tokenizer.events import decode
-from emsync.training.dataset import Dataset, load_archive
+from emsync.training.archive import read_archive
+from emsync.training.dataset import Dataset
 
 
 def excerpt(score: Score, begin_s: float, seconds: float) -> Score:
@@ -55,7 +56,7 @@ def main() -> None:
         cuts = np.cumsum(rng.uniform(4, 9, 12))
         track = soundtrack.compose(decoder, args.seconds, cuts[cuts < args.seconds], soundtrack.Settings(seed=seed))
         rolls.append((f"composed, seed {seed}: {describe(track.score)}", track.score, track.cuts_s))
-    data = Dataset.of(load_archive(args.archive))
+    data = Dataset.of(read_archive(args.archive).arrays)
     picked = 0
     while picked < args.pieces:
         ids, velocities = data.song(int(rng.integers(len(data))))

@@ -18,7 +18,8 @@ from emsync import soundtrack
 from emsync.decoder import open_decoder
 from emsync.score import Score
 from emsync.tokenizer.events import decode
-from emsync.training.dataset import Dataset, load_archive
+from emsync.training.archive import read_archive
+from emsync.training.dataset import Dataset
 
 MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])
 NAMES = ("notes/s", "at once", "length", "in scale", "entropy", "on grid", "families")
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)
     args = parser.parse_args()
-    data = Dataset.of(load_archive(args.archive))
+    data = Dataset.of(read_archive(args.archive).arrays)
     real = []
     for i in range(min(len(data), 200)):
         ids, velocities = data.song(i)

@@ -26,7 +26,7 @@ from emsync.tokenizer.events import Events
 FloatArray = npt.NDArray[np.floating]
 Instruments = Literal["more", "fewer"]
 
-_MOOD_SLOTS: Final = (v.SIZE, v.SIZE + 1)  # model.VALENCE_SLOT and AROUSAL_SLOT, without importing torch
+_MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
 _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 #: A piece this dense is a runaway: events a second, on average.
 MAX_EVENTS_PER_S: Final = 150.0

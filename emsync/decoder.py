@@ -37,8 +37,8 @@ FloatArray = npt.NDArray[np.float32]
 Backend = Literal["auto", "onnx", "torch"]
 
 #: Ids of the two mood positions; `emsync.model` names the same, but needs torch.
-VALENCE_SLOT: Final = v.SIZE
-AROUSAL_SLOT: Final = v.SIZE + 1
+VALENCE_SLOT: Final = v.VALENCE_SLOT
+AROUSAL_SLOT: Final = v.AROUSAL_SLOT
 #: Score of a slot that may not be seen: far below any other, and finite so that nothing becomes NaN.
 HIDDEN: Final = np.float32(-1e30)
 #: Caches grow by this many slots.

@@ -26,7 +26,7 @@ from emsync.conditions import LANES, MAX_OFFSET_S
 from emsync.errors import ModelError
 from emsync.tokenizer import vocabulary as v
 
-VALENCE_SLOT, AROUSAL_SLOT = v.SIZE, v.SIZE + 1
+VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2
 
 # How offset lanes are looked up: every TIMESHIFT has its own entry up to one second, then coarser.

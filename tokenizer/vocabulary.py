@@ -83,6 +83,8 @@ ID_OF: Final = {event.name: event.id for event in EVENTS}
 
 PAD, START, END = ID_OF["PAD"], ID_OF["START"], ID_OF["END"]
 CHORD, FEWER, MORE = ID_OF["CHORD"], ID_OF["FEWER_INSTRUMENTS"], ID_OF["MORE_INSTRUMENTS"]
+#: Pseudo-ids of the two mood positions in front of the events (paper, Section III-B2): not events, so beyond the table.
+VALENCE_SLOT, AROUSAL_SLOT = SIZE, SIZE + 1
 #: The id of a bar of h half quarters is BAR_BASE + h; of a shift of s steps SHIFT_BASE + s.
 BAR_BASE: Final = ID_OF["BAR_0.5"] - 1
 SHIFT_BASE: Final = ID_OF["TIMESHIFT_8"] - 1

@@ -25,46 +25,13 @@ from emsync.conditions import MAX_OFFSET_S, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
+from emsync.training.archive import read_archive
 from emsync.training.archive_events import tokenize
 
 SONGS_PER_CHUNK = 400
-_ARCHIVE_ARRAYS = (
-    "note_offset", "family", "pitch", "start_delta", "duration", "velocity", "tempo_offset", "tempo_step", "tempo_qpm",
-    "meter_offset", "meter_step", "meter_num", "meter_den",
-)  # fmt: skip
 
-# The model's pseudo-ids for the two mood positions (model.VALENCE_SLOT, model.AROUSAL_SLOT), without importing torch.
-_SLOTS = np.array([v.SIZE, v.SIZE + 1], dtype=np.int64)
+_SLOTS = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT], dtype=np.int64)
 PREFIX = len(_SLOTS) + 1  # mood positions and the instrument count
-
-
-def load_archive(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a pianoroll archive, in memory. Raises `CorpusError` for anything else."""
-    path = Path(path)
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [name for name in _ARCHIVE_ARRAYS if name not in archive.files]
-            if missing:
-                raise CorpusError(
-                    f"{path} has no array {missing[0]!r}: it is not a pianoroll archive; make one with emsync prepare"
-                )
-            arrays = {name: archive[name] for name in _ARCHIVE_ARRAYS}
-    except CorpusError:
-        raise
-    except FileNotFoundError:
-        raise CorpusError(f"{path} does not exist; give a pianoroll archive (.npz) made by emsync prepare") from None
-    except Exception as error:  # zipfile, lzma and numpy each have their own ways of saying "cut off"
-        raise CorpusError(
-            f"{path} cannot be read as a pianoroll archive ({error}); it may be cut off: copy or prepare it again"
-        ) from error
-    lengths = {name: len(arrays[name]) for name in ("family", "pitch", "start_delta", "duration", "velocity")}
-    if (
-        len(set(lengths.values())) != 1
-        or len(arrays["note_offset"]) < 1
-        or arrays["note_offset"][-1] != lengths["family"]
-    ):
-        raise CorpusError(f"{path} has note arrays of different lengths; prepare it again")
-    return arrays
 
 
 def find_archives(inputs: Sequence[str | os.PathLike[str]], pattern: str = "train-*.npz") -> list[Path]:
@@ -119,7 +86,7 @@ def build(
         partial.mkdir(parents=True)
         with (partial / "ids.bin").open("wb") as ids_file, (partial / "velocities.bin").open("wb") as velocities_file:
             for path in paths:
-                arrays = load_archive(path)
+                arrays = read_archive(path).arrays
                 n_notes += len(arrays["family"])
                 _worker_archive.clear()
                 _worker_archive.update(arrays)  # forked workers inherit it; nothing is pickled on the way in

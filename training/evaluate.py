@@ -165,7 +165,7 @@ def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
 
 def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool) -> Iterator[tuple[Row, int, int]]:
     """The windows of songs as the model reads them: (row, place in the row of the first scored event, the last + 1)."""
-    slots = np.array([v.SIZE, v.SIZE + 1])  # the two mood positions: model.VALENCE_SLOT, AROUSAL_SLOT
+    slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
     for song in songs:
         ids, velocities = data.song(song)
         count, ids, velocities = ids[:1], ids[1:], velocities[1:]

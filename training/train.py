@@ -33,7 +33,7 @@ from emsync.training.dataset import Batch, CropConfig, Crops, Dataset
 try:
     import torch
     import torch.nn.functional as F
-except ImportError as error:  # pragma: no cover - exercised by the wheel check, which has no torch
+except ImportError as error:  # the wheel check, which has no torch, comes here
     raise MissingExtraError('training needs torch; install it with: pip install "emsync[train]"') from error
 
 from emsync.model import Composer, ModelConfig
