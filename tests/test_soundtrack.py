@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from emsync import checkpoint, midi, soundtrack
+from emsync.composer import beat_of
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.hits import measure
 from emsync.soundtrack import Record, Settings, Soundtrack
@@ -346,3 +347,13 @@ def test_without_a_tempo_one_is_drawn_with_the_seed() -> None:
     assert Settings(grid="free", tempo_qpm=100.0).tempo() == 100.0
     with pytest.raises(InputError, match="grid is 'triplets'; choose one of sixteenths, free"):
         Settings(grid="triplets")  # type: ignore[arg-type]
+
+
+def test_by_default_music_keeps_to_sixteenths_in_the_drawn_tempo() -> None:
+    settings = Settings(seed=3)
+    score = soundtrack.compose(Fake(), 20.0, [], settings).score
+    drawn = settings.tempo()
+    assert drawn is not None
+    assert score.tempo.qpm == pytest.approx(60 / (beat_of(drawn) * v.STEP_S), rel=1e-3)
+    sixteenths = 4 * score.tempo.quarters_at(score.start_s)
+    assert np.abs(sixteenths - np.rint(sixteenths)).max() < 0.05
