@@ -72,5 +72,5 @@ $(CORE): $(MADE) $(WISHES)
 	@touch $@
 
 $(FULL): $(MADE) $(WISHES)
-	$(RUN) -m pip install --quiet -c constraints.txt -e '.[train,dev]'
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[train,vision,dev]'
 	@touch $(CORE) $@

@@ -1,21 +1,47 @@
-"""`emsync analyze`: what a video is to the composer, in a few lines, and as JSON."""
+"""`emsync analyze`: what a video is to the composer, in a few lines, as JSON, and as a picture."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from emsync.affect import DEFAULT_READER, open_reader
 from emsync.cli import options
+from emsync.errors import OutputError
 from emsync.files import check_writable, write_bytes
+from emsync.mood import MoodCurve, nearest_emotion
 from emsync.video import DEFAULT_DETECTOR, DEFAULT_T_DIFF_S, DETECTORS, Detector, Scene, analyze
+
+if TYPE_CHECKING:
+    from emsync.film import Stills
+
+#: What `--affect` takes to read no mood.
+NO_READER = "none"
 
 
 @click.command("analyze")
 @click.argument("video", type=options.FILE)
 @options.output("SCENE.json", "Write everything that was found to this file.")
+@click.option(
+    "--plot",
+    type=options.FILE,
+    metavar="FILE.png",
+    help="Draw stills, cuts, motion, loudness and mood on one time axis.",
+)
 @options.overwrite
+@click.option(
+    "--affect",
+    "spec",
+    metavar="SPEC",
+    default=DEFAULT_READER,
+    show_default=True,
+    help="What reads the film's mood: builtin, clip[:MODEL], vlm:HEAD_FOLDER, a curve's .csv or .json, or none.",
+)
 @click.option(
     "--detector",
     type=click.Choice(list(DETECTORS)),
@@ -44,32 +70,68 @@ from emsync.video import DEFAULT_DETECTOR, DEFAULT_T_DIFF_S, DETECTORS, Detector
 def command(
     video: Path,
     output: Path | None,
+    plot: Path | None,
     overwrite: bool,
+    spec: str,
     detector: Detector,
     threshold: float | None,
     t_diff_s: float,
     quiet: bool,
 ) -> None:
-    """Find a video's length, frame rate and cuts.
+    """Find a video's length, frame rate, cuts and mood.
 
-    Prints a summary; with -o, writes durations, cuts, motion, brightness, colour and loudness as JSON. Times are in
-    seconds from the first picture.
+    Prints a summary; with -o, writes durations, cuts, motion, brightness, colour, loudness and mood as JSON, which
+    emsync compose --mood reads; with --plot, draws them. Times are in seconds from the first picture.
     """
+    for path in (output, plot):
+        if path is not None:
+            check_writable(path, overwrite=overwrite)  # before the work, not after it
+    if output is not None and plot is not None and output.resolve() == plot.resolve():
+        raise OutputError(f"{output} cannot be both the JSON and the picture; give --plot another name")
+    reader = None if spec == NO_READER else open_reader(spec)
+    stills = None
+    if plot is not None:
+        from emsync.film import Stills
+
+        stills = Stills()
+    scene = _analyze_showing_progress(video, detector, threshold, t_diff_s, quiet, stills)
+    curve = None
+    if reader is not None:
+        with _bar("Reading the mood", quiet) as show:
+            curve = reader.read(video, scene, progress=show)
+    name = "" if reader is None else reader.name
     if output is not None:
-        check_writable(output, overwrite=overwrite)  # before the work, not after it
-    scene = _analyze_showing_progress(video, detector, threshold, t_diff_s, quiet)
-    if output is not None:
-        write_bytes(output, scene.to_json().encode(), overwrite=overwrite)
+        mood = None if curve is None else {**curve.as_json(), "reader": name}
+        write_bytes(output, scene.to_json(mood=mood).encode(), overwrite=overwrite)
+    if plot is not None and stills is not None:
+        from emsync.plot import save_film
+
+        save_film(scene, curve, stills, plot, reader=name, overwrite=overwrite)
     click.echo(summary(scene))
-    if output is not None:
-        click.echo(f"Written: {output}")
+    if curve is not None:
+        click.echo(mood_line(curve, name))
+    for path in (output, plot):
+        if path is not None:
+            click.echo(f"Written: {path}")
+
+
+@contextlib.contextmanager
+def _bar(what: str, quiet: bool) -> Iterator[Callable[[float], None] | None]:
+    """Something to tell the share that is done, 0 to 1; None where no progress is to be shown."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=what, total=1.0, leave=False, bar_format="{desc}: {percentage:.0f} % |{bar}|") as bar:
+        yield lambda share: bar.update(share - bar.n)
 
 
 def _analyze_showing_progress(
-    video: Path, detector: Detector, threshold: float | None, t_diff_s: float, quiet: bool
+    video: Path, detector: Detector, threshold: float | None, t_diff_s: float, quiet: bool, stills: Stills | None
 ) -> Scene:
     if quiet or not sys.stderr.isatty():
-        return analyze(video, detector=detector, threshold=threshold, t_diff_s=t_diff_s)
+        return analyze(video, detector=detector, threshold=threshold, t_diff_s=t_diff_s, stills=stills)
     from tqdm import tqdm
 
     with tqdm(desc="Watching", unit="s", leave=False, bar_format="{desc}: {n:.0f}/{total_fmt} s |{bar}|") as bar:
@@ -78,7 +140,15 @@ def _analyze_showing_progress(
             bar.total = max(time_s, expected_s or 0.0)
             bar.update(time_s - bar.n)
 
-        return analyze(video, detector=detector, threshold=threshold, t_diff_s=t_diff_s, progress=show)
+        return analyze(video, detector=detector, threshold=threshold, t_diff_s=t_diff_s, progress=show, stills=stills)
+
+
+def mood_line(curve: MoodCurve, reader: str) -> str:
+    """A mood in a line: its mean, and the emotion nearest to it where both levels are given."""
+    valence, arousal = curve.mean
+    levels = [f"{name} {level:+.2f}" for name, level in (("valence", valence), ("arousal", arousal)) if level == level]
+    nearest = f", nearest {nearest_emotion(valence, arousal)}" if len(levels) == 2 else ""
+    return f"Mood ({reader}): {', '.join(levels) or 'not given'} on average{nearest}."
 
 
 def summary(scene: Scene) -> str:

@@ -42,10 +42,11 @@ class Entry:
 #: Every command, in the order of `emsync --help`.
 COMMANDS: tuple[Entry, ...] = (
     Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
-    Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate and cuts."),
+    Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
     Entry("demo", "emsync.cli.demo", "Make a short film and compose for it."),
     Entry("prepare", "emsync.cli.prepare", "Build training archives from MIDI files and Lakh pianorolls."),
     Entry("train", "emsync.cli.train", "Train a model from a preset."),
+    Entry("train-affect", "emsync.cli.train_affect", "Train a head that reads films' moods."),
     Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
     Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
 )
@@ -59,6 +60,7 @@ EXTRA_OF = {
     "safetensors": "train",
     "symusic": "train",
     "scipy": "train",
+    "transformers": "vision",
     "mido": "interop",
     "pretty_midi": "interop",
     "pypianoroll": "interop",

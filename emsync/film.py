@@ -24,8 +24,9 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
-from emsync.errors import VideoError
+from emsync.errors import InputError, VideoError
 
 #: What digital silence is called, since its true level is minus infinity.
 SILENCE_DB = -120.0
@@ -248,3 +249,43 @@ class Film:
         with np.errstate(divide="ignore", invalid="ignore"):
             level_db = 10 * np.log10(energy / total_s)
         return np.where(total_s > 0, np.maximum(level_db, SILENCE_DB), np.nan)
+
+
+class Stills:
+    """Small pictures of a film, gathered while it is watched, evenly spaced however long it turns out to be.
+
+        stills = Stills()
+        scene = analyze("film.mp4", stills=stills)
+        stills.at([1.0, 2.0])
+
+    When there are `most` of them, every other one is let go and the distance doubled; so between a half of that and all
+    remain. Pictures fit into `width` x `height` points, their proportions kept.
+    """
+
+    def __init__(self, *, width: int = 240, height: int = 135, most: int = 48) -> None:
+        self._box, self._most = (width, height), most
+        self._step_s, self._next_s = 0.04, 0.0
+        self._kept: list[tuple[float, npt.NDArray[np.uint8]]] = []
+        self._reformatter = VideoReformatter()
+
+    def show(self, picture: av.VideoFrame, time_s: float) -> None:
+        """Keep the picture if one is due at that time."""
+        if time_s < self._next_s:
+            return
+        scale = min(self._box[0] / picture.width, self._box[1] / picture.height)
+        width, height = (max(1, round(side * scale)) for side in (picture.width, picture.height))
+        small = self._reformatter.reformat(picture, width=width, height=height, format="rgb24", interpolation="AREA")
+        self._kept.append((time_s, small.to_ndarray().astype(np.uint8)))
+        if len(self._kept) == self._most:
+            self._kept, self._step_s = self._kept[::2], 2 * self._step_s
+        self._next_s = (math.floor(time_s / self._step_s + 1e-6) + 1) * self._step_s
+
+    def at(self, times_s: npt.ArrayLike) -> list[npt.NDArray[np.uint8]]:
+        """The picture kept that is nearest to each time: (height, width, 3), red, green and blue.
+
+        Raises `InputError` when no film was watched.
+        """
+        if not self._kept:
+            raise InputError("there are no stills; hand them to emsync.video.analyze first")
+        kept_s = np.array([time_s for time_s, _ in self._kept])
+        return [self._kept[int(np.abs(kept_s - time_s).argmin())][1] for time_s in np.atleast_1d(times_s)]

@@ -374,7 +374,9 @@ def _json_columns(text: str) -> dict[str, Sequence[Any]]:
         raise InputError(f"this is no JSON ({error}); write lists times_s, valence, arousal") from error
     if not isinstance(content, dict):
         raise InputError("the JSON is no table; write lists times_s, valence, arousal")
-    # What else an analysis holds is passed over.
+    if isinstance(content.get("mood"), dict):
+        content = content["mood"]  # as emsync analyze writes it, whose own times_s are those of other curves
+    # What else there is is passed over.
     return {name.strip().lower(): row for name, row in content.items() if isinstance(row, list)}
 
 

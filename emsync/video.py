@@ -13,15 +13,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError, VideoError
+
+if TYPE_CHECKING:
+    from emsync.film import Stills
 
 Floats = npt.NDArray[np.float64]
 Detector = Literal["local-ratio", "ffmpeg", "content", "adaptive"]
@@ -43,13 +46,16 @@ DEFAULT_T_DIFF_S = 4.0
 #: Boundaries keep this distance from both ends, where music begins and closes anyway and a chord has no room.
 END_MARGIN_S = 0.5
 
-#: How many samples a second `Scene.motion`, `.luma` and `.saturation` have.
+#: How many samples a second `Scene.motion`, `.luma`, `.saturation`, `.contrast` and `.warmth` have.
 CURVE_RATE_HZ = 4
 
 _FORMAT_VERSION = 1
 _WRITE_AGAIN = "write it again with: emsync analyze VIDEO -o SCENE.json"
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "str": str}
-_ARRAYS = ("cuts_s", "fades_s", "times_s", "motion", "luma", "saturation", "loudness_db")
+_CURVES = ("motion", "luma", "saturation", "contrast", "warmth")
+#: Curves that scenes written by an older program lack; there they are empty.
+_YOUNGER = ("contrast", "warmth")
+_ARRAYS = ("cuts_s", "fades_s", "times_s", *_CURVES, "loudness_db")
 
 
 def spaced(cuts_s: npt.ArrayLike, t_diff_s: float = DEFAULT_T_DIFF_S, *, duration_s: float | None = None) -> Floats:
@@ -109,13 +115,17 @@ class Scene:
     fades_s: Floats = field(default_factory=_empty)
     """Where a picture appears out of black or white and no cut was found: a hint, not part of `cuts_s`."""
     times_s: Floats = field(default_factory=_empty)
-    """Starts of the spans of 1 / `CURVE_RATE_HZ` s that the next three curves are given for."""
+    """Starts of the spans of 1 / `CURVE_RATE_HZ` s that the next five curves are given for."""
     motion: Floats = field(default_factory=_empty)
     """How much the grey level of a point changes a second (1 is black to white), the cuts' own changes left out."""
     luma: Floats = field(default_factory=_empty)
     """Mean grey level, 0 (black) to 1 (white)."""
     saturation: Floats = field(default_factory=_empty)
     """Mean distance between the strongest and the weakest of red, green and blue, 0 (grey) to 1."""
+    contrast: Floats = field(default_factory=_empty)
+    """Standard deviation of the grey levels within a picture, 0 (one level) to 0.5; empty in scenes of older files."""
+    warmth: Floats = field(default_factory=_empty)
+    """Mean of red less blue, -1 (blue, cyan) to 1 (red, yellow), 0 for grey; empty in scenes of older files."""
     has_audio: bool = False
     loudness_db: Floats = field(default_factory=_empty)
     """Root mean square of each second, dB of full scale; NaN where there is no sound, -120 for digital silence."""
@@ -144,9 +154,10 @@ class Scene:
             times_s = getattr(self, name)
             if times_s.size and (times_s[0] < 0 or times_s[-1] > self.duration_s or (np.diff(times_s) <= 0).any()):
                 raise InputError(f"{name} must increase strictly, from 0 s to the film's end ({self.duration_s:g} s)")
-        for name in ("motion", "luma", "saturation"):
-            if getattr(self, name).size != self.times_s.size:
-                raise InputError(f"{name} has {getattr(self, name).size} values for {self.times_s.size} times_s")
+        for name in _CURVES:
+            size = getattr(self, name).size
+            if size != self.times_s.size and (size or name not in _YOUNGER):
+                raise InputError(f"{name} has {size} values for {self.times_s.size} times_s")
         spaced((), self.t_diff_s)  # says what is wrong with t_diff_s
 
     @property
@@ -169,10 +180,11 @@ class Scene:
         """`HH:MM:SS:FF` of a time in this film."""
         return timecode(time_s, self.frame_rate)
 
-    def to_json(self) -> str:
+    def to_json(self, *, mood: Mapping[str, Any] | None = None) -> str:
         """The scene as JSON text; `from_json` is its inverse, to a microsecond (1e-6 for the curves).
 
         `frame_rate` is "24/1"; NaN becomes null; `boundaries_s` is written for readers, and computed again when read.
+        `mood` is written as a table of that name, which is not the scene's own: `emsync.mood.read_curve` reads it.
         """
         record: dict[str, Any] = {"version": _FORMAT_VERSION}
         for item in fields(self):
@@ -184,6 +196,8 @@ class Scene:
             record[item.name] = value
             if item.name == "cuts_s":
                 record["boundaries_s"] = _numbers(self.boundaries_s)
+        if mood is not None:
+            record["mood"] = dict(mood)
         # One line a field: short to read, and short in lines however long the film.
         lines = (f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"
@@ -200,6 +214,8 @@ class Scene:
             raise InputError(f"the scene has version {version!r}, this program reads {_FORMAT_VERSION}; {_WRITE_AGAIN}")
         values: dict[str, Any] = {}
         for item in fields(cls):
+            if item.name not in record and item.name in _YOUNGER:
+                continue
             if item.name not in record:
                 raise InputError(f"the scene lacks {item.name}; {_WRITE_AGAIN}")
             value = record[item.name]
@@ -232,11 +248,13 @@ def analyze(
     threshold: float | None = None,
     t_diff_s: float = DEFAULT_T_DIFF_S,
     progress: Callable[[float, float | None], None] | None = None,
+    stills: Stills | None = None,
 ) -> Scene:
     """Watch the film at `path` once.
 
     `detector` is one of `DETECTORS`, `threshold` its sensitivity (lower finds more; None: its default). `progress` is
-    called about once a second of film with the seconds watched and the seconds expected (None: unknown).
+    called about once a second of film with the seconds watched and the seconds expected (None: unknown). `stills`
+    gathers small pictures on the way.
     Raises `VideoError` for a file that is missing, empty, cut off, or no video; `InputError` for an option out of
     range.
     A file that breaks off half way gives what can be decoded, with `is_complete` False.
@@ -252,11 +270,16 @@ def analyze(
     from emsync.film import Film
 
     with Film(path) as film:
-        return _watch(film, detector, threshold, t_diff_s, progress)
+        return _watch(film, detector, threshold, t_diff_s, progress, stills)
 
 
 def _watch(
-    film: Any, detector: str, threshold: float, t_diff_s: float, progress: Callable[[float, float | None], None] | None
+    film: Any,
+    detector: str,
+    threshold: float,
+    t_diff_s: float,
+    progress: Callable[[float, float | None], None] | None,
+    stills: Stills | None,
 ) -> Scene:
     """The decoding pass: every picture is made small once, and shown to the cut finder and the curves."""
     import av.error
@@ -269,7 +292,7 @@ def _watch(
     to_grey, to_colour = VideoReformatter(), VideoReformatter()
     before: npt.NDArray[np.int16] | None = None
     rows: list[tuple[float, float, float, float]] = []  # time, mean, standard deviation, change
-    colours: list[tuple[float, float]] = []  # time, saturation
+    colours: list[tuple[float, float, float]] = []  # time, saturation, warmth
     for picture, ticks in film.pictures():
         time_s = float(ticks * film.time_base)
         try:
@@ -277,7 +300,11 @@ def _watch(
             grey = small.to_ndarray().astype(np.uint8, copy=False)
             if not colours or int(time_s * CURVE_RATE_HZ) > int(colours[-1][0] * CURVE_RATE_HZ):
                 colour = to_colour.reformat(picture, width=32, height=18, format="rgb24", interpolation="AREA")
-                colours.append((time_s, float(np.ptp(colour.to_ndarray(), axis=2).mean()) / 255))
+                rgb = colour.to_ndarray()  # (18, 32, 3)
+                warmth = float(rgb[..., 0].mean()) - float(rgb[..., 2].mean())
+                colours.append((time_s, float(np.ptp(rgb, axis=2).mean()) / 255, warmth / 255))
+            if stills is not None:
+                stills.show(picture, time_s)
             finder.show(picture, grey, ticks)
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(
@@ -297,7 +324,7 @@ def _watch(
         progress(duration_s, duration_s)
     cuts_s = finder.finish()
     frames = np.array(rows).T  # (4, n_frames)
-    times_s, motion, luma, saturation = _curves(frames, np.array(colours).T, cuts_s, duration_s)
+    times_s, curves = _curves(frames, np.array(colours).T, cuts_s, duration_s)
     return Scene(
         path=str(film.path),
         duration_s=duration_s,
@@ -309,9 +336,7 @@ def _watch(
         t_diff_s=t_diff_s,
         fades_s=_fades(frames, cuts_s),
         times_s=times_s,
-        motion=motion,
-        luma=luma,
-        saturation=saturation,
+        **curves,
         has_audio=film.has_audio,
         loudness_db=film.loudness_db(),
         detector=detector,
@@ -320,11 +345,9 @@ def _watch(
     )
 
 
-def _curves(
-    frames: Floats, colours: Floats, cuts_s: Floats, duration_s: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Times, motion, luma and saturation at `CURVE_RATE_HZ`; a span without a picture shows the last one before it."""
-    at_s, mean, _, change = frames
+def _curves(frames: Floats, colours: Floats, cuts_s: Floats, duration_s: float) -> tuple[Floats, dict[str, Floats]]:
+    """Times and `_CURVES` at `CURVE_RATE_HZ`; a span without a picture shows the last one before it."""
+    at_s, mean, deviation, change = frames
     n = max(1, math.ceil(round(duration_s * CURVE_RATE_HZ, 6)))
     times_s = np.arange(n) / CURVE_RATE_HZ
     span = np.minimum((at_s * CURVE_RATE_HZ).astype(np.intp), n - 1)
@@ -334,9 +357,13 @@ def _curves(
     length_s = np.minimum(1 / CURVE_RATE_HZ, np.maximum(duration_s - times_s, 1e-3))
     motion = np.bincount(span, weights=moved, minlength=n) / 255 / length_s
     shown = np.maximum.accumulate(np.where(count > 0, np.arange(n), 0))
-    luma = (np.bincount(span, weights=mean, minlength=n) / np.maximum(count, 1))[shown] / 255
-    saturation = colours[1][np.searchsorted(colours[0], times_s + 1 / CURVE_RATE_HZ, side="left") - 1]
-    return times_s, motion, luma, saturation
+    luma, contrast = (
+        (np.bincount(span, weights=weights, minlength=n) / np.maximum(count, 1))[shown] / 255
+        for weights in (mean, deviation)
+    )
+    seen = np.searchsorted(colours[0], times_s + 1 / CURVE_RATE_HZ, side="left") - 1
+    levels = (motion, luma, colours[1][seen], contrast, colours[2][seen])
+    return times_s, dict(zip(_CURVES, levels, strict=True))
 
 
 def _fades(frames: Floats, cuts_s: Floats) -> Floats:

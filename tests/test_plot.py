@@ -1,4 +1,4 @@
-"""Piano rolls: what is drawn where, and that the picture is written whole."""
+"""Piano rolls and films along their time: what is drawn where, and that the picture is written whole."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from emsync.errors import OutputError
-from emsync.plot import COLOURS, draw_roll, save_roll, save_rolls
+from emsync.film import Stills
+from emsync.mood import MoodCurve, emotion_point
+from emsync.plot import COLOURS, draw_roll, film_strip, save_film, save_roll, save_rolls, stable_emotions
 from emsync.score import Bars, Instrument, Score, TempoMap
+from emsync.video import analyze
+from tests.films import plain, write
 
 PLAYERS = (Instrument("Drums", 0, True), Instrument("Piano", 0), Instrument("Bass", 33))
 
@@ -98,3 +102,76 @@ def test_an_existing_picture_is_kept_unless_it_may_be_replaced(tmp_path: Path) -
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nowhere is not a folder; make it first"):
         save_roll(SONG, tmp_path / "nowhere" / "roll.png")
+
+
+# --- films ------------------------------------------------------------------------------------------------------------
+
+
+def moods(*names: str) -> MoodCurve:
+    """An emotion a second; "" is not given."""
+    points = [emotion_point(name) if name else (np.nan, np.nan) for name in names]
+    return MoodCurve(np.arange(len(names)) + 0.5, *np.array(points).T)
+
+
+@pytest.mark.parametrize(
+    ("names", "duration_s", "expected"),
+    [
+        (["joy"] * 6 + ["sadness"] * 4, 10.0, [(0.0, 6.0, "joy"), (6.0, 10.0, "sadness")]),
+        (["joy"] * 6 + ["anger"] * 2 + ["joy"] * 3, 10.6, [(0.0, 6.0, "joy"), (8.0, 10.6, "joy")][:1]),
+        (["joy"] * 5 + [""] * 2 + ["fear"] * 4, 11.0, [(0.0, 5.0, "joy"), (7.0, 11.0, "fear")]),
+        (["joy"] * 4 + ["sadness"] * 96, 100.0, [(4.0, 100.0, "sadness")]),  # 4 s are too short a share of 100
+        (["surprise"], 0.8, [(0.0, 0.8, "surprise")]),
+        (["", ""], 2.0, []),
+    ],
+    ids=["two", "flicker", "gap", "long", "short", "nothing"],
+)
+def test_emotions_are_named_where_they_are_stable(
+    names: list[str], duration_s: float, expected: list[tuple[float, float, str]]
+) -> None:
+    assert stable_emotions(moods(*names), duration_s) == expected
+
+
+def test_pictures_of_a_strip_stand_in_the_middle_of_their_boxes() -> None:
+    black = np.zeros((135, 240, 3), np.uint8)
+    upright = np.zeros((135, 76, 3), np.uint8)
+    strip = film_strip([black, upright, black[:101]])
+    assert strip.shape == (135, 720, 3)
+    dark = strip[67, :, 0] == 0
+    assert dark[:240].all()
+    assert np.flatnonzero(dark[240:480])[[0, -1]].tolist() == [82, 157]
+    assert np.flatnonzero(strip[:, 600, 0] == 0)[[0, -1]].tolist() == [17, 117]
+
+
+@pytest.mark.parametrize("with_mood", [True, False])
+@pytest.mark.parametrize("n_frames", [60, 5])
+def test_a_film_is_one_picture(tmp_path: Path, with_mood: bool, n_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    savefig = Figure.savefig
+
+    def keep(figure: Figure, *arguments: object, **options: object) -> None:
+        figures.append(figure)
+        savefig(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    stills = Stills()
+    pictures = [plain(250, 200, 20)] * (n_frames // 2) + [plain(10, 20, 40)] * (n_frames - n_frames // 2)
+    scene = analyze(write(tmp_path / "film.mkv", pictures), t_diff_s=0, stills=stills)
+    curve = MoodCurve(np.array([0.1]), np.array([0.6]), np.array([np.nan])) if with_mood else None
+    save_film(scene, curve, stills, tmp_path / "film.png", reader="builtin")
+    height, width, _ = imread(tmp_path / "film.png").shape
+    assert width == 1600
+    assert (height > 600) == with_mood
+    panels = figures[0].axes
+    assert [axes.get_ylabel().partition("\n")[0] for axes in panels] == ["", "cuts", "motion", "loudness", "mood"][
+        : len(panels)
+    ]
+    assert all(axes.get_xlim() == (0, scene.duration_s) for axes in panels)
+    if n_frames == 60:
+        assert [line.get_xdata()[0] for line in panels[1].lines] == [1.2]
+        assert [line.get_xdata()[0] for line in panels[2].lines] == [1.2]  # the cut that is kept, through every panel
+    assert [text.get_text() for text in panels[3].texts] == ["no sound"]
+    if with_mood:
+        valence, arousal = panels[4].lines[:2]
+        assert (valence.get_label(), set(valence.get_ydata())) == ("valence", {0.6})
+        assert np.isnan(arousal.get_ydata()).all()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["film.mkv", "film.png"]

@@ -15,7 +15,6 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -25,11 +24,9 @@ from emsync import video
 from emsync.cli.analyze import command, summary
 from emsync.cli.main import main
 from emsync.errors import InputError, VideoError
-from emsync.film import Film, usual_rate
+from emsync.film import Film, Stills, usual_rate
 from emsync.video import DETECTORS, END_MARGIN_S, Scene, analyze, spaced, timecode
-
-WIDTH, HEIGHT = 96, 54
-Picture = npt.NDArray[np.uint8]
+from tests.films import HEIGHT, WIDTH, Picture, plain, write
 
 
 def texture(seed: int, dark: int = 0, bright: int = 255, shift: int = 0) -> Picture:
@@ -45,37 +42,6 @@ def shot_a(shift: int = 0) -> Picture:
 
 def shot_b(shift: int = 0) -> Picture:
     return texture(2, 120, 250, shift)
-
-
-def write(
-    path: Path,
-    pictures: Iterable[Picture],
-    *,
-    times_s: Sequence[float] | None = None,
-    fps: int = 25,
-    start_s: float = 0.0,
-    sound: npt.NDArray[np.float32] | None = None,
-) -> Path:
-    """A film of `pictures`, at `times_s` or `fps`; `sound` is (1, samples) at 8 kHz, starting with the pictures."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("mpeg4", rate=fps, bit_rate=4_000_000)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        audio: Any = None if sound is None else container.add_stream("aac", rate=8000, layout="mono")
-        for index, pixels in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            at_s = index / fps if times_s is None else times_s[index]
-            frame.pts, frame.time_base = round((start_s + at_s) * 1000), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-        if sound is not None:
-            for begin in range(0, sound.shape[1], 1024):
-                piece = av.AudioFrame.from_ndarray(sound[:, begin : begin + 1024], format="fltp", layout="mono")
-                piece.sample_rate, piece.time_base = 8000, Fraction(1, 8000)
-                piece.pts = begin + round(start_s * 8000)
-                container.mux(audio.encode(piece))
-            container.mux(audio.encode(None))
-    return path
 
 
 def two_shots(n_each: int = 25) -> list[Picture]:
@@ -359,6 +325,19 @@ def test_luma_and_saturation(tmp_path: Path) -> None:
     assert scene.saturation[4:] == pytest.approx(200 / 255, abs=0.05)
 
 
+def test_warmth_and_contrast(tmp_path: Path) -> None:
+    halves = plain(0, 0, 0)
+    halves[:, WIDTH // 2 :] = 200
+    pictures = [plain(255, 0, 0)] * 25 + [plain(0, 255, 255)] * 25 + [halves] * 25
+    scene = analyze(write(tmp_path / "film.mkv", pictures))
+    assert scene.warmth.size == scene.contrast.size == scene.times_s.size == 12
+    assert scene.warmth[:4] == pytest.approx(1, abs=0.05)
+    assert scene.warmth[4:8] == pytest.approx(-1, abs=0.05)
+    assert scene.warmth[8:] == pytest.approx(0, abs=0.02)
+    assert scene.contrast[:8] == pytest.approx(0, abs=0.01)
+    assert scene.contrast[8:] == pytest.approx(100 / 255, abs=0.02)
+
+
 def test_a_span_without_a_picture_shows_the_one_before(tmp_path: Path) -> None:
     pictures = [np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in (50, 200)]
     scene = analyze(write(tmp_path / "film.mkv", pictures, times_s=[0.0, 2.0]))
@@ -385,6 +364,29 @@ def test_a_film_whose_sound_goes_on_after_it_is_complete(tmp_path: Path) -> None
     assert scene.duration_s == pytest.approx(2.0, abs=0.001)
     assert scene.is_complete
     assert scene.loudness_db.tolist() == [-120.0, -120.0]
+
+
+@pytest.mark.parametrize(("n_frames", "most"), [(10, 8), (100, 8), (400, 16)])
+def test_stills_are_gathered_evenly_however_long_the_film(tmp_path: Path, n_frames: int, most: int) -> None:
+    shades = [plain(*[round(230 * i / n_frames)] * 3) for i in range(n_frames)]
+    stills = Stills(most=most)
+    scene = analyze(write(tmp_path / "film.mkv", shades), stills=stills)
+    share = (np.arange(4) + 0.5) / 4
+    shown = stills.at(share * scene.duration_s)
+    assert [picture.shape for picture in shown] == [(135, 240, 3)] * 4
+    levels = [picture.mean() / 230 for picture in shown]
+    assert levels == pytest.approx(share.tolist(), abs=1 / most + 0.03)
+
+
+def test_stills_keep_their_proportions() -> None:
+    stills = Stills(width=40, height=20)
+    stills.show(av.VideoFrame(30, 60, "rgb24"), 0.0)
+    assert stills.at(5.0)[0].shape == (20, 10, 3)
+
+
+def test_no_stills_without_a_film() -> None:
+    with pytest.raises(InputError, match=r"there are no stills; hand them to emsync\.video\.analyze first"):
+        Stills().at([0.0])
 
 
 def test_progress_ends_at_the_end(film: Path) -> None:
@@ -430,6 +432,24 @@ def test_a_scene_is_read_back_as_it_was_written(film: Path) -> None:
     assert record["boundaries_s"] == [3.25, 8.0]
 
 
+def test_a_scene_of_an_older_file_lacks_the_younger_curves(film: Path) -> None:
+    scene = analyze(film)
+    record = json.loads(scene.to_json())
+    for name in ("contrast", "warmth"):
+        assert len(record.pop(name)) == 8
+    older = Scene.from_json(json.dumps(record))
+    assert older.contrast.size == older.warmth.size == 0
+    assert older.luma == pytest.approx(scene.luma, abs=1e-6)
+    assert Scene.from_json(older.to_json()) == older
+
+
+def test_a_mood_is_written_beside_a_scene_and_is_not_its_own() -> None:
+    scene = small_scene()
+    text = scene.to_json(mood={"times_s": [0.5], "reader": "builtin"})
+    assert json.loads(text)["mood"] == {"times_s": [0.5], "reader": "builtin"}
+    assert Scene.from_json(text) == scene
+
+
 def test_a_scene_cannot_be_changed() -> None:
     scene = small_scene()
     with pytest.raises(ValueError, match="read-only"):
@@ -448,6 +468,10 @@ def test_a_scene_cannot_be_changed() -> None:
         ({"cuts_s": [[1.0]]}, "has 2 dimensions"),
         ({"fades_s": [math.nan]}, "not finite"),
         ({"times_s": [0.0, 0.25], "motion": [1.0]}, "motion has 1 values for 2 times_s"),
+        (
+            {"times_s": [0.0], "motion": [1], "luma": [1], "saturation": [1], "warmth": [1, 2]},
+            "warmth has 2 values for 1",
+        ),
         ({"t_diff_s": -1.0}, "t_diff is -1"),
     ],
 )

@@ -1,0 +1,118 @@
+"""`emsync train-affect`: a folder of films and their moods in, a head for `--affect` out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from emsync.affect_clip import DEFAULT_MODEL
+from emsync.affect_vlm import Settings
+from emsync.cli import options
+from emsync.vision import KINDS, Kind
+
+
+@click.command("train-affect")
+@click.argument("videos", type=options.FILE, metavar="VIDEOS_DIR")
+@options.output("HEAD_DIR", "The folder to write the head into; made if need be.", required=True)
+@click.option(
+    "--model",
+    metavar="ID",
+    help=f"The vision model: a folder, or a name on the Hugging Face hub.  [default for clip: {DEFAULT_MODEL}]",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default=KINDS[0],
+    show_default=True,
+    help="clip: a linear head on CLIP. vlm: a perceptron on a vision-language model's hidden states.",
+)
+@click.option(
+    "--window",
+    "window_s",
+    type=click.IntRange(2, 600),
+    metavar="SECONDS",
+    help=f"For vlm: how much of a film the model sees at once; half of it overlaps.  [default: {Settings.window_s}]",
+)
+@click.option(
+    "--layer",
+    type=int,
+    metavar="N",
+    help=f"For vlm: the layer whose hidden states are read, -1 being the last.  [default: {Settings.layer}]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, options.MAX_SEED),
+    metavar="N",
+    default=options.DEFAULT_SEED,
+    show_default=True,
+    help="Which films are left out together, and where the perceptron begins.",
+)
+@options.overwrite
+@options.quiet
+def command(
+    videos: Path,
+    output: Path,
+    model: str | None,
+    kind: Kind,
+    window_s: int | None,
+    layer: int | None,
+    seed: int,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Train a head that reads films' moods, for emsync compose --affect.
+
+    VIDEOS_DIR holds films, each with its mood beside it: NAME.mp4 and NAME.csv (time_s,valence,arousal) or NAME.json,
+    or a row in labels.csv (file,valence,arousal) for one mood throughout. All values are from -1 to 1.
+
+    With five films or more the head is judged on films that were left out. What the model makes of a film is kept in
+    HEAD_DIR/features: an interrupted run goes on where it stopped when called again. Needs the extra "vision".
+    """
+    if kind != "vlm" and (window_s is not None or layer is not None):
+        raise click.UsageError("--window and --layer are for --kind vlm; leave them out")
+    if model is None and kind == "vlm":
+        raise click.UsageError("--kind vlm has no default model; give one with --model")
+    import torch  # noqa: F401  # missing, it is said now and not after the films were read
+    import transformers  # noqa: F401
+
+    from emsync.training.affect_heads import train
+
+    window_s = Settings.window_s if window_s is None else window_s
+    settings = Settings(window_s, max(1, window_s // 2), Settings.layer if layer is None else layer)
+    show = None if quiet or not sys.stderr.isatty() else _Bar()
+    try:
+        report = train(
+            videos,
+            output,
+            kind=kind,
+            model=model or DEFAULT_MODEL,
+            settings=settings,
+            seed=seed,
+            overwrite=overwrite,
+            progress=show,
+        )
+    finally:
+        if show is not None:
+            show.close()
+    click.echo(report.summary())
+    click.echo(f"Wrote {output}; use it with: emsync compose VIDEO --affect {kind}:{output}")
+
+
+class _Bar:
+    """A bar over all films, by the share of each that was watched."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            desc="Watching", total=0, leave=False, bar_format="{desc}: film {n:.1f}/{total_fmt} |{bar}| {remaining}"
+        )
+
+    def __call__(self, number: int, films: int, share: float) -> None:
+        self._bar.total = films
+        self._bar.update(number + share - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,268 @@
+"""What a film feels like: readers that give it a mood curve, and the one that is built in.
+
+    reader = open_reader("builtin")             # or clip:MODEL, vlm:HEAD_FOLDER, curve.csv, a third party's name
+    curve = reader.read(Path("film.mp4"), analyze("film.mp4"))
+
+Conventions: levels in [-1, 1], a point a second at 0.5, 1.5, ... s over the whole film, 0 for an average one. The
+built-in reader looks at colour and light, motion, pace and loudness alone: no download, and next to no time, since
+`Scene` has measured all of them. docs/affect.md gives every formula, where its constants come from, and how to add a
+reader.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.errors import EmsyncError, InputError, MissingExtraError
+from emsync.mood import MoodCurve, read_curve
+from emsync.video import CURVE_RATE_HZ, Scene
+from emsync.vision import moments
+
+Floats = npt.NDArray[np.float64]
+#: Told the share of the film that is read, 0 to 1.
+Progress = Callable[[float], None]
+
+DEFAULT_READER: Final = "builtin"
+#: The group of entry points in which other packages offer readers: callables `(argument: str | None) -> AffectReader`.
+ENTRY_POINTS: Final = "emsync.affect"
+#: What the readers with a vision model need, and the extra that brings it.
+_VISION_NEEDS: Final = ("torch", "transformers")
+
+
+class AffectReader(Protocol):
+    """Anything that reads a mood curve from a film."""
+
+    @property
+    def name(self) -> str:
+        """What `emsync compose` says it used."""
+
+    def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
+        """The mood of the film in the file `video`, of which `scene` is known; levels in [-1, 1] or NaN."""
+
+
+# --- the built-in reader ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Term:
+    """Something measured in a film: where an average film stands, and how it weighs on either axis, in deviations."""
+
+    name: str
+    mean: float
+    deviation: float
+    valence: float = 0.0
+    arousal: float = 0.0
+
+
+#: Where the colours' part in arousal stands beside motion, pace and sound, which count one each.
+_COLOUR: Final = 0.5
+#: Valdez & Mehrabian (1994), regressions of standardised variables: pleasure = 0.69 B + 0.22 S, arousal = -0.31 B +
+#: 0.60 S. Means and deviations: docs/affect.md, "What an average film is".
+TERMS: Final = (
+    Term("brightness", 0.38, 0.25, valence=0.69, arousal=-0.31 * _COLOUR),
+    Term("saturation", 0.12, 0.12, valence=0.22, arousal=0.60 * _COLOUR),
+    Term("lighting_key", 0.05, 0.045, valence=0.40),
+    Term("colour_energy", 0.12, 0.12, valence=0.20, arousal=0.40 * _COLOUR),
+    Term("motion", -2.4, 1.0, arousal=1.0),
+    Term("pace", 0.58, 0.25, arousal=1.0),
+    Term("sound", -26.0, 10.0, arousal=1.0),
+)
+_PICTURE: Final = ("brightness", "saturation", "lighting_key", "colour_energy")
+
+#: No term speaks louder than this many deviations.
+MAX_DEVIATIONS: Final = 2.0
+#: How alike the terms are taken to be: the correlation of any two, by which their sum is brought to a deviation of one.
+CORRELATION: Final = 0.3
+#: A picture of one level (below this contrast, 3 of 255 as for fades) holds nothing; its terms count by this share.
+BLANK_CONTRAST, BLANK_SHARE = 3 / 255, 0.5
+#: Pace is exp(-length of the shot / this): Hanjalic & Xu's r of 300 pictures at 25 a second.
+PACE_S: Final = 12.0
+#: The first and the last shot are taken to be no shorter than this, since a film's ends are not cuts: about the average
+#: shot of today's films (Cutting, Brunick, DeLong, Iricinschi & Candan 2011).
+END_SHOT_S: Final = 5.0
+#: Motion has a logarithm, of changes a second beyond the noise of pictures that stand still.
+STILL: Final = 0.02
+#: Second by second below this, a film has no sound.
+SILENT_DB: Final = -60.0
+#: Hue weighs a colour from 1 - this (blue, cyan) to 1 + this (red, yellow), after Wang & Cheong (2006).
+HUE: Final = 0.25
+#: A Kaiser window of this length and shape smooths everything. The shape is Hanjalic & Xu's; their length of 60 s is
+#: for features of two hours, this one lets music turn within a phrase or two.
+WINDOW_S, WINDOW_SHAPE = 12.0, 5.0
+
+
+def terms(scene: Scene) -> dict[str, Floats]:
+    """Each term of `TERMS` that the film has, in the term's own unit, at `scene.times_s` (T,).
+
+    - brightness: mean grey level, which is nearest to Munsell's value; 0 to 1
+    - saturation: largest less smallest of red, green, blue. Valdez & Mehrabian's is Munsell's chroma, which like this
+      one, and unlike the S of HSV, tends to 0 in the dark; 0 to 1
+    - lighting_key: mean x deviation of grey levels (Rasheed, Sheikh & Shah 2005); high is lit evenly and brightly
+    - colour_energy: saturation x brightness x energy of the hue (Wang & Cheong 2006). S x V of HSV is the chroma above,
+      and red less blue is its share that is warm, so that no hue has to be computed
+    - motion: log of the change of grey levels a second, cuts left out (Hanjalic & Xu 2005 take motion vectors)
+    - pace: exp(-length of the shot / `PACE_S`) (Hanjalic & Xu 2005); pictures that fade in begin a shot, too
+    - sound: dB of full scale; `SILENT_DB` where there is nothing (Hanjalic & Xu 2005 take the energy)
+
+    Key and energy are missing in scenes of older files, sound in films without any. Raises `InputError` for a scene
+    without curves.
+    """
+    if not scene.times_s.size:
+        raise InputError(f"the scene of {scene.path} has no curves to read a mood from; analyze the video again")
+    found = {"brightness": scene.luma, "saturation": scene.saturation}
+    if scene.contrast.size:
+        found["lighting_key"] = scene.luma * scene.contrast
+    if scene.warmth.size:
+        found["colour_energy"] = scene.saturation + HUE * scene.warmth
+    found["motion"] = np.log(scene.motion + STILL)
+    at_s = np.minimum(scene.times_s + 0.5 / CURVE_RATE_HZ, scene.duration_s)
+    found["pace"] = np.exp(-_shot_lengths_s(scene, at_s) / PACE_S)
+    heard_db = np.maximum(np.nan_to_num(scene.loudness_db, nan=SILENT_DB), SILENT_DB)
+    if (heard_db > SILENT_DB).any():
+        found["sound"] = heard_db[np.minimum(scene.times_s.astype(np.intp), heard_db.size - 1)]
+    return found
+
+
+def _shot_lengths_s(scene: Scene, at_s: Floats) -> Floats:
+    """How long the shot shown at each time is (T,)."""
+    begins_s = np.union1d(scene.cuts_s, scene.fades_s)
+    begins_s = begins_s[(begins_s > 0) & (begins_s < scene.duration_s)]
+    lengths_s = np.diff(np.concatenate([[0.0], begins_s, [scene.duration_s]]))
+    lengths_s[[0, -1]] = np.maximum(lengths_s[[0, -1]], END_SHOT_S)
+    return np.asarray(lengths_s[np.searchsorted(begins_s, at_s, side="right")])
+
+
+def builtin_mood(scene: Scene) -> MoodCurve:
+    """Mood from colour and light, motion, pace and loudness: a point a second, levels in [-1, 1], 0 for the average.
+
+    Each of `terms` is counted in deviations from an average film, weighed, added up and smoothed. The sum is brought to
+    a deviation of one over average films, whichever terms there are, and a level is 2 F - 1, F being the share of films
+    below it on a normal distribution: the scale on which a corpus of music is labelled, too.
+    Valence does not depend on sound. Raises `InputError` for a scene without curves.
+    """
+    found = terms(scene)
+    share = np.where(scene.contrast < BLANK_CONTRAST, BLANK_SHARE, 1.0) if scene.contrast.size else 1.0
+    rows = [term for term in TERMS if term.name in found]
+    deviations = np.stack(
+        [
+            np.clip((found[term.name] - term.mean) / term.deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+            * (share if term.name in _PICTURE else 1.0)
+            for term in rows
+        ]
+    )  # (terms, T)
+    times_s = moments(scene.duration_s)
+    levels = []
+    for weights in (np.array([term.valence for term in rows]), np.array([term.arousal for term in rows])):
+        variance = (1 - CORRELATION) * np.square(weights).sum() + CORRELATION * weights.sum() ** 2
+        # Smoothing the sum is smoothing each of its terms.
+        total = _smoothed(weights @ deviations) / math.sqrt(variance)
+        seen = np.interp(times_s, scene.times_s + 0.5 / CURVE_RATE_HZ, total)
+        levels.append(np.array([round(math.erf(value / math.sqrt(2)), 6) for value in seen.tolist()]))
+    return MoodCurve(times_s, *levels)
+
+
+def _smoothed(row: Floats) -> Floats:
+    """`row`, `CURVE_RATE_HZ` values a second, under the Kaiser window; at the ends it weighs what there is."""
+    half = round(WINDOW_S * CURVE_RATE_HZ / 2)
+    window = np.kaiser(2 * half + 1, WINDOW_SHAPE)
+    inside = slice(half, half + row.size)
+    return np.asarray(np.convolve(row, window)[inside] / np.convolve(np.ones(row.size), window)[inside])
+
+
+@dataclass(frozen=True)
+class BuiltinReader:
+    """`builtin_mood` as a reader."""
+
+    name: str = DEFAULT_READER
+
+    def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
+        """The mood that the scene's own curves say; the file is not opened."""
+        return builtin_mood(scene)
+
+
+@dataclass(frozen=True, eq=False)
+class FileReader:
+    """A curve that somebody has drawn or measured."""
+
+    name: str
+    curve: MoodCurve
+
+    def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
+        """The curve at the film's seconds, its ends held. Raises `InputError` when it is longer than the film."""
+        return self.curve.check_fits(scene.duration_s).resampled(moments(scene.duration_s))
+
+
+# --- which reader -----------------------------------------------------------------------------------------------------
+
+
+def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
+    """The reader that `spec` names: "builtin"; "clip" or "clip:MODEL_OR_HEAD_FOLDER"; "vlm:HEAD_FOLDER"; the path of a
+    curve (.csv or .json, see `emsync.mood.read_curve`); or "NAME" or "NAME:ARGUMENT" of another package's reader.
+
+    Raises `InputError` for a name that nobody offers (listing those there are), a curve that cannot be read, or another
+    package's reader that cannot be loaded; `MissingExtraError` where a reader needs what is not installed.
+    """
+    if spec.lower().endswith((".csv", ".json")):
+        return FileReader(spec, read_curve(spec))
+    name, colon, rest = spec.partition(":")
+    argument = rest if colon else None
+    if colon and not rest:
+        raise InputError(f"the affect reader {spec!r} ends in a colon; give something after it, or leave it out")
+    if name == DEFAULT_READER:
+        if colon:
+            raise InputError(f"the affect reader {name!r} takes no argument, and was given {rest!r}; leave it out")
+        return BuiltinReader()
+    if name == "clip":
+        _need_vision(name)
+        from emsync.affect_clip import open_clip
+
+        return open_clip(argument)
+    if name == "vlm":
+        _need_vision(name)
+        from emsync.affect_vlm import open_vlm
+
+        return open_vlm(argument)
+    offered = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
+    if name not in offered:
+        others = "".join(f", {other}" for other in sorted(offered))
+        raise InputError(
+            f"there is no affect reader {name!r}; give {DEFAULT_READER}, clip, clip:MODEL, vlm:HEAD_FOLDER{others}, "
+            "or a curve's .csv or .json file"
+        )
+    return _opened(name, offered[name], argument)
+
+
+def _need_vision(name: str) -> None:
+    missing = [module for module in _VISION_NEEDS if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f'the affect reader {name!r} needs {" and ".join(missing)}; run: pip install "emsync[vision]"'
+        )
+
+
+def _opened(name: str, point: metadata.EntryPoint, argument: str | None) -> AffectReader:
+    """Another package's reader; whatever goes wrong in that package is said to be its own."""
+    try:
+        reader: Any = point.load()(argument)
+    except EmsyncError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"the affect reader {name!r} ({point.value}) cannot be opened ({reason}); update or remove its package"
+        ) from error
+    if not isinstance(getattr(reader, "name", None), str) or not callable(getattr(reader, "read", None)):
+        raise InputError(
+            f"the affect reader {name!r} ({point.value}) has no name or no read; update or remove its package"
+        )
+    opened: AffectReader = reader
+    return opened
