@@ -1,10 +1,13 @@
-"""The tables of docs/mood.md: how well the mood regressor reads music, and the fit that ships.
+"""The tables of docs/mood.md: how well the mood regressors read music, and the fits that ship.
 
-    python benchmarks/mood_tables.py VGMIDI_DIR [--archive ARCHIVE.npz ... --labels labels.json] [--write FILE]
+    python benchmarks/mood_tables.py VGMIDI_DIR [--archive ARCHIVE.npz ... [--labels labels.json]]
+        [--write FOLDER [--scale ARCHIVE.npz ...]]
 
-VGMIDI_DIR holds `annotations.json` and `midi/`. With archives and labels (`{song_id: {"lastfm_tags": [...]}}`) the
-tags' songs are told apart as well. `--write` fits on every piece and writes the regressor. One thread; half a minute
-for VGMIDI, and about twenty seconds for an archive of 6,000 songs.
+VGMIDI_DIR holds `annotations.json` and `midi/`. With archives, their first 500 songs are read by both halves'
+regressors; with labels (`{song_id: {"lastfm_tags": [...]}}`) too, the tags' songs are told apart. `--write` writes
+`mood_regressor.json` (fitted on every piece), `mood_labeller.json` and `mood_judge.json` (each on half of them), and
+with `--scale` also `mood_scale.json`, of the first 1,000 songs of each of these archives. One thread; half a minute for
+VGMIDI, ten seconds for 1,000 songs.
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ import numpy as np
 
 from emsync.errors import EmsyncError, InputError
 from emsync.training.archive import read_archive
-from emsync.training.evaluate import table
+from emsync.training.mood_curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
 from emsync.training.mood_features import FEATURES, Notes, features
 from emsync.training.mood_labels import (
     AXES,
     LAG_S,
     PENALTY,
+    SHIPPED,
     USED,
     Agreement,
     Piece,
@@ -35,12 +39,17 @@ from emsync.training.mood_labels import (
     cross_validate,
     density_baseline,
     fit,
+    halves,
     mean_baseline,
     note_density,
+    pearson,
     read_vgmidi,
     split_half,
 )
+from emsync.training.report_page import table
 
+#: Songs that are read twice, and songs of each archive that the scale is taken from.
+COMPARED, SCALED = 500, 1000
 COLUMNS = ["", "Pearson", "concordance", "R² of means", "Pearson within"]
 #: Left out one at a time, to see what each is worth.
 GROUPS = {
@@ -74,20 +83,31 @@ class Tagged(NamedTuple):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vgmidi", type=Path, help="the folder of VGMIDI")
-    parser.add_argument("--archive", type=Path, nargs="+", default=[], help="archives with tagged songs")
+    parser.add_argument("--archive", type=Path, nargs="+", default=[], help="archives of songs to read")
     parser.add_argument("--labels", type=Path, help="tags by song_id, JSON")
-    parser.add_argument("--write", type=Path, help="fit on every piece and write the regressor here")
+    parser.add_argument("--write", type=Path, help="the folder to write the three regressors into")
+    parser.add_argument("--scale", type=Path, nargs="+", default=[], help="archives to take the scale from")
     options = parser.parse_args()
     try:
-        if bool(options.archive) != bool(options.labels):
-            raise InputError("--archive and --labels belong together; give both or neither")
+        if options.labels and not options.archive:
+            raise InputError("--labels are of an archive's songs; give --archive too")
+        if options.scale and not options.write:
+            raise InputError("--scale is to be written; give --write too")
         pieces = read_vgmidi(options.vgmidi)
-        regressor = fit(pieces)
+        regressor, (labeller, judge) = fit(pieces), (fit(half) for half in halves(pieces))
+        if options.write:
+            for made, shipped in ((regressor, SHIPPED), (labeller, LABELLER), (judge, JUDGE)):
+                made.write(options.write / shipped.name)
+        if options.scale:
+            archives = [read_archive(path) for path in options.scale]
+            songs = [archive[i] for archive in archives for i in range(min(SCALED, len(archive)))]
+            Scale.fit([readings(song, labeller) for song in songs]).write(options.write / SCALE.name)
         vgmidi_tables(pieces, regressor)
+        by_halves(pieces, labeller, judge)
+        if options.archive:
+            twice_read(options.archive, {"labeller": labeller, "judge": judge, "all pieces": regressor})
         if options.labels:
             carried(regressor, options.archive, options.labels)
-        if options.write:
-            regressor.write(options.write)
     except EmsyncError as error:
         print(f"mood_tables: error: {error}", file=sys.stderr)
         return 2
@@ -133,6 +153,50 @@ def vgmidi_tables(pieces: tuple[Piece, ...], regressor: Regressor) -> None:
     heaviest = np.argsort(-np.abs(regressor.weights).max(axis=1))[:16]
     rows = [[regressor.names[i], *(f"{w:+.3f}" for w in regressor.weights[i])] for i in heaviest]
     print("\n".join([*table(["feature, a deviation more", *AXES], rows), ""]))
+
+
+def by_halves(pieces: tuple[Piece, ...], labeller: Regressor, judge: Regressor) -> None:
+    """What each half's regressor reaches on the other half."""
+    labelled, judged = halves(pieces)
+    rows = [
+        row(f"{name}, {axis}", agreement([p[:, k] for p in got], [piece.target[:, k] for piece in other]))
+        for name, regressor, other in (
+            (f"labeller ({len(labelled)} pieces), on the judge's", labeller, judged),
+            (f"judge ({len(judged)} pieces), on the labeller's", judge, labelled),
+        )
+        for got in [[regressor.apply(piece.features)[piece.rows()] for piece in other]]
+        for k, axis in enumerate(AXES)
+    ]
+    print("\n".join([*table(COLUMNS, rows), ""]))
+
+
+def twice_read(archives: list[Path], regressors: dict[str, Regressor]) -> None:
+    """How the regressors' readings of songs agree, second by second, and what the scale makes of the labeller's."""
+    songs: list[np.ndarray] = []
+    for path in archives:
+        archive = read_archive(path)
+        songs += [features(Notes.of_song(archive[i])) for i in range(min(COMPARED - len(songs), len(archive)))]
+    every = np.concatenate(songs)
+    read = {name: regressor.apply(every) for name, regressor in regressors.items()}
+    rows: list[list[str | float]] = [
+        [f"{one} and {other}", *(round(pearson(read[one][:, k], read[other][:, k]), 2) for k in range(2))]
+        for one, other in (("labeller", "judge"), ("labeller", "all pieces"), ("judge", "all pieces"))
+    ]
+    print(f"{len(songs)} songs, {len(every):,} seconds\n")
+    print("\n".join([*table(["by second, Pearson", *AXES], rows), ""]))
+    lengths = [len(song) for song in songs]
+    of_song = np.repeat(np.arange(len(songs)), lengths)
+    rows = []
+    for name, levels in (("as read", read["labeller"]), ("scaled", scale().apply(read["labeller"]))):
+        for k, axis in enumerate(AXES):
+            level = levels[:, k]
+            means = np.bincount(of_song, level) / lengths
+            figures = level.mean(), level.std(), *np.percentile(level, [5, 50, 95])
+            spread = means.std(), (level - means[of_song]).std()
+            rows.append([name, axis, *(round(float(x), 2) for x in (*figures, *spread))])
+        print(f"{name}: valence and arousal correlate by {pearson(levels[:, 0], levels[:, 1]):.2f}")
+    head = ["labels", "axis", "mean", "deviation", "5 %", "50 %", "95 %", "of songs' means", "within songs"]
+    print("\n".join(["", *table(head, rows), ""]))
 
 
 def carried(regressor: Regressor, archives: list[Path], labels: Path) -> None:

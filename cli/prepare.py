@@ -1,4 +1,4 @@
-"""`emsync prepare`: folders of MIDI files and Lakh pianorolls to training archives."""
+"""`emsync prepare`: folders of MIDI files and Lakh pianorolls to training archives, and moods for archives."""
 
 from __future__ import annotations
 
@@ -72,11 +72,14 @@ def command(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Build training archives from MIDI files and Lakh pianorolls.
+    """Build training archives from MIDI files and Lakh pianorolls, each song with its mood.
 
     INPUTs are files, or folders that are searched: .mid, .midi, .kar, and .npz of the Lakh Pianoroll Dataset with five
     or 17 tracks. Instruments are merged into drums, piano, guitar, bass and strings. Of songs that are the same, or
     nearly, one is kept. Files that cannot be read are passed over; DIR/report.json counts them and says why.
+
+    INPUTs may also be archives that were built before, alone: their songs get the mood curves that they lack, and the
+    archives are written to DIR under the same names, otherwise as they were.
     """
     report = prepare(
         inputs,

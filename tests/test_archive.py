@@ -17,12 +17,16 @@ from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.tokenizer.vocabulary import BASS, DRUMS, PIANO, STRINGS
 from emsync.training import songs as songs_module
 from emsync.training.archive import (
+    MOOD_SCHEMA,
     SCHEMA,
+    Archive,
     Song,
     bar_table,
     deltas,
+    is_archive,
     pack,
     read_archive,
+    song_count,
     song_score,
     starts,
     tempo_map,
@@ -87,6 +91,71 @@ def test_equal_songs_give_equal_bytes_and_unknown_arrays_are_passed_over(tmp_pat
     with np.load(one) as loaded:
         np.savez(two, extra=np.arange(3), **{name: loaded[name] for name in loaded.files})
     assert len(read_archive(two)) == 2
+
+
+def with_curves(*lengths: int) -> dict[str, np.ndarray]:
+    """The arrays of the two songs, with made-up mood curves of so many seconds."""
+    values = np.arange(sum(lengths)) % 255 - 127
+    offset = np.cumsum([0, *lengths], dtype=np.int64)
+    curves = {"mood_offset": offset, "mood_valence": values.astype(np.int8), "mood_arousal": -values.astype(np.int8)}
+    return {**pack(TWO_SONGS).arrays, **curves}
+
+
+def test_mood_curves_are_kept_where_there_are_some(tmp_path: Path) -> None:
+    one, two, bare = (tmp_path / name for name in ("one.npz", "two.npz", "bare.npz"))
+    write_archive(one, Archive(with_curves(3, 260)))
+    archive = read_archive(one)
+    assert archive.has_mood
+    assert archive.mood(0).tolist() == [[-127, 127], [-126, 126], [-125, 125]]
+    assert archive.mood(1).shape == (260, 2)
+    assert archive.mood(1).dtype == np.int8
+    assert all(same(got, put) for got, put in zip(archive, TWO_SONGS, strict=True))
+    with np.load(one) as plain:
+        assert {name: plain[name].dtype for name in MOOD_SCHEMA} == MOOD_SCHEMA
+    write_archive(two, archive)
+    assert one.read_bytes() == two.read_bytes()
+    write_archive(bare, TWO_SONGS)
+    assert not read_archive(bare).has_mood
+    assert set(read_archive(bare).arrays) == set(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mood_offset": np.array([0, 3])}, "mood_offset does not divide moods of lengths .* among 2 songs"),
+        ({"mood_offset": np.array([0, 3, 6])}, "mood_offset does not divide"),
+        ({"mood_offset": np.array([0, 8, 7])}, "mood_offset does not divide"),
+        ({"mood_offset": np.array([1, 3, 7])}, "mood_offset does not divide"),
+        ({"mood_valence": np.zeros(6, np.int8)}, r"does not divide moods of lengths \[6, 7\]"),
+        ({"mood_arousal": np.full(7, 200)}, "mood_arousal reaches from 200 to 200, outside -128 to 127"),
+        ({"mood_arousal": np.zeros(7)}, "mood_arousal holds float64, not int8"),
+        ({"mood_valence": None}, "bad.npz lacks mood_valence; give an archive"),
+        ({"mood_offset": None}, "bad.npz lacks mood_offset; give an archive"),
+    ],
+)
+def test_mood_curves_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    arrays = {name: array for name, array in (with_curves(3, 4) | change).items() if array is not None}
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(CorpusError, match=message):
+        read_archive(tmp_path / "bad.npz")
+
+
+def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="mood_offset does not divide"):
+        write_archive(tmp_path / "bad.npz", Archive(with_curves(3, 4) | {"mood_offset": np.array([0, 3, 6])}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_archives_are_told_from_other_files(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.npz", TWO_SONGS)
+    np.savez(tmp_path / "other.npz", family=np.arange(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-50])
+    found = {path.name: is_archive(path) for path in [*tmp_path.iterdir(), tmp_path / "gone.npz"]}
+    assert found == {"a.npz": True, "other.npz": False, "text.npz": False, "cut.npz": False, "gone.npz": False}
+    assert song_count(tmp_path / "a.npz") == 2
+    with pytest.raises(CorpusError, match=r"other.npz lacks pitch"):
+        song_count(tmp_path / "other.npz")
 
 
 def test_an_archive_of_no_songs(tmp_path: Path) -> None:

@@ -20,11 +20,22 @@ from emsync.cli.main import cli, main
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.families import GROUPS
 from emsync.tokenizer.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
-from emsync.training import corpus, neardup
+from emsync.training import corpus, label_archives, mood_features, neardup
 from emsync.training import songs as songs_module
-from emsync.training.archive import Archive, read_archive
-from emsync.training.corpus import Report, content_hash, find, prepare, survives
-from emsync.training.songs import MISSING_TRACKS, TOO_SHORT, UNREADABLE_MIDI, UNREADABLE_PIANOROLL, Refused, read_song
+from emsync.training.archive import Archive, Song, read_archive, write_archive
+from emsync.training.corpus import content_hash, find, prepare
+from emsync.training.mood_curves import Moods, labels
+from emsync.training.songs import (
+    MISSING_TRACKS,
+    TOO_LONG,
+    TOO_SHORT,
+    UNREADABLE_MIDI,
+    UNREADABLE_PIANOROLL,
+    Refused,
+    read_song,
+)
+from emsync.training.work_folder import survives
+from tests.models import archive_file, toy_archive, toy_song
 
 Tune = list[tuple[int, int, int]]  # pitch, start, length in eighths
 
@@ -101,7 +112,7 @@ def names_in(archive: Archive) -> list[str]:
     return sorted(song.source for song in archive)
 
 
-def prepared(folder: Path, out: Path, **options: Any) -> tuple[Report, dict[str, Archive]]:
+def prepared(folder: Path, out: Path, **options: Any) -> tuple[Any, dict[str, Archive]]:
     report = prepare([folder], out, workers=options.pop("workers", 1), **options)
     return report, {name: read_archive(out / name) for name in report.archives}
 
@@ -396,10 +407,31 @@ def test_a_mixed_corpus(folder: Path, tmp_path: Path) -> None:
         f"songs/midi/{n}" for n in ("0.mid", "1.mid", "2.mid", "3.KAR")
     ]
     assert report.notes == sum(len(song) for archive in archives.values() for song in archive)
+    assert report.moods == Moods.of(archive.mood(i) for archive in archives.values() for i in range(len(archive)))
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert kept["kept"] == 6
+    assert kept["moods"]["seconds"] == report.moods.seconds > 0
+    assert kept["moods"]["arousal"]["percentiles"]["50"] == report.moods.arousal.percentiles["50"]
     assert kept["archives"] == ["train-00.npz", "valid.npz"]
     assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["report.json", "train-00.npz", "valid.npz"]
+
+
+def test_every_song_has_its_own_mood_curve(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 2)
+    _, archives = prepared(folder, tmp_path / "out", valid_share=0.2, songs_per_archive=2)
+    assert len(archives) > 2
+    for archive in archives.values():
+        for i, song in enumerate(archive):
+            np.testing.assert_array_equal(archive.mood(i), labels(song))
+    assert len({archive.mood(0).tobytes() for archive in archives.values()}) == len(archives)
+
+
+def test_a_song_too_long_for_a_mood_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mood_features, "MAX_DURATION_S", 200.0)  # a day's length in notes would take long
+    write_midi(folder / "long.mid", [(0, 0, [(60, 4 * n, 1) for n in range(100)])], tempo=2_000_000)
+    report, _ = prepared(folder, tmp_path / "out")
+    assert {reason: each.count for reason, each in report.refused.items()} == {TOO_LONG: 1}
+    assert report.refused[TOO_LONG].examples[0][1].startswith("long.mid: music of 397 s has no mood curve; give at")
 
 
 def test_duplicates_and_the_best_of_near_duplicates(tmp_path: Path) -> None:
@@ -527,7 +559,7 @@ def test_fresh_begins_anew_and_changed_files_are_read_again(
     assert corpus._Chunk(tuple(find([folder])), 32, str(out / ".work")).cache.name != name
     (out / ".work").mkdir(parents=True)
     (out / ".work" / "left.over").write_text("x")
-    monkeypatch.setattr(corpus, "_publish", lambda *_: None)
+    monkeypatch.setattr(corpus, "publish", lambda *_: None)
     prepare([folder], out, workers=1, resume=True)
     assert (out / ".work" / "left.over").exists()
     prepare([folder], out, workers=1, resume=False)
@@ -577,7 +609,7 @@ def test_a_crashing_reader_is_found_out(folder: Path, tmp_path: Path, monkeypatc
         return True
 
     monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 3)
-    monkeypatch.setattr(corpus, "_map", broken)
+    monkeypatch.setattr(corpus, "work_through", broken)
     monkeypatch.setattr(corpus, "survives", alone)
     report, _ = prepared(folder, tmp_path / "out")
     assert report.kept == 5
@@ -591,6 +623,137 @@ def test_a_crashing_reader_is_found_out(folder: Path, tmp_path: Path, monkeypatc
 def test_survives() -> None:
     assert not survives(os._exit, 3)
     assert survives(os._exit, 0)
+
+
+# Archives that are there already.
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two archives without moods, of five songs and of three; parts of two songs."""
+    monkeypatch.setattr(label_archives, "SONGS_PER_PART", 2)
+    (tmp_path / "bare").mkdir()
+    write_archive(tmp_path / "bare" / "train-00.npz", toy_archive(5))
+    write_archive(tmp_path / "bare" / "mine.npz", [toy_song(seed, bars=4, qpm=70.0) for seed in range(5, 8)])
+    (tmp_path / "bare" / "labels.json").write_text("{}")
+    return tmp_path / "bare"
+
+
+def test_archives_are_given_moods_and_stay_as_they_are(bare: Path, tmp_path: Path) -> None:
+    report, archives = prepared(bare, tmp_path / "out")
+    assert (report.songs, report.archives) == (8, ("mine.npz", "train-00.npz"))
+    for name, archive in archives.items():
+        before = read_archive(bare / name)
+        assert not before.has_mood
+        for key, array in before.arrays.items():
+            np.testing.assert_array_equal(archive.arrays[key], array)
+        for i, song in enumerate(before):
+            np.testing.assert_array_equal(archive.mood(i), labels(song))
+    assert report.moods.seconds == 5 * 16 + 3 * 14
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["mine.npz", "report.json", "train-00.npz"]
+    kept = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (kept["songs"], kept["moods"]["seconds"]) == (8, 122)
+    # Once more: what has moods keeps them.
+    prepared(tmp_path / "out", tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+
+
+def test_archives_come_out_alike_with_any_number_of_workers(bare: Path, tmp_path: Path) -> None:
+    prepare([bare / "mine.npz", bare / "train-00.npz"], tmp_path / "one", workers=1)
+    prepare([bare], tmp_path / "two", workers=2)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_labelling_goes_on_where_it_stopped(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, seen, out = label_archives.label_songs, [], tmp_path / "out"
+
+    def stopping(arrays: Any, first: int, last: int) -> Any:
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        seen.append(first)
+        return whole(arrays, first, last)
+
+    monkeypatch.setattr(label_archives, "label_songs", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        prepare([bare], out, workers=1)
+    assert [each.name for each in out.iterdir()] == [".work"]
+    assert len(list((out / ".work").iterdir())) == 2  # the whole parts of the first archive, nothing half-written
+    seen.clear()
+    monkeypatch.setattr(label_archives, "label_songs", lambda *given: (seen.append(given[1]), whole(*given))[1])
+    prepare([bare], out, workers=1)
+    assert len(seen) == 8 - 3
+    prepare([bare], tmp_path / "straight", workers=1)
+    assert digests(out) == digests(tmp_path / "straight")
+
+
+def test_a_changed_archive_is_labelled_anew(bare: Path, tmp_path: Path) -> None:
+    before = label_archives._Plan.of(str(bare / "mine.npz"), 3, tmp_path)
+    write_archive(bare / "mine.npz", toy_archive(2))
+    after = label_archives._Plan.of(str(bare / "mine.npz"), 2, tmp_path)
+    assert not {part.cache for part in before.parts} & {part.cache for part in after.parts}
+
+
+def test_archives_do_not_mix_with_song_files(bare: Path, folder: Path, tmp_path: Path) -> None:
+    for other in (folder / "midi" / "0.mid", folder / "lpd" / "4.npz"):
+        with pytest.raises(InputError, match=r"\.npz is an archive of songs and .*[04]\.(mid|npz) is not; give either"):
+            prepare([bare, other], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_archives_that_cannot_be_told_apart_or_overwrite_themselves(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    write_archive(tmp_path / "other" / "mine.npz", toy_archive(1))
+    with pytest.raises(InputError, match=r"mine.npz and .*mine.npz have one name, .*; rename one"):
+        prepare([bare, tmp_path / "other"], tmp_path / "out", workers=1)
+    with pytest.raises(InputError, match=r"mine.npz lies in the folder to write into already; give -o another folder"):
+        prepare([bare / "mine.npz"], bare, workers=1, overwrite=True)
+    assert sorted(each.name for each in bare.iterdir()) == ["labels.json", "mine.npz", "train-00.npz"]
+    with pytest.raises(OutputError, match=r"mine.npz exists already; give --overwrite"):
+        prepare([bare / "mine.npz"], tmp_path / "other", workers=1)
+    prepare([bare / "mine.npz"], tmp_path / "other", workers=1, overwrite=True)
+    assert len(read_archive(tmp_path / "other" / "mine.npz")) == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"valid_share": 0.2}, r"--valid-share 0.2 is for song files, and .*\.npz is an archive; leave it out"),
+        ({"songs_per_archive": 9}, "--songs-per-archive 9 is for song files"),
+        ({"min_notes": 1}, "--min-notes 1 is for song files"),
+        ({"seed": 3}, "--seed 3 is for song files"),
+    ],
+)
+def test_options_that_mean_nothing_to_archives(
+    bare: Path, tmp_path: Path, option: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare([bare], tmp_path / "out", workers=1, **option)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_archive_is_refused_and_leaves_nothing(bare: Path, tmp_path: Path) -> None:
+    path = bare / "train-00.npz"
+    with np.load(path) as loaded:
+        np.savez(path, **{name: loaded[name] for name in loaded.files} | {"pitch": np.zeros(3, np.uint8)})
+    with pytest.raises(CorpusError, match=r"train-00.npz: note_offset does not divide notes"):
+        prepare([path], tmp_path / "out", workers=1)
+    data = bytearray((bare / "mine.npz").read_bytes())
+    data[60:90] = bytes(30)
+    (bare / "mine.npz").write_bytes(data)
+    with pytest.raises(CorpusError, match=r"mine.npz cannot be read as an archive"):
+        prepare([bare / "mine.npz"], tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_song_too_long_for_a_mood_is_named(bare: Path, tmp_path: Path) -> None:
+    start = np.arange(40) * 60_000
+    song = Song(
+        *(np.full(40, value) for value in (PIANO, 60)), start, *(np.full(40, value) for value in (24, 84)),
+        tempo_step=np.array([0]), tempo_qpm=np.array([20.0]), meter_step=[], meter_num=[], meter_den=[],
+    )  # fmt: skip
+    write_archive(bare / "mine.npz", [toy_song(), song])
+    with pytest.raises(CorpusError, match=r"mine.npz: song 1: music of 292503 s has no mood curve; give at most 86400"):
+        prepare([bare / "mine.npz"], tmp_path / "out", workers=1)
 
 
 # Bad input.
@@ -651,6 +814,8 @@ def test_command_says_what_it_did(folder: Path, tmp_path: Path) -> None:
     assert result.exception is None
     assert "7 files: 6 read, 1 refused" in result.stdout
     assert "6 songs kept" in result.stdout
+    assert "\n  valence " in result.stdout
+    assert "% low valence, low arousal" in result.stdout
     assert "refused, unreadable MIDI: 1 (such as songs/text.mid: " in result.stdout
     assert f"wrote train-00.npz, valid.npz and report.json to {tmp_path / 'out'}" in result.stdout
     assert result.stderr == ""
@@ -663,7 +828,16 @@ def test_command_shows_progress(folder: Path, tmp_path: Path) -> None:
     assert "6/6" in result.stderr
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "unwritable", "tracks", "exists", "nothing"])
+def test_command_labels_archives(bare: Path, tmp_path: Path) -> None:
+    result = run(bare, "-o", tmp_path / "out", "--workers", "1")
+    assert result.exception is None
+    assert "8 songs of 2 archives have mood curves\nmoods of 122 seconds:\n  valence " in result.stdout
+    assert f"wrote mine.npz, train-00.npz and report.json to {tmp_path / 'out'}" in result.stdout
+    assert "labelling: 100%" in result.stderr
+    assert "8/8" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "unwritable", "tracks", "exists", "nothing", "mixed"])
 def test_command_errors(kind: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     (tmp_path / "file").write_text("x")
@@ -678,6 +852,7 @@ def test_command_errors(kind: str, folder: Path, tmp_path: Path, capsys: pytest.
         ),
         "exists": ([folder, "-o", tmp_path / "old"], "report.json exists already; give --overwrite"),
         "nothing": (["-o", out], "Missing argument 'INPUT...'"),
+        "mixed": ([archive_file(tmp_path / "b.npz", 1), folder, "-o", out], "b.npz is an archive of songs and "),
     }[kind]
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "report.json").write_text("{}")

@@ -18,15 +18,17 @@ from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import dataset
-from emsync.training.archive import pack, read_archive, write_archive
+from emsync.training.archive import Archive, pack, read_archive, write_archive
 from emsync.training.dataset import PREFIX, CropConfig, Crops, Dataset, Row, collate, find_archives, transpose
+from emsync.training.mood_curves import labels, mood_arrays
 from tests.models import archive_file, toy_archive, toy_song
 
 BOUNDARY, TO_END = LANE_NAMES.index("boundary"), LANE_NAMES.index("time_to_end")
+MOOD = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 #: Crops that begin anywhere, changed by nothing.
 PLAIN = CropConfig(
     context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
-    drop_boundaries=0, sparse_boundaries=0, drop_end=0,
+    drop_boundaries=0, sparse_boundaries=0, drop_end=0, drop_mood=0, drop_piece_mood=0, drop_mood_lanes=0, drop_axis=0,
 )  # fmt: skip
 
 
@@ -65,7 +67,8 @@ def place(data: Dataset, row: Row, *, chords: bool = True) -> tuple[int, int]:
 
 
 def same(a: Dataset, b: Dataset) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("ids", "velocities", "offsets"))
+    names = ("ids", "velocities", "offsets", "mood", "mood_offsets")
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -82,12 +85,33 @@ def test_built_on_disk_and_in_memory_are_the_same(
     for song in range(10):
         for got, expected in zip(built.song(song), once.song(song % 5), strict=True):
             np.testing.assert_array_equal(got, expected)
+        for got, expected in zip(built.song_mood(song, 9.0), once.song_mood(song % 5, 9.0), strict=True):
+            np.testing.assert_array_equal(got, expected)
     assert same(Dataset.open(tmp_path / "data"), built)
     assert built.about["songs"] == 10
     assert built.about["events"] == len(built.ids) == 2 * len(once.ids)
     assert built.about["notes"] == 2 * len(toy_archive(5).arrays["family"])
     assert built.about["sources"] == ["a.npz", "a.npz"]
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "data"]
+
+
+def test_moods_are_the_archive_s_or_else_read_from_the_notes(tmp_path: Path) -> None:
+    plain = toy_archive(3)
+    read = Dataset.of(dict(plain.arrays))
+    for i, song in enumerate(plain):
+        np.testing.assert_array_equal(read.mood[read.mood_offsets[i] : read.mood_offsets[i + 1]], labels(song))
+    told = [np.full((n, 2), (n, -n), dtype=np.int8) for n in (3, 1, 2)]
+    write_archive(tmp_path / "a.npz", Archive({**plain.arrays, **mood_arrays(told)}))
+    built = dataset.build([tmp_path / "a.npz"], tmp_path / "data", workers=1)
+    assert built.mood.tolist() == [[3, -3]] * 3 + [[1, -1]] + [[2, -2]] * 2
+    assert built.mood_offsets.tolist() == [0, 3, 4, 6]
+
+
+def test_a_curve_is_stretched_to_the_song_s_length(data: Dataset) -> None:
+    kept = np.array([[-128, 0], [-127, 127], [0, 64], [127, 1]], dtype=np.int8)
+    times_s, levels = replace(data, mood=kept, mood_offsets=np.array([0, 4])).song_mood(0, 8.0)
+    assert times_s.tolist() == [1.0, 3.0, 5.0, 7.0]
+    np.testing.assert_allclose(levels, [[-1, 0], [-1, 1], [0, 64 / 127], [1, 1 / 127]])
 
 
 def test_building_again_replaces_a_dataset_and_nothing_else(tmp_path: Path) -> None:
@@ -195,6 +219,10 @@ def rewrite(path: Path, **changes: object) -> None:
         (lambda d: (d / "ids.bin").write_bytes(b""), "is not a tokenized corpus"),
         (lambda d: np.save(d / "offsets.npy", np.zeros(0, np.int64)), "no list of songs"),
         (lambda d: (d / "dataset.json").write_text("[]"), "was tokenized with vocabulary None"),
+        (lambda d: (d / "mood.npy").unlink(), r"is not a tokenized corpus .*mood\.npy.*; tokenize the archives again"),
+        (lambda d: (d / "mood_offsets.npy").unlink(), "is not a tokenized corpus"),
+        (lambda d: np.save(d / "mood.npy", np.zeros((3, 2), np.int8)), "has no mood curve for each of its songs"),
+        (lambda d: np.save(d / "mood_offsets.npy", np.array([0])), "has no mood curve for each of its songs; tokenize"),
         (lambda d: rewrite(d / "dataset.json", vocabulary="old"), f"vocabulary old, this is {v.HASH}; tokenize"),
     ],
 )
@@ -349,12 +377,17 @@ def test_chords_before_the_crop_are_not_left_out(data: Dataset) -> None:
 
 
 def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
-    changing = replace(PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0)
+    changing = replace(
+        PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0,
+        drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0,
+    )  # fmt: skip
     for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):
         place(data, row)
-        assert not np.isnan(row.lanes[:, [BOUNDARY, TO_END]]).any()
+        assert not np.isnan(row.lanes).any()
+        assert not np.isnan(row.mood).any()
         np.testing.assert_array_equal(row.ids, plain.ids)
         np.testing.assert_array_equal(row.lanes, plain.lanes)
+        np.testing.assert_array_equal(row.mood, plain.mood)
 
 
 def test_lanes_look_beyond_the_crop(data: Dataset) -> None:
@@ -405,7 +438,77 @@ def test_conditions_are_left_out_as_often_as_asked(data: Dataset) -> None:
         absent = [np.isnan(row.lanes[:, lane]).all() for row in drawn]
         assert [bool(np.isnan(row.lanes[:, lane]).any()) for row in drawn] == absent
         assert share - 0.1 < np.mean(absent) < share + 0.1
-    assert all(np.isnan(row.mood).all() for row in drawn)
+    assert not any(np.isnan(row.mood).any() or np.isnan(row.lanes[:, MOOD]).any() for row in drawn)
+
+
+def untold(drawn: list[Row]) -> np.ndarray:
+    """(rows, 4): whether the piece's valence and arousal, and valence and arousal at the cursor, are left out."""
+    for row in drawn:  # a lane is told throughout or not at all
+        assert (np.isnan(row.lanes[:, MOOD]).any(axis=0) == np.isnan(row.lanes[:, MOOD]).all(axis=0)).all()
+    return np.array([[*np.isnan(row.mood), *np.isnan(row.lanes[0, MOOD])] for row in drawn])
+
+
+@pytest.mark.parametrize(
+    ("share", "together"),
+    [
+        ("drop_mood", [(0, 1, 2, 3)]),
+        ("drop_piece_mood", [(0, 1)]),
+        ("drop_mood_lanes", [(2, 3)]),
+        ("drop_axis", [(0, 2), (1, 3)]),
+    ],
+)
+def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, together: list[tuple[int, ...]]) -> None:
+    absent = untold(rows(data, replace(PLAIN, **{share: 0.3}), 500))
+    for columns in together:
+        here = absent[:, columns]
+        assert (here.any(axis=1) == here.all(axis=1)).all()
+        assert 0.23 < here.all(axis=1).mean() < 0.37
+    others = [k for k in range(4) if not any(k in columns for columns in together)]
+    assert not absent[:, others].any()
+    if share == "drop_axis":  # each axis for itself
+        assert 0.04 < absent.all(axis=1).mean() < 0.14
+
+
+def test_any_part_of_the_mood_may_be_told_without_the_others(data: Dataset) -> None:
+    config = replace(PLAIN, drop_mood=0.2, drop_piece_mood=0.5, drop_mood_lanes=0.5, drop_axis=0.2)
+    absent = untold(rows(data, config, 1000))
+    piece, lanes = ~absent[:, :2], ~absent[:, 2:]
+    kinds = {(bool(p.any()), bool(q.any())) for p, q in zip(piece, lanes, strict=True)}
+    assert kinds == {(True, True), (True, False), (False, True), (False, False)}
+    np.testing.assert_allclose(piece.mean(axis=0), 0.8 * 0.8 * 0.5, atol=0.06)
+    np.testing.assert_allclose(lanes.mean(axis=0), 0.8 * 0.8 * 0.5, atol=0.06)
+    assert 0.2 + 0.8 * (0.04 + 0.96 * 0.25) == pytest.approx(absent.all(axis=1).mean(), abs=0.06)
+
+
+def test_moods_are_those_of_the_song_at_the_cursor(data: Dataset) -> None:
+    """Every song gets a ramp of valence from -1 to 1 and an arousal of its own."""
+    seconds = 10
+    ramp = np.rint(np.linspace(-127, 127, seconds))
+    curves = [np.stack([ramp, np.full(seconds, 20 * i)], axis=1) for i in range(len(data))]
+    told = replace(data, mood=np.concatenate(curves).astype(np.int8), mood_offsets=np.arange(0, 10 * len(data) + 1, 10))
+    for row in rows(told, replace(PLAIN, transpose=0), 40):
+        song, at = place(data, row)
+        steps = times_steps(data.song(song)[0])
+        place_in_song = steps[at : at + len(row.ids) - PREFIX] / steps[-1]  # 0 to 1
+        valence = np.clip((place_in_song - 0.05) / 0.9, 0, 1) * 2 - 1
+        np.testing.assert_allclose(row.lanes[PREFIX:, MOOD[0]], valence, atol=0.01)
+        np.testing.assert_allclose(row.lanes[PREFIX:, MOOD[1]], 20 * song / 127, atol=1e-6)
+        np.testing.assert_allclose(row.mood, [0, 20 * song / 127], atol=0.01)
+
+
+def test_the_piece_s_mood_is_the_mean_of_its_curve(data: Dataset) -> None:
+    means = []
+    for row in rows(data, PLAIN, 20):
+        song, _ = place(data, row)
+        kept = data.mood[data.mood_offsets[song] : data.mood_offsets[song + 1]]
+        np.testing.assert_allclose(row.mood, kept.mean(axis=0) / 127, atol=1e-5)
+        means.append(tuple(row.mood))
+    assert len(set(means)) > 2
+
+
+def test_a_song_without_a_curve_is_told_no_mood(data: Dataset) -> None:
+    silent = replace(data, mood=data.mood[:0], mood_offsets=np.zeros_like(data.mood_offsets))
+    assert untold(rows(silent, PLAIN, 10)).all()
 
 
 def test_sparse_boundaries_are_four_seconds_apart() -> None:
@@ -482,6 +585,10 @@ def test_a_song_shorter_than_the_context_is_padded() -> None:
         ({"at_bar": 1.5}, r"at_bar is 1\.5; a share lies between 0 and 1"),
         ({"drop_chord": -0.1}, r"drop_chord is -0\.1"),
         ({"drop_end": float("nan")}, "drop_end is nan"),
+        ({"drop_mood": 2}, "drop_mood is 2; a share lies between 0 and 1"),
+        ({"drop_piece_mood": -1}, "drop_piece_mood is -1"),
+        ({"drop_mood_lanes": 1.01}, r"drop_mood_lanes is 1\.01"),
+        ({"drop_axis": float("nan")}, "drop_axis is nan"),
         ({"transpose": 13}, "transpose is 13; give 0 to 12 whole semitones"),
         ({"transpose": -1}, "transpose is -1"),
         ({"transpose": 1.5}, r"transpose is 1\.5"),
@@ -493,6 +600,7 @@ def test_refuses_crops(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_refuses_a_corpus_without_songs() -> None:
-    nothing = Dataset(np.zeros(0, np.uint16), np.zeros(0, np.uint8), np.zeros(1, np.int64), {})
+    none = np.zeros(1, np.int64)
+    nothing = Dataset(np.zeros(0, np.uint16), np.zeros(0, np.uint8), none, np.zeros((0, 2), np.int8), none, {})
     with pytest.raises(CorpusError, match="the corpus holds no songs"):
         Crops(nothing, PLAIN, seed=0)

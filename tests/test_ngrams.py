@@ -19,7 +19,8 @@ A, B, C, D = v.START, v.END, v.CHORD, v.MORE
 def corpus(*songs: Sequence[int]) -> Dataset:
     ids = np.array([event for song in songs for event in song], dtype=np.uint16)
     offsets = np.cumsum([0, *(len(song) for song in songs)]).astype(np.int64)
-    return Dataset(ids, np.zeros(len(ids), dtype=np.uint8), offsets, {})
+    nothing = np.zeros((0, 2), np.int8), np.zeros(len(offsets), np.int64)
+    return Dataset(ids, np.zeros(len(ids), dtype=np.uint8), offsets, *nothing, {})
 
 
 def random_corpus(seed: int, *, kinds: int = 12, songs: int = 5, length: int = 120) -> Dataset:

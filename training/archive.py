@@ -61,6 +61,8 @@ SCHEMA: Final[Mapping[str, str]] = {
     "meter_num": "u1",
     "meter_den": "u1",
 }
+#: Arrays an archive may have besides, all or none: one mood value a second (`mood_curves`).
+MOOD_SCHEMA: Final[Mapping[str, str]] = {"mood_offset": "i8", "mood_valence": "i1", "mood_arousal": "i1"}
 IntArray = npt.NDArray[np.integer]
 _NOTE_ARRAYS = ("family", "pitch", "start_delta", "duration", "velocity")
 _RAGGED = {
@@ -68,6 +70,7 @@ _RAGGED = {
     "meter": ("meter_step", "meter_num", "meter_den"),
     "note": _NOTE_ARRAYS,
 }
+_MOOD = {"mood": ("mood_valence", "mood_arousal")}
 _LOW, _HIGH = np.array(PITCH_RANGE).T
 
 
@@ -158,7 +161,8 @@ class Song:
 class Archive:
     """Songs end to end; `archive[i]` is a `Song`, `len(archive)` their number, iterating gives them all.
 
-    `arrays` holds the arrays of `SCHEMA` by name, which is what `archive_events.tokenize` reads.
+    `arrays` holds the arrays of `SCHEMA` by name, which is what `archive_events.tokenize` reads, and those of
+    `MOOD_SCHEMA` where songs have mood curves.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -191,6 +195,16 @@ class Archive:
             str(a["source"][index]),
             str(a["pool"][index]),
         )
+
+    @property
+    def has_mood(self) -> bool:
+        return "mood_offset" in self.arrays
+
+    def mood(self, index: int) -> npt.NDArray[np.int8]:
+        """Valence and arousal of song `index`, (seconds, 2) int8 (`mood_curves`); only where `has_mood`."""
+        a = self.arrays
+        here = slice(int(a["mood_offset"][index]), int(a["mood_offset"][index + 1]))
+        return np.stack([a["mood_valence"][here], a["mood_arousal"][here]], axis=1)
 
     def __iter__(self) -> Iterator[Song]:
         return (self[index] for index in range(len(self)))
@@ -256,7 +270,8 @@ def _check(arrays: Mapping[str, np.ndarray], path: str) -> None:
             raise CorpusError(
                 f"{path}: {n_songs} songs but {len(arrays[name])} entries of {name}; was the archive cut off?"
             )
-    for kind, names in _RAGGED.items():
+    ragged = {**_RAGGED, **(_MOOD if "mood_offset" in arrays else {})}
+    for kind, names in ragged.items():
         offset = arrays[f"{kind}_offset"]
         lengths = {len(arrays[name]) for name in names}
         if (
@@ -308,14 +323,19 @@ def _check(arrays: Mapping[str, np.ndarray], path: str) -> None:
 def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song], *, overwrite: bool = True) -> Archive:
     """Write songs to `path` (`.npz`), all at once or not at all, and return them as an archive.
 
-    Raises `OutputError` when the place cannot be written. Equal songs give equal bytes: no clock is written.
+    Raises `OutputError` when the place cannot be written, `CorpusError` for arrays that do not belong together. Equal
+    songs give equal bytes: no clock is written.
     """
-    archive = songs if isinstance(songs, Archive) else pack(songs)
+    if isinstance(songs, Archive):
+        archive = songs
+        _check(archive.arrays, str(path))
+    else:
+        archive = pack(songs)
     with (
         atomic_path(path, overwrite=overwrite) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA, allowZip64=True) as zipped,
     ):
-        for name in SCHEMA:
+        for name in (*SCHEMA, *(MOOD_SCHEMA if archive.has_mood else ())):
             entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, whatever the clock says
             entry.compress_type = zipfile.ZIP_LZMA
             with zipped.open(entry, "w", force_zip64=True) as file:
@@ -323,23 +343,46 @@ def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song],
     return archive
 
 
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a zip that lists every array of the schema; what they hold is not looked at."""
+    try:
+        with zipfile.ZipFile(path) as zipped:
+            names = set(zipped.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return names.issuperset(f"{name}.npy" for name in SCHEMA)
+
+
 def read_archive(path: str | os.PathLike[str]) -> Archive:
-    """The archive at `path`, checked; arrays the schema does not know are passed over.
+    """The archive at `path`, checked; arrays the schemas do not know are passed over.
 
     Raises `CorpusError` when the file is missing, cut off, no archive, or of another schema.
     """
-    file = Path(path)
+    arrays = _read(Path(path))
+    _check(arrays, str(path))
+    return Archive(arrays)
+
+
+def song_count(path: str | os.PathLike[str]) -> int:
+    """How many songs the archive at `path` holds, reading little of it. Raises `CorpusError` as `read_archive` does."""
+    return max(len(_read(Path(path), only=("note_offset",))["note_offset"]) - 1, 0)
+
+
+def _read(file: Path, *, only: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """An archive's arrays, brought to their types; or only some, though all must be there."""
     if not file.is_file():
         raise CorpusError(f"{file} is not a file; give an archive that `emsync prepare` wrote")
     arrays: dict[str, np.ndarray] = {}
     try:
         # Opened here: np.load leaves a file open that turns out to be no zip.
         with open(file, "rb") as stream, _load(stream) as loaded:
-            missing = [name for name in SCHEMA if name not in loaded]
+            # Mood curves may be missing, but not in part.
+            wanted = {**SCHEMA, **(MOOD_SCHEMA if any(name in loaded for name in MOOD_SCHEMA) else {})}
+            missing = [name for name in wanted if name not in loaded]
             if missing:
                 raise CorpusError(f"{file} lacks {', '.join(missing)}; give an archive that `emsync prepare` wrote")
-            for name, kind in SCHEMA.items():
-                arrays[name] = _array(loaded[name], kind, name, str(file))
+            for name in only or wanted:
+                arrays[name] = _array(loaded[name], wanted[name], name, str(file))
     except (
         zipfile.BadZipFile,
         lzma.LZMAError,
@@ -353,8 +396,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         if isinstance(error, CorpusError):
             raise
         raise CorpusError(f"{file} cannot be read as an archive ({_one_line(error)}); was it cut off?") from error
-    _check(arrays, str(file))
-    return Archive(arrays)
+    return arrays
 
 
 def _load(stream: BinaryIO) -> Any:

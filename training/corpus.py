@@ -8,51 +8,48 @@ The way
 3. Groups are split by a hash: near-duplicates stay together, and a group does not move when other songs are added.
 4. Archives are written beside each other and renamed at the end, the report last.
 
+Songs get their mood curves (`mood_curves`) where they are read. Archives as inputs are given theirs and are otherwise
+left as they are (`label_archives`).
+
 The result depends on the files, their places under the inputs and the options, not on the number of workers, on the
 order of the inputs, or on interruptions.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import functools
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
-import shutil
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync.errors import CorpusError, InputError, OutputError
-from emsync.files import atomic_path, write_bytes
+from emsync.errors import CorpusError, InputError
+from emsync.files import atomic_path
 from emsync.training import neardup
-from emsync.training.archive import SCHEMA, Archive, Song, pack, write_archive
-from emsync.training.songs import MIN_NOTES, SUFFIXES, Losses, Refused, read_song
+from emsync.training.archive import MOOD_SCHEMA, SCHEMA, Archive, Song, pack, write_archive
+from emsync.training.corpus_report import Labelled, Refusals, Report
+from emsync.training.label_archives import archives_among, kept_moods, label_archives
+from emsync.training.mood_curves import Labels, fingerprint, labels, mood_arrays
+from emsync.training.songs import MIN_NOTES, SUFFIXES, TOO_LONG, Losses, Refused, read_song
+from emsync.training.work_folder import VALID, give_up, open_output, publish, survives, work_through
 
 VALID_SHARE: Final = 0.05
 SONGS_PER_ARCHIVE: Final = 6000
-REPORT: Final = "report.json"
-VALID: Final = "valid.npz"
-WORK: Final = ".work"
 CRASHED: Final = "crashed the reader"
 #: Files a chunk holds: small enough that little is read twice after an interruption.
 FILES_PER_CHUNK: Final = 32
 _EXAMPLES = 5
 #: Another number whenever the same file would give another song, so that old chunks are not taken for new.
-_CHUNK_VERSION = 1
-
-T = TypeVar("T")
+_CHUNK_VERSION = 2
 
 
 @dataclass(frozen=True, order=True)
@@ -61,47 +58,6 @@ class SourceFile:
 
     source: str
     path: str
-
-
-@dataclass(frozen=True)
-class Refusals:
-    """How many files were refused for one reason, and a few of them as (source, text)."""
-
-    count: int
-    examples: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What became of a corpus; counts of files unless said otherwise. `archives` are names in the output folder."""
-
-    files: int
-    read: int
-    kept: int
-    train: int
-    valid: int
-    duplicates: int
-    near_duplicates: int
-    refused: dict[str, Refusals]
-    notes: int
-    losses: Losses
-    archives: tuple[str, ...]
-    options: dict[str, Any]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-
-    def summary(self) -> str:
-        """A few lines for people."""
-        lines = [
-            f"{self.files} files: {self.read} read, {self.files - self.read} refused",
-            f"{self.kept} songs kept ({self.train} to train on, {self.valid} to validate with), {self.notes} notes",
-            f"{self.duplicates} duplicates and {self.near_duplicates} near-duplicates left out",
-        ]
-        for reason, refusals in self.refused.items():
-            source, text = refusals.examples[0]
-            lines.append(f"refused, {reason}: {refusals.count} (such as {source}: {text})")
-        return "\n".join(lines)
 
 
 def find(
@@ -162,8 +118,11 @@ def prepare(
     overwrite: bool = False,
     resume: bool = True,
     progress: bool = False,
-) -> Report:
+) -> Report | Labelled:
     """Write `train-00.npz` ..., `valid.npz` and `report.json` into `output_dir`, made if need be.
+
+    Inputs that are archives already are given mood curves and written under their own names; nothing else is done to
+    them, so the options about songs must be left alone.
 
     workers: processes, by default one a core; with 1 everything happens in this process. valid_share: of groups of
     near-duplicates, 0..0.5. threshold: similarity from which songs are near-duplicates (`neardup.groups`); 1 or less.
@@ -191,14 +150,27 @@ def prepare(
         places = ", ".join(str(each) for each in inputs) or "nothing"
         raise CorpusError(f"no {', '.join(SUFFIXES)} files in {places}; give folders that hold some")
 
-    work = _open_output(output, overwrite, resume)
-    chunks = [_Chunk(tuple(part), min_notes, str(work)) for part in _batched(files, FILES_PER_CHUNK)]
+    archives = archives_among([file.path for file in files])
+    if archives:
+        for name, value, default in (
+            ("--valid-share", valid_share, VALID_SHARE),
+            ("--songs-per-archive", songs_per_archive, SONGS_PER_ARCHIVE),
+            ("--min-notes", min_notes, MIN_NOTES),
+            ("--seed", seed, 0),
+        ):
+            if value != default:
+                raise InputError(f"{name} {value} is for song files, and {archives[0]} is an archive; leave it out")
+        return label_archives(archives, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
+
+    work = open_output(output, (VALID, "train-00.npz"), overwrite=overwrite, resume=resume)
+    starts = range(0, len(files), FILES_PER_CHUNK)
+    chunks = [_Chunk(tuple(files[begin : begin + FILES_PER_CHUNK]), min_notes, str(work)) for begin in starts]
     _read_all(chunks, workers, progress)
     results = [_load(chunk) for chunk in chunks]
     refused = sorted(itertools.chain.from_iterable(each.refused for each in results))
     songs = [each for result in results for each in result.songs]
     if not songs:
-        _give_up(output, work)
+        give_up(output)
         source, reason, text = refused[0]
         if len(files) == 1:
             raise CorpusError(text)
@@ -213,8 +185,7 @@ def prepare(
         begin, end = (each * len(train) // n_archives for each in (number, number + 1))
         parts[f"train-{number:02d}.npz"] = train[begin:end]
     plans = [_Plan(str(work / name), tuple((each.chunk, each.row) for each in part)) for name, part in parts.items()]
-    for _ in _map(_write, plans, workers, progress, "writing", "archive", lambda plan: 1):
-        pass
+    work_through(_write, plans, workers, progress, "writing", "archive", lambda plan: 1)
 
     grouped: dict[str, list[tuple[str, str]]] = {}
     for source, reason, text in refused:
@@ -230,6 +201,7 @@ def prepare(
         refused={reason: Refusals(len(each), tuple(each[:_EXAMPLES])) for reason, each in sorted(grouped.items())},
         notes=sum(each.song.n_notes for each in chosen),
         losses=sum((each.losses for each in results), Losses()),
+        moods=kept_moods([plan.path for plan in plans]),
         archives=tuple(sorted(parts)),
         options={
             "valid_share": valid_share,
@@ -239,7 +211,7 @@ def prepare(
             "seed": seed,
         },
     )
-    _publish(output, work, report)
+    publish(output, report.archives, report.to_json())
     return report
 
 
@@ -256,7 +228,7 @@ class _Chunk:
 
     @functools.cached_property
     def cache(self) -> Path:
-        digest = hashlib.sha256(f"{_CHUNK_VERSION} {self.min_notes}".encode())
+        digest = hashlib.sha256(f"{_CHUNK_VERSION} {fingerprint()} {self.min_notes}".encode())
         for file in self.files:
             try:
                 stat = os.stat(file.path)
@@ -301,6 +273,7 @@ def content_hash(song: Song) -> str:
 def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
     """Read a chunk's files and keep what they gave; files named in `crashing` are refused unread."""
     songs: list[Song] = []
+    curves: list[Labels] = []
     refused: list[tuple[str, str, str]] = []
     losses = Losses()
     for file in chunk.files:
@@ -310,6 +283,7 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
                     CRASHED, f"reading {Path(file.path).name} ended the process; open and save it with another program"
                 )
             converted = read_song(file.path, source=file.source, min_notes=chunk.min_notes)
+            curve = _mood(converted.song, Path(file.path).name)
         except Refused as error:
             refused.append((file.source, error.reason, _printable(str(error))))
         except Exception as error:
@@ -319,6 +293,7 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
             )
         else:
             songs.append(converted.song)
+            curves.append(curve)
             losses += converted.losses
     hashed = [neardup.shingles(song) for song in songs]
     signatures = np.array([neardup.signature(each) for each in hashed], dtype=np.uint32)
@@ -334,7 +309,15 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
             end_step=np.array([song.end_step for song in songs], dtype=np.int64),
             refused=np.array(json.dumps({"refused": refused, "losses": asdict(losses)})),
             **pack(songs).arrays,
+            **mood_arrays(curves),
         )
+
+
+def _mood(song: Song, name: str) -> Labels:
+    try:
+        return labels(song)
+    except InputError as error:
+        raise Refused(TOO_LONG, f"{name}: {error}") from error
 
 
 def _read_all(chunks: Sequence[_Chunk], workers: int, progress: bool) -> None:
@@ -344,10 +327,9 @@ def _read_all(chunks: Sequence[_Chunk], workers: int, progress: bool) -> None:
     while waiting:
         done = total - sum(len(chunk.files) for chunk in waiting)
         try:
-            for _ in _map(
+            work_through(
                 _read_chunk, waiting, workers, progress, "reading", "file", lambda chunk: len(chunk.files), done
-            ):
-                pass
+            )
             return
         except BrokenProcessPool:
             waiting = [chunk for chunk in waiting if not chunk.cache.is_file()]
@@ -364,14 +346,6 @@ def _read_warily(chunk: _Chunk) -> None:
     alone = {file: _Chunk((file,), chunk.min_notes, chunk.work) for file in chunk.files}
     crashing = frozenset(file.source for file, single in alone.items() if not survives(_read_chunk, single))
     _read_chunk(chunk, crashing)
-
-
-def survives(target: Callable[..., object], *arguments: object) -> bool:
-    """Whether a process of its own comes back from `target(*arguments)`."""
-    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode == 0
 
 
 def _load(chunk: _Chunk) -> _ChunkResult:
@@ -483,99 +457,12 @@ def _write(plan: _Plan) -> None:
     ranks: dict[str, list[int]] = {}
     for rank, (chunk, _) in enumerate(plan.places):
         ranks.setdefault(chunk, []).append(rank)
-    gathered: dict[int, Song] = {}
+    gathered: dict[int, tuple[Song, Labels]] = {}
     for chunk, mine in ranks.items():
         with np.load(chunk, allow_pickle=False) as kept:
-            archive = Archive({name: kept[name] for name in SCHEMA})
+            archive = Archive({name: kept[name] for name in (*SCHEMA, *MOOD_SCHEMA)})
         for rank in mine:
-            gathered[rank] = archive[plan.places[rank][1]]
-    write_archive(plan.path, [gathered[rank] for rank in range(len(gathered))])
-
-
-def _open_output(output: Path, overwrite: bool, resume: bool) -> Path:
-    """Make the output folder and its work folder, or say why not."""
-    if not overwrite:
-        for name in (REPORT, VALID, "train-00.npz"):
-            if (output / name).exists():
-                raise OutputError(
-                    f"{output / name} exists already; give --overwrite to replace the corpus, or another folder"
-                )
-    work = output / WORK
-    try:
-        if not resume and work.exists():
-            shutil.rmtree(work)
-        work.mkdir(parents=True, exist_ok=True)
-        with atomic_path(work / "writable"):
-            pass
-        (work / "writable").unlink()
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{output} cannot be written to ({error.strerror or error}); choose another folder"
-        ) from error
-    return work
-
-
-def _give_up(output: Path, work: Path) -> None:
-    """Leave nothing behind: the work, and the folders made for it where they are empty."""
-    shutil.rmtree(work, ignore_errors=True)
-    with contextlib.suppress(OSError):  # not empty: it was there before
-        output.rmdir()
-
-
-def _publish(output: Path, work: Path, report: Report) -> None:
-    """Rename the finished archives into place and write the report; then drop the work."""
-    (output / REPORT).unlink(missing_ok=True)
-    for old in [*output.glob("train-*.npz"), output / VALID]:
-        if old.name not in report.archives:
-            old.unlink(missing_ok=True)
-    for name in report.archives:
-        os.replace(work / name, output / name)
-    write_bytes(output / REPORT, report.to_json().encode())
-    shutil.rmtree(work, ignore_errors=True)
-
-
-# Working through many things.
-
-
-def _batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[begin : begin + size] for begin in range(0, len(items), size))
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _map(
-    work: Callable[[T], object],
-    items: Sequence[T],
-    workers: int,
-    progress: bool,
-    title: str,
-    unit: str,
-    size: Callable[[T], int],
-    done: int = 0,
-) -> Iterator[T]:
-    """Do `work` for every item, here or in worker processes, yielding items as they are done, under a progress bar."""
-    from tqdm import tqdm
-
-    total = done + sum(size(item) for item in items)
-    with tqdm(total=total, initial=done, desc=title, unit=unit, disable=not progress) as bar:
-        if workers == 1 or len(items) < 2:
-            for item in items:
-                work(item)
-                bar.update(size(item))
-                yield item
-            return
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever is imported
-        pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, _ignore_interrupts)
-        try:
-            futures = {pool.submit(work, item): item for item in items}
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-                bar.update(size(futures[future]))
-                yield futures[future]
-        finally:
-            pool.shutdown(cancel_futures=True)
+            row = plan.places[rank][1]
+            gathered[rank] = archive[row], archive.mood(row)
+    songs, curves = zip(*(gathered[rank] for rank in range(len(gathered))), strict=True)
+    write_archive(plan.path, Archive({**pack(songs).arrays, **mood_arrays(curves)}))

@@ -1,7 +1,8 @@
 """Tokenized corpora on disk, and the crops that training draws from them.
 
 A *dataset folder* holds `ids.bin` (uint16), `velocities.bin` (uint8), `offsets.npy` (int64, S + 1) and `dataset.json`
-(vocabulary hash, counts, sources): every song's events end to end, memory-mapped when read.
+(vocabulary hash, counts, sources): every song's events end to end, memory-mapped when read; and the songs' mood curves,
+`mood.npy` (int8, seconds x 2) with `mood_offsets.npy` (int64, S + 1): the archive's, or read from the notes.
 
 A batch is drawn as a function of (seed, step, place in the batch) alone, so that a resumed run, or one of several
 processes, draws what it would have drawn.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +29,11 @@ from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training.archive import read_archive
 from emsync.training.archive_events import tokenize
+from emsync.training.mood_curves import FULL, label_songs, mood_arrays
 
 SONGS_PER_CHUNK = 400
+
+FloatArray = npt.NDArray[np.float64]
 
 _SLOTS = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT], dtype=np.int64)
 PREFIX = len(_SLOTS) + 1  # mood positions and the instrument count
@@ -54,9 +59,11 @@ def find_archives(inputs: Sequence[str | os.PathLike[str]], pattern: str = "trai
 _worker_archive: dict[str, np.ndarray] = {}
 
 
-def _tokenize_chunk(first: int, last: int, snap_tempo: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tokenize_chunk(
+    first: int, last: int, snap_tempo: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[npt.NDArray[np.int8]]]:
     events = tokenize(_worker_archive, first, last, snap_tempo=snap_tempo)
-    return events.ids, events.velocities, np.diff(events.offsets)
+    return events.ids, events.velocities, np.diff(events.offsets), label_songs(_worker_archive, first, last)
 
 
 def build(
@@ -69,6 +76,8 @@ def build(
 ) -> Dataset:
     """Tokenize archives into a dataset folder, chunk by chunk, with NumPy alone; nothing is left behind on failure.
 
+    Songs without a mood curve are given one (`mood_curves`), which takes most of the time.
+
     `progress` is called with (songs done, songs in this archive). Raises `CorpusError` for what is no archive, and
     `OutputError` where the folder cannot be written or holds something else.
     """
@@ -80,6 +89,7 @@ def build(
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     lengths: list[np.ndarray] = []
+    moods: list[npt.NDArray[np.int8]] = []
     n_notes = 0
     workers = min(workers or os.cpu_count() or 1, 16)
     try:
@@ -96,16 +106,22 @@ def build(
                 with _pool(workers) as pool:
                     jobs = [pool.submit(_tokenize_chunk, a, b, snap_tempo) for a, b in chunks] if pool else None
                     for i, (a, b) in enumerate(chunks):
-                        ids, velocities, length = jobs[i].result() if jobs else _tokenize_chunk(a, b, snap_tempo)
+                        ids, velocities, length, labels = (
+                            jobs[i].result() if jobs else _tokenize_chunk(a, b, snap_tempo)
+                        )
                         ids_file.write(ids.tobytes())
                         velocities_file.write(velocities.tobytes())
                         lengths.append(length)
+                        moods += labels
                         if progress:
                             progress(b, n_songs)
         if not lengths:
             raise CorpusError(f"{paths[0]} holds no songs; prepare a larger corpus")
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         np.save(partial / "offsets.npy", offsets)
+        mood, mood_offsets = _joined(moods)
+        np.save(partial / "mood.npy", mood)
+        np.save(partial / "mood_offsets.npy", mood_offsets)
         about = {
             "vocabulary": v.HASH, "snap_tempo": snap_tempo, "songs": len(offsets) - 1, "events": int(offsets[-1]),
             "notes": n_notes, "sources": [p.name for p in paths],
@@ -140,13 +156,21 @@ class _pool:
             self.pool.shutdown(cancel_futures=True)
 
 
+def _joined(curves: Sequence[npt.NDArray[np.int8]]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]:
+    """Songs' mood curves end to end (seconds, 2), and where each begins (S + 1,)."""
+    arrays = mood_arrays(curves)
+    return np.stack([arrays["mood_valence"], arrays["mood_arousal"]], axis=1), arrays["mood_offset"]
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A tokenized corpus, memory-mapped: song i is `ids[offsets[i]:offsets[i + 1]]`."""
+    """A tokenized corpus, memory-mapped: song i is `ids[offsets[i]:offsets[i + 1]]`; its mood likewise."""
 
     ids: npt.NDArray[np.uint16]
     velocities: npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.int64]
+    mood: npt.NDArray[np.int8]
+    mood_offsets: npt.NDArray[np.int64]
     about: dict[str, object]
 
     @classmethod
@@ -158,6 +182,8 @@ class Dataset:
             offsets = np.load(folder / "offsets.npy")
             ids = np.memmap(folder / "ids.bin", dtype=np.uint16, mode="r")
             velocities = np.memmap(folder / "velocities.bin", dtype=np.uint8, mode="r")
+            mood = np.load(folder / "mood.npy")
+            mood_offsets = np.load(folder / "mood_offsets.npy")
         except (OSError, ValueError) as error:
             raise CorpusError(f"{folder} is not a tokenized corpus ({error}); tokenize the archives again") from error
         vocabulary = about.get("vocabulary") if isinstance(about, dict) else None
@@ -169,7 +195,9 @@ class Dataset:
             raise CorpusError(f"{folder} has no list of songs in offsets.npy; tokenize the archives again")
         if not len(ids) == len(velocities) == offsets[-1]:
             raise CorpusError(f"{folder} is cut off: {len(ids)} events of {offsets[-1]}; tokenize the archives again")
-        return cls(ids, velocities, offsets, about)
+        if mood_offsets.shape != offsets.shape or mood.shape != (mood_offsets[-1], 2):
+            raise CorpusError(f"{folder} has no mood curve for each of its songs; tokenize the archives again")
+        return cls(ids, velocities, offsets, mood, mood_offsets, about)
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray], *, snap_tempo: bool = True) -> Dataset:
@@ -182,7 +210,8 @@ class Dataset:
             raise CorpusError("the archive holds no songs; prepare a larger one")
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
         ids, velocities = (np.concatenate([getattr(p, name) for p in parts]) for name in ("ids", "velocities"))
-        return cls(ids, velocities, offsets, {"vocabulary": v.HASH, "snap_tempo": snap_tempo})
+        mood = _joined(label_songs(arrays, 0, n_songs))
+        return cls(ids, velocities, offsets, *mood, {"vocabulary": v.HASH, "snap_tempo": snap_tempo})
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -191,6 +220,16 @@ class Dataset:
         """Ids and velocities of song i, both (T,)."""
         where = slice(self.offsets[i], self.offsets[i + 1])
         return self.ids[where].astype(np.int64), np.asarray(self.velocities[where])
+
+    def song_mood(self, i: int, end_s: float) -> tuple[FloatArray, FloatArray]:
+        """Song i's curve: times (n,) in seconds, stretched so that it ends at `end_s`; valence and arousal (n, 2).
+
+        Snapped tempi make events a little longer or shorter than the song the curve was read from.
+        """
+        kept = self.mood[self.mood_offsets[i] : self.mood_offsets[i + 1]]
+        levels = np.clip(kept.astype(np.float64) / FULL, -1.0, 1.0)
+        step_s = np.float64(end_s / max(len(levels), 1))
+        return (np.arange(len(levels), dtype=np.float64) + np.float64(0.5)) * step_s, levels
 
 
 @dataclass(frozen=True)
@@ -216,7 +255,14 @@ class CropConfig:
     """Share of crops told only of boundaries four seconds apart, as in film."""
     drop_end: float = 0.15
     """Share of crops that are not told when the piece ends."""
-    drop_mood: float = 0.2
+    drop_mood: float = 0.15
+    """Share that is told no mood at all: what guidance is measured against."""
+    drop_piece_mood: float = 0.25
+    """Of the others, the share not told the whole song's mood."""
+    drop_mood_lanes: float = 0.25
+    """Likewise, the share not told the mood at each moment."""
+    drop_axis: float = 0.1
+    """Share not told valence, and share not told arousal."""
 
     def __post_init__(self) -> None:
         if type(self.context) is not int or self.context < 16:
@@ -231,6 +277,9 @@ class CropConfig:
             "sparse_boundaries",
             "drop_end",
             "drop_mood",
+            "drop_piece_mood",
+            "drop_mood_lanes",
+            "drop_axis",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
@@ -303,7 +352,8 @@ class Crops:
         steps = times_steps(ids)
         chord = ids == v.CHORD
         boundaries_s = np.unique(steps[chord]) * v.STEP_S
-        end_s: float | None = max(float(steps[-1]), 1.0) * v.STEP_S
+        length_s = max(float(steps[-1]), 1.0) * v.STEP_S
+        end_s: float | None = length_s
         told: npt.NDArray[np.float64] | None = boundaries_s
         if self.augment:
             if rng.random() < c.drop_boundaries:
@@ -320,7 +370,8 @@ class Crops:
         early = max(begin - 256, 0)
         window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
         window = window[: np.searchsorted(window, begin) + length]
-        conditions = Conditions(boundaries_s=told, end_s=end_s)
+        mood = self._mood(rng, song, length_s)
+        conditions = Conditions(boundaries_s=told, end_s=end_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         inside = window >= begin
         ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
@@ -332,6 +383,23 @@ class Crops:
             np.concatenate([np.repeat(lanes[:1], PREFIX, axis=0), lanes]),
             conditions.mood,
         )
+
+    def _mood(self, rng: np.random.Generator, song: int, length_s: float) -> dict[str, Any]:
+        """The song's mood as `Conditions` takes it, parts of it left out at random."""
+        c = self.config
+        times_s, levels = self.data.song_mood(song, length_s)
+        draws = rng.random(5) if self.augment else np.ones(5)
+        if not len(levels) or draws[0] < c.drop_mood:
+            return {}
+        told: dict[str, Any] = {}
+        for k, axis in enumerate(("valence", "arousal")):
+            if draws[1 + k] < c.drop_axis:
+                continue
+            if draws[3] >= c.drop_piece_mood:
+                told[f"piece_{axis}"] = float(levels[:, k].mean())
+            if draws[4] >= c.drop_mood_lanes:
+                told[axis] = (times_s, levels[:, k])
+        return told
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,71 @@
+"""What `emsync prepare` says it did: for people, and as `report.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from emsync.training.mood_curves import Moods
+from emsync.training.songs import Losses
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """How many files were refused for one reason, and a few of them as (source, text)."""
+
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a corpus; counts of files unless said otherwise. `archives` are names in the output folder."""
+
+    files: int
+    read: int
+    kept: int
+    train: int
+    valid: int
+    duplicates: int
+    near_duplicates: int
+    refused: dict[str, Refusals]
+    notes: int
+    losses: Losses
+    moods: Moods
+    archives: tuple[str, ...]
+    options: dict[str, Any]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        lines = [
+            f"{self.files} files: {self.read} read, {self.files - self.read} refused",
+            f"{self.kept} songs kept ({self.train} to train on, {self.valid} to validate with), {self.notes} notes",
+            f"{self.duplicates} duplicates and {self.near_duplicates} near-duplicates left out",
+        ]
+        lines += self.moods.summary()
+        for reason, refusals in self.refused.items():
+            source, text = refusals.examples[0]
+            lines.append(f"refused, {reason}: {refusals.count} (such as {source}: {text})")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What became of archives that were given mood curves. `archives` are names in the output folder."""
+
+    songs: int
+    moods: Moods
+    archives: tuple[str, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        return "\n".join(
+            [f"{self.songs} songs of {len(self.archives)} archives have mood curves", *self.moods.summary()]
+        )

@@ -1,0 +1,114 @@
+"""The folder a corpus is made in: opened, worked in by many processes, and published all at once.
+
+What is not finished lies in `OUT/.work`; finished archives are renamed into place at the end, the report last.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from emsync.errors import OutputError
+from emsync.files import atomic_path, write_bytes
+
+REPORT: Final = "report.json"
+VALID: Final = "valid.npz"
+WORK: Final = ".work"
+
+T = TypeVar("T")
+
+
+def open_output(output: Path, archives: Iterable[str], *, overwrite: bool, resume: bool) -> Path:
+    """Make the output folder and its work folder, or say why not: archives of these names must not be there yet."""
+    if not overwrite:
+        for name in (REPORT, *archives):
+            if (output / name).exists():
+                raise OutputError(
+                    f"{output / name} exists already; give --overwrite to replace the corpus, or another folder"
+                )
+    work = output / WORK
+    try:
+        if not resume and work.exists():
+            shutil.rmtree(work)
+        work.mkdir(parents=True, exist_ok=True)
+        with atomic_path(work / "writable"):
+            pass
+        (work / "writable").unlink()
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            f"{output} cannot be written to ({error.strerror or error}); choose another folder"
+        ) from error
+    return work
+
+
+def give_up(output: Path) -> None:
+    """Leave nothing behind: the work, and the folders made for it where they are empty."""
+    shutil.rmtree(output / WORK, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty: it was there before
+        output.rmdir()
+
+
+def publish(output: Path, archives: Sequence[str], report: str) -> None:
+    """Rename the finished archives into place and write the report (JSON); then drop the work."""
+    work = output / WORK
+    (output / REPORT).unlink(missing_ok=True)
+    for old in [*output.glob("train-*.npz"), output / VALID]:
+        if old.name not in archives:
+            old.unlink(missing_ok=True)
+    for name in archives:
+        os.replace(work / name, output / name)
+    write_bytes(output / REPORT, report.encode())
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def survives(target: Callable[..., object], *arguments: object) -> bool:
+    """Whether a process of its own comes back from `target(*arguments)`."""
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def work_through(
+    work: Callable[[T], object],
+    items: Sequence[T],
+    workers: int,
+    progress: bool,
+    title: str,
+    unit: str,
+    size: Callable[[T], int],
+    done: int = 0,
+) -> None:
+    """Do `work` for every item, here or in worker processes, under a progress bar of `size` units an item."""
+    from tqdm import tqdm
+
+    total = done + sum(size(item) for item in items)
+    with tqdm(total=total, initial=done, desc=title, unit=unit, disable=not progress) as bar:
+        if workers == 1 or len(items) < 2:
+            for item in items:
+                work(item)
+                bar.update(size(item))
+            return
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever is imported
+        pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, _ignore_interrupts)
+        try:
+            futures = {pool.submit(work, item): item for item in items}
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+                bar.update(size(futures[future]))
+        finally:
+            pool.shutdown(cancel_futures=True)
