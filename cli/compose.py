@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emsync.cli import options
+from emsync.cli.moods import Felt, mood_options, wished
 from emsync.errors import InputError
 
 if TYPE_CHECKING:
     from emsync.soundtrack import Settings, Soundtrack
+    from emsync.video import Scene
 
 
 @click.command()
@@ -82,18 +84,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Cuts closer than this to the one before get a marker but no chord.",
 )
-@click.option(
-    "--valence",
-    type=options.FiniteFloat(min=-1, max=1),
-    metavar="V",
-    help="Mood from -1 (sad) to 1 (happy); needs a model that knows mood.",
-)
-@click.option(
-    "--arousal",
-    type=options.FiniteFloat(min=-1, max=1),
-    metavar="A",
-    help="Mood from -1 (calm) to 1 (excited); needs a model that knows mood.",
-)
+@mood_options
 @options.model
 @click.option(
     "--backend",
@@ -115,13 +106,15 @@ def command(
     video: Path | None, output: Path | None, duration: float | None, cuts: Path | None, seed: int, instruments: str,
     temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, tempo: float | None,
     grid: str,
-    valence: float | None,
-    arousal: float | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
+    valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
+    mood_strength: float,
+    model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
-    Without a VIDEO, give --duration, and --cuts if there are any. Beside SONG.mid lies SONG.mid.json, from which
-    --from writes the same file again.
+    Without a VIDEO, give --duration, and --cuts if there are any. The mood is read from the video, unless one of
+    --valence, --arousal, --emotion and --mood gives it. Beside SONG.mid lies SONG.mid.json, from which --from writes
+    the same file again.
     """
     from emsync import checkpoint, soundtrack
     from emsync.decoder import open_decoder
@@ -129,7 +122,10 @@ def command(
 
     begun = time.monotonic()
     if record_path is not None:
-        _alone(video=video, duration=duration, cuts=cuts)
+        _alone(
+            video=video, duration=duration, cuts=cuts, valence=valence, arousal=arousal, emotion=emotion, mood=mood,
+            affect=affect,
+        )  # fmt: skip
         record = soundtrack.Record.read(record_path)
         settings, duration_s, frame_rate, cuts_s = record.settings, record.duration_s, record.frame_rate, record.cuts_s
         name, default = record.video, _song_of(record_path)
@@ -147,6 +143,7 @@ def command(
             by_kind=_kinds(by_kind),
             t_diff_s=t_diff,
             tempo_qpm=tempo,
+            mood_strength=mood_strength,
             **choices,
         )
         default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
@@ -154,35 +151,47 @@ def command(
     for place in (song, song.with_name(song.name + ".json")):
         check_writable(place, overwrite=overwrite)
     config = checkpoint.read_config(checkpoint.embedded_folder() if model is None else model)
-    if (valence is not None or arousal is not None) and not config["model"].get("knows_mood"):
-        raise InputError(
-            "this model was trained without mood, so --valence and --arousal cannot be followed; "
-            "leave them out, or give --model one that knows mood"
-        )
+    felt: Felt | None = None
+    note: str | None = None
     if record_path is None:
-        duration_s, frame_rate, cuts_s, name = _watch(video, duration, cuts, quiet)
+        # What is wrong with the wish is said before the video is watched, which may take a while.
+        wish = wished(
+            valence, arousal, emotion, mood, affect, has_video=video is not None,
+            knows_mood=bool(config["model"].get("knows_mood")),
+        )  # fmt: skip
+        duration_s, frame_rate, cuts_s, name, scene = _watch(video, duration, cuts, quiet)
+        with _bar("Reading the mood", quiet or wish.reader is None) as advance:
+            felt = wish.read(video, scene, advance)
+        note = wish.note
+    elif record.mood is not None:
+        felt = Felt(record.mood, record.mood_source or "", f"from {record_path} ({record.mood_source})")
     watched = time.monotonic()
     decoder = open_decoder(model, backend=backend)  # type: ignore[arg-type]
     with _bar("Composing", quiet) as advance:
-        track = soundtrack.compose(decoder, duration_s, cuts_s, settings, frame_rate=frame_rate, progress=advance)
+        curve = None if felt is None else felt.curve
+        track = soundtrack.compose(
+            decoder, duration_s, cuts_s, settings, mood=curve, frame_rate=frame_rate, progress=advance
+        )
     made = soundtrack.make_record(
         track, settings, model=soundtrack.model_record(model), backend=decoder.backend, duration_s=duration_s,
-        frame_rate=frame_rate, video=name,
+        frame_rate=frame_rate, video=name, mood_source=None if felt is None else felt.source,
     )  # fmt: skip
     written = soundtrack.write(track, made, song, overwrite=overwrite)
-    _tell(track, settings, written, watched - begun, time.monotonic() - watched)
+    if felt is not None:
+        note = felt.told(duration_s, settings.mood_strength)
+    _tell(track, settings, written, note, watched - begun, time.monotonic() - watched)
 
 
 def _watch(
     video: Path | None, duration: float | None, cuts: Path | None, quiet: bool
-) -> tuple[float, Fraction, Any, str | None]:
-    """Duration, frame rate, cuts and name: from the video, with the cuts of the list if there is one."""
+) -> tuple[float, Fraction, Any, str | None, Scene | None]:
+    """Duration, frame rate, cuts, name and scene: of the video, with the cuts of the list if there is one."""
     from emsync import cutlist, soundtrack
 
     if video is None:
         assert duration is not None
         listed = () if cuts is None else cutlist.read_csv(cuts, duration_s=duration)
-        return duration, soundtrack.DEFAULT_FRAME_RATE, listed, None
+        return duration, soundtrack.DEFAULT_FRAME_RATE, listed, None, None
     from emsync.video import analyze
 
     with _bar("Watching", quiet) as advance:
@@ -192,7 +201,7 @@ def _watch(
             f"{video} breaks off or is damaged; composing for the {scene.duration_s:.1f} s that can be read.", err=True
         )
     found = scene.cuts_s if cuts is None else cutlist.read_csv(cuts, duration_s=scene.duration_s)
-    return scene.duration_s, scene.frame_rate, found, video.name
+    return scene.duration_s, scene.frame_rate, found, video.name, scene
 
 
 def _alone(**others: object) -> None:
@@ -246,9 +255,10 @@ class _bar:
 
 
 def _tell(
-    track: Soundtrack, settings: Settings, written: tuple[Path, Path], watched_s: float, composed_s: float
-) -> None:
-    """What was written, and how the cuts were met."""
+    track: Soundtrack, settings: Settings, written: tuple[Path, Path], mood: str | None, watched_s: float,
+    composed_s: float,
+) -> None:  # fmt: skip
+    """What was written, how the cuts were met, and a line on the mood if there is one."""
     score = track.score
     playing = [i.name for k, i in enumerate(score.instruments) if (score.instrument == k).any()]
     click.echo(
@@ -273,4 +283,6 @@ def _tell(
             f"Chords on cuts: {track.n_within_frame} of {kept} within a frame, "
             f"{track.n_within_second} within a second; {how}."
         )
+    if mood is not None:
+        click.echo(mood)
     click.echo(f"Watching took {watched_s:.1f} s, composing {composed_s:.1f} s.")

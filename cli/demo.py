@@ -18,7 +18,7 @@ from emsync.cli import options
 @options.quiet
 @click.pass_context
 def command(context: click.Context, output: Path | None, duration: float, seed: int, quiet: bool) -> None:
-    """Make a film with cuts of its own, compose for it on the embedded model, and draw the piano roll with the cuts."""
+    """Make a film with cuts of its own, compose for it and its mood on the embedded model, and draw the piano roll."""
     from emsync import demo_film, midi
     from emsync.cli.compose import command as compose
     from emsync.errors import OutputError

@@ -4,6 +4,9 @@ A cursor in time follows the TIMESHIFTs; at every event the lanes are computed a
 distribution, the grammar forbids what cannot be, and one event is drawn. A CHORD within a second of a boundary consumes
 it. The music may be longer than the model's window: when the window is full, composing goes on from its later half, as
 training's crops begin in mid-song.
+
+A mood can be asked for more strongly than the model alone would follow it, by classifier-free guidance (Ho and Salimans
+2022, in the logits as Sanchez et al. 2023): the model reads each such piece twice, with its mood and without.
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync.conditions import SENSITIVITY_S, Conditions
+from emsync.conditions import LANE_NAMES, SENSITIVITY_S, Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.grammar import Grammar, Limits
@@ -30,6 +33,9 @@ _MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
 _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 #: A piece this dense is a runaway: events a second, on average.
 MAX_EVENTS_PER_S: Final = 150.0
+#: Guidance further than this leaves the model's own distribution behind.
+MAX_MOOD_STRENGTH: Final = 10.0
+_MOOD_LANES: Final = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,9 @@ class Sampling:
     by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind; which
     kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's logit: its
     loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are
-    divided by ten again.
+    divided by ten again. mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those
+    of a model that is told no mood and c those of one that is; 1 is the model as it was trained, 0 leaves mood unheard,
+    and any other number makes the pieces with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -47,6 +55,7 @@ class Sampling:
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     velocity_temperature: float = 0.8
     chord_bias: float = -math.log(10.0)
+    mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
         pairs = {"": (self.temperature, self.top_p), **self.by_kind, "velocity": (self.velocity_temperature, 1.0)}
@@ -57,6 +66,11 @@ class Sampling:
                 raise InputError(f"temperature {temperature:g} must be above 0 and at most 10; 1 is the model's own")
             if not 0 < top_p <= 1:
                 raise InputError(f"top-p {top_p:g} must be above 0 and at most 1; 1 keeps every event")
+        if not 0 <= self.mood_strength <= MAX_MOOD_STRENGTH:
+            raise InputError(
+                f"mood strength {self.mood_strength:g} must be from 0 to {MAX_MOOD_STRENGTH:g}; "
+                "1 is the model's own, 0 leaves mood unheard"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +121,8 @@ def compose(
     if not writers:
         return []
     context = decoder.context
-    moods = np.stack([w.conditions.mood for w in writers])
+    guide = _Guide.of([w.conditions for w in writers], sampling.mood_strength)
+    moods = guide.moods(np.stack([w.conditions.mood for w in writers]))
 
     def window(keep: int) -> tuple[FloatArray, FloatArray]:
         ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in writers]).astype(np.int64)
@@ -115,7 +130,7 @@ def compose(
         heard = np.pad(own[:, :-1], ((0, 0), (1, 0)))
         tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in writers]
         lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
-        return decoder.prefill(ids, heard, lanes, moods)
+        return guide.mixed(decoder.prefill(guide.rows(ids), guide.rows(heard), guide.lanes(lanes), moods))
 
     logits, velocity_logits = window(1)  # START
     n_steps = 0
@@ -131,7 +146,8 @@ def compose(
             ids = np.array([w.ids[-1] for w in writers], dtype=np.int64)
             heard = np.array([w.velocities[-2] for w in writers], dtype=np.int64)
             lanes = np.stack([w.lanes[-1] for w in writers]).astype(np.float32)
-            logits, velocity_logits = decoder.step(ids, heard, lanes)
+            answer = decoder.step(guide.rows(ids), guide.rows(heard), guide.lanes(lanes))
+            logits, velocity_logits = guide.mixed(answer)
         for row, writer in enumerate(writers):
             writer.hear(velocity_logits[row])
         n_steps += 1
@@ -140,6 +156,59 @@ def compose(
     if progress:
         progress(1.0)
     return [w.piece() for w in writers]
+
+
+@dataclass(frozen=True)
+class _Guide:
+    """Classifier-free guidance: which of n pieces are read a second time, without their mood, in rows behind the n.
+
+    Both rows of a piece are told the same events and boundaries; what they answer is mixed into one.
+    """
+
+    n: int
+    again: list[int]
+    strength: float
+
+    @classmethod
+    def of(cls, conditions: Sequence[Conditions], strength: float) -> _Guide:
+        # Strengths 0 and 1 need but one reading: one without the mood, one with it.
+        again = [] if strength in (0, 1) else [row for row, c in enumerate(conditions) if _has_mood(c)]
+        return cls(len(conditions), again, strength)
+
+    def rows(self, told: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(n, ...) -> (n + len(again), ...)"""
+        return np.concatenate([told, told[self.again]]) if self.again else told
+
+    def lanes(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n, ..., N) -> (n + len(again), ..., N), mood not given in the rows that are to be without."""
+        told = self.rows(told)
+        told[0 if self.strength == 0 else self.n :, ..., _MOOD_LANES] = np.nan
+        return told
+
+    def moods(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n, 2) -> (n + len(again), 2), likewise."""
+        told = self.rows(told)
+        told[0 if self.strength == 0 else self.n :] = np.nan
+        return told
+
+    def mixed(self, answer: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+        """Logits and velocity logits (n + len(again), ...) -> (n, ...): u + strength (c - u)."""
+        if not self.again:
+            return answer
+        logits, velocity_logits = (self._mix(part) for part in answer)
+        return logits, velocity_logits
+
+    def _mix(self, answer: FloatArray) -> FloatArray:
+        with_mood, without = answer[: self.n].copy(), answer[self.n :]
+        with_mood[self.again] = without + self.strength * (with_mood[self.again] - without)
+        return with_mood
+
+
+def _has_mood(conditions: Conditions) -> bool:
+    """Whether any valence or arousal is given, at any time or for the piece."""
+    c = conditions
+    curves = (x[1] if isinstance(x, tuple) else x for x in (c.valence, c.arousal, c.piece_valence, c.piece_arousal))
+    return any(x is not None and not np.isnan(x).all() for x in curves)
 
 
 def _kept(writers: Sequence[_Writer], about: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ from emsync import __version__, checkpoint, cutlist
 from emsync.errors import InputError, ModelError
 from emsync.files import check_writable, write_bytes
 from emsync.hits import Hit, land, measure
+from emsync.mood import MoodCurve
 from emsync.score import Marker, Score
 from emsync.tokenizer import vocabulary as v
 from emsync.video import DEFAULT_T_DIFF_S, spaced, timecode
@@ -34,6 +36,14 @@ SHORTEST_S: Final = 1.0
 SLOWEST_QPM, FASTEST_QPM = 45, 240
 #: Where about half of all real songs have their tempo.
 DRAWN_QPM: Final = (84.0, 132.0)
+#: An arousal of 1 moves that range up by so much, one of -1 down: of all cues in music, tempo says most about arousal
+#: (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of Music and Emotion, 2010). The calmest (59 to 107) and
+#: the most excited music (109 to 157) then share no tempo, and moderate moods still share most.
+AROUSAL_QPM: Final = 25.0
+#: Moods are told up to here: hardly any music the composer learned from is labelled further out (docs/mood.md).
+FURTHEST_LEVEL: Final = 0.95
+#: How strongly a mood is followed (`composer.Sampling.mood_strength`).
+DEFAULT_MOOD_STRENGTH: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ class Settings:
     whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
     overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "sixteenths" keeps
     every event to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
-    and tempo where none is given, to the model.
+    and tempo where none is given, to the model. mood_strength, in [0, 10]: how strongly a mood is followed, 1 as the
+    model learned it, 0 not at all (`composer.Sampling`).
     """
 
     seed: int = 0
@@ -56,6 +67,7 @@ class Settings:
     t_diff_s: float = DEFAULT_T_DIFF_S
     tempo_qpm: float | None = None
     grid: Literal["sixteenths", "free"] = "sixteenths"
+    mood_strength: float = DEFAULT_MOOD_STRENGTH
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
@@ -67,7 +79,7 @@ class Settings:
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
-        for name in ("temperature", "top_p", "t_diff_s"):
+        for name in ("temperature", "top_p", "t_diff_s", "mood_strength"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise InputError(f"{name} is {value!r}, which is no number; give one such as 1.0")
@@ -79,22 +91,28 @@ class Settings:
             )
         object.__setattr__(self, "by_kind", {k: (float(t), float(p)) for k, (t, p) in self.by_kind.items()})
 
-    def tempo(self) -> float | None:
-        """The tempo to compose in: the one given; else, on the grid, one within `DRAWN_QPM`, drawn with the seed."""
+    def tempo(self, arousal: float = math.nan) -> float | None:
+        """The tempo to compose in: the one given; else, on the grid, one within `DRAWN_QPM`, drawn with the seed.
+
+        arousal: the piece's, in [-1, 1], which moves the range by as much of `AROUSAL_QPM`; NaN, or a mood strength of
+        0, leaves it where it is.
+        """
         if self.tempo_qpm is not None or self.grid == "free":
             return self.tempo_qpm
-        return float(np.random.default_rng([self.seed, 1]).uniform(*DRAWN_QPM))
+        drawn = float(np.random.default_rng([self.seed, 1]).uniform(*DRAWN_QPM))
+        return drawn if math.isnan(arousal) or not self.mood_strength else drawn + AROUSAL_QPM * arousal
 
 
 @dataclass(frozen=True, eq=False)
 class Soundtrack:
-    """A composed piece: the score, the cuts asked for (after the 4 s filter), and how each was met."""
+    """A composed piece: the score, all cuts, those asked for (after the 4 s filter), how each was met, and the mood."""
 
     score: Score
     cuts_s: FloatArray
     boundaries_s: FloatArray
     hits: tuple[Hit, ...]
     n_events: int
+    mood: MoodCurve | None = None
 
     @property
     def n_within_frame(self) -> int:
@@ -111,10 +129,15 @@ def compose(
     cuts_s: npt.ArrayLike,
     settings: Settings | None = None,
     *,
+    mood: MoodCurve | None = None,
     frame_rate: Fraction = DEFAULT_FRAME_RATE,
     progress: Callable[[float], None] | None = None,
 ) -> Soundtrack:
-    """Compose for a film of `duration_s` with all its cuts, `cuts_s`; those closer than t_diff are only marked."""
+    """Compose for a film of `duration_s` with all its cuts, `cuts_s`; those closer than t_diff are only marked.
+
+    mood: heard at the cursor, and its mean by the whole piece; before its first point and after its last it stays.
+    Raises `ModelError` where a mood is asked of a model that was trained without, `InputError` for all else.
+    """
     from emsync.composer import Sampling
     from emsync.composer import compose as compose_events
     from emsync.conditions import Conditions
@@ -127,9 +150,17 @@ def compose(
         )
     cuts = cutlist.check(cuts_s, duration_s)
     boundaries = spaced(cuts, settings.t_diff_s, duration_s=duration_s)
-    conditions = Conditions(boundaries_s=boundaries, end_s=duration_s)
+    valence, arousal = math.nan, math.nan
+    curves: dict[str, tuple[FloatArray, FloatArray]] = {}
+    if mood is not None and mood.conditions:
+        if not decoder.knows_mood:
+            raise unheard("a mood")
+        given = mood.check_fits(duration_s).conditions
+        curves = {name: (t, np.clip(level, -FURTHEST_LEVEL, FURTHEST_LEVEL)) for name, (t, level) in given.items()}
+        valence, arousal = mean_mood(mood, duration_s)
+    conditions = Conditions(boundaries, duration_s, **curves, piece_valence=valence, piece_arousal=arousal)
     how: Literal["exact", "beat", "free"] = "beat" if settings.hits == "bend" else settings.hits
-    sampling = Sampling(settings.temperature, settings.top_p, settings.by_kind)
+    sampling = Sampling(settings.temperature, settings.top_p, settings.by_kind, mood_strength=settings.mood_strength)
     (piece,) = compose_events(
         decoder,
         [conditions],
@@ -137,7 +168,7 @@ def compose(
         instruments=settings.instruments,
         sampling=sampling,
         land=how,
-        tempo_qpm=settings.tempo(),
+        tempo_qpm=settings.tempo(arousal),
         grid=settings.grid == "sixteenths",
         progress=progress,
     )
@@ -150,7 +181,22 @@ def compose(
         score.bars,
         markers, score.keys, duration_s=duration_s,
     )  # fmt: skip
-    return Soundtrack(score, cuts, boundaries, tuple(measure(score, boundaries)), len(piece.events))
+    return Soundtrack(score, cuts, boundaries, tuple(measure(score, boundaries)), len(piece.events), mood)
+
+
+def mean_mood(mood: MoodCurve, duration_s: float) -> tuple[float, float]:
+    """Valence and arousal of `mood` over all of 0 … duration_s, its ends held; NaN where nothing is given."""
+    inside = mood.times_s[(mood.times_s > 0) & (mood.times_s < duration_s)]
+    valence, arousal = mood.resampled(np.concatenate([[0.0], inside, [duration_s]])).mean
+    return float(np.clip(valence, -1, 1)), float(np.clip(arousal, -1, 1))  # rounding may reach past the edge
+
+
+def unheard(what: str) -> ModelError:
+    """The error that `what` (a mood, or the option that gives one) is asked of a model that was trained without."""
+    return ModelError(
+        f"this model was trained without mood, so {what} cannot be followed; leave it out, "
+        "or give --model one that knows mood"
+    )
 
 
 def _within(score: Score, duration_s: float) -> Score:
@@ -182,14 +228,18 @@ def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
 def make_record(
     track: Soundtrack, settings: Settings, *, model: Mapping[str, Any], backend: str, duration_s: float,
     frame_rate: Fraction,
-    video: str | None, seconds: Mapping[str, float] | None = None,
+    video: str | None, mood_source: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What lies beside the MIDI: enough to write the same bytes again, and what became of every cut."""
+    """What lies beside the MIDI: enough to write the same bytes again, and what became of every cut.
+
+    mood_source: the reader or the option that the track's mood came from.
+    """
     return {
         "format": RECORD_FORMAT, "emsync": __version__, "model": dict(model), "backend": backend, "video": video,
         "duration_s": duration_s, "frame_rate": f"{frame_rate.numerator}/{frame_rate.denominator}",
         "cuts_s": track.cuts_s.tolist(), "seed": settings.seed,
         "settings": asdict(settings) | {"by_kind": {k: list(pair) for k, pair in settings.by_kind.items()}},
+        "mood": None if track.mood is None else track.mood.as_json() | {"source": mood_source},
         "boundaries_s": track.boundaries_s.tolist(),
         "hits": [{"cut_s": h.cut_s, "chord_s": h.chord_s} for h in track.hits],
         "notes": len(track.score), "events": track.n_events,
@@ -208,6 +258,8 @@ class Record:
     weights_sha256: str
     backend: str
     video: str | None
+    mood: MoodCurve | None = None
+    mood_source: str | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -229,12 +281,15 @@ class Record:
             by_kind = {k: tuple(p) for k, p in values.pop("by_kind", {}).items()}
             settings = Settings(values.pop("seed"), by_kind=by_kind, **values)
             folder, video = data["model"]["folder"], data.get("video")
-            if not all(name is None or isinstance(name, str) for name in (folder, video)):
+            curve = data.get("mood")  # not in records of versions that knew no mood
+            mood = None if curve is None else MoodCurve(curve["times_s"], curve["valence"], curve["arousal"])
+            source = None if curve is None else curve["source"]
+            if not all(name is None or isinstance(name, str) for name in (folder, video, source)):
                 raise TypeError("a name is no text")
             return cls(
                 float(data["duration_s"]), Fraction(data["frame_rate"]), tuple(float(c) for c in data["cuts_s"]),
                 settings,
-                folder, str(data["model"]["weights_sha256"]), str(data["backend"]), video,
+                folder, str(data["model"]["weights_sha256"]), str(data["backend"]), video, mood, source,
             )  # fmt: skip
         except InputError:
             raise

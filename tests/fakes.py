@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,33 @@ class Fake:
         return (spread(key, SIZE) + TASTE + self.bias).astype(np.float32), spread(key + 1, v.VELOCITY_LEVELS)
 
 
-def exported_model(folder: Path, *, seed: int = 0) -> Path:
+#: What a mood of 1 adds to logits and velocity logits: valence and arousal at the cursor, and of the whole piece.
+FEELINGS = spread(np.arange(4), SIZE + v.VELOCITY_LEVELS)
+
+
+@dataclass
+class Feeling(Fake):
+    """A fake that knows mood: what it answers without goes up and down with the mood it is told, times `gain`."""
+
+    gain: float = 1.0
+    knows_mood = True
+
+    def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
+        self.mood = mood
+        return super().prefill(ids, heard, lanes, mood)
+
+    def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
+        logits, levels = super()._answer(ids, heard, lanes)
+        felt = self.gain * np.nan_to_num(np.concatenate([lanes[:, 1:3], self.mood], axis=1)) @ FEELINGS
+        return logits + felt[:, :SIZE], levels + felt[:, SIZE:]
+
+
+def exported_model(folder: Path, *, seed: int = 0, knows_mood: bool = True) -> Path:
     """A folder with a tiny random model and its graph; skips the test where torch or onnx is missing."""
     pytest.importorskip("torch")
     pytest.importorskip("onnx")
     from emsync.export import export
     from tests.models import LOCAL, model_folder
 
-    export(model_folder(folder, LOCAL, seed=seed))
+    export(model_folder(folder, replace(LOCAL, knows_mood=knows_mood), seed=seed))
     return folder

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emsync import checkpoint, demo_film, midi
+from emsync import checkpoint, demo_film, midi, video
 from emsync.cli.main import main
+from emsync.mood import MoodCurve
 from emsync.tokenizer import vocabulary as v
 from tests.fakes import exported_model
 
@@ -22,8 +24,14 @@ FILM_S = 9.0
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random model that runs without torch."""
+    """A tiny random model that runs without torch, and knows mood."""
     return exported_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def unfeeling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, trained without mood."""
+    return exported_model(tmp_path_factory.mktemp("models") / "unfeeling", knows_mood=False)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +105,8 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert lines[1] == "1 cut in 9.0 s."
     assert lines[2].startswith("Chords on cuts: ")
     assert " of 1 within a frame, " in lines[2]
-    assert lines[3].startswith("Watching took ")
+    assert lines[3].startswith("Mood: read from the pictures")
+    assert lines[4].startswith("Watching took ")
 
 
 def test_a_length_alone_is_enough(run: Run) -> None:
@@ -130,7 +139,7 @@ def test_listed_cuts_replace_those_of_the_video(run: Run, film: Path) -> None:
 def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, film: Path) -> None:
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "
-        "--sampling timeshift=0.9,0.95 --sampling ON=1.2,1"
+        "--emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1"
     )
     said = run(film, "-o", "song.mid", *options.split())
     assert said.code == 0, said.err
@@ -139,7 +148,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
     assert record["seed"] == 7
     assert record["settings"] == {
         "seed": 7, "instruments": "fewer", "temperature": 1.1, "top_p": 0.9, "hits": "exact", "t_diff_s": 1.5,
-        "tempo_qpm": 96.0, "grid": "free", "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]},
+        "tempo_qpm": 96.0, "grid": "free", "mood_strength": 1.5,
+        "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]},
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err
@@ -172,6 +182,184 @@ def test_overwrite_replaces_both_files(run: Run) -> None:
     assert run("--duration", "2", "-o", "song.mid", "--overwrite").code == 0
     assert len(midi.read("song.mid")) > 0
     assert json.loads(Path("song.mid.json").read_text())["duration_s"] == 2.0
+
+
+# ---- mood ----------------------------------------------------------------------------------------------------------
+
+
+def mood_line(said: Said) -> str:
+    """What was said of the mood: one line, or nothing."""
+    assert said.code == 0, said.err
+    (line,) = [line for line in said.out.splitlines() if "Mood" in line] or [""]
+    return line
+
+
+def recorded(song: str = "song.mid") -> Any:
+    return json.loads(Path(f"{song}.json").read_text())["mood"]
+
+
+def test_the_mood_is_read_from_the_video_by_default(run: Run, film: Path) -> None:
+    said = run(film, "-o", "song.mid")
+    number = r"−?0\.\d\d"
+    pattern = rf"Mood: read from the pictures( and sound)? \(builtin\): valence {number}, arousal {number} on average, "
+    assert re.fullmatch(pattern + r"nearest (anger|disgust|fear|joy|sadness|surprise)\.", mood_line(said))
+    mood = recorded()
+    assert mood["source"] == "builtin"
+    assert mood["times_s"] == [0.5 + i for i in range(9)]
+    assert "--affect" in run(film, "--affect", "builtin", "--emotion", "joy", "-o", "other.mid").err
+    # The default is what --affect builtin is, and is heard.
+    assert run(film, "--affect", "builtin", "-o", "named.mid").code == 0
+    assert run(film, "--affect", "none", "-o", "none.mid").code == 0
+    song, named, none = (Path(f"{name}.mid").read_bytes() for name in ("song", "named", "none"))
+    assert song == named != none
+    assert recorded("none.mid") is None
+
+
+def test_another_readers_mood_is_taken(run: Run, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reader:
+        name = "crystal:ball"
+
+        def read(self, video: Path, scene: video.Scene, *, progress: Any = None) -> MoodCurve:
+            assert (video, scene.path) == (film, str(film))
+            progress(1.0)
+            return MoodCurve([0.5, 8.5], [-0.6, -0.6], [0.3, -0.3])
+
+    asked: list[str] = []
+
+    def opened(spec: str) -> Reader:
+        asked.append(spec)
+        return Reader()
+
+    monkeypatch.setattr("emsync.cli.moods.open_reader", opened)
+    said = run(film, "--affect", "crystal:ball", "-o", "song.mid")
+    assert asked == ["crystal:ball"]
+    assert mood_line(said) == ("Mood: read by crystal:ball: valence −0.60, arousal 0.00 on average, nearest sadness.")
+    assert recorded() == {
+        "times_s": [0.5, 8.5], "valence": [-0.6, -0.6], "arousal": [0.3, -0.3], "source": "crystal:ball"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "line", "mood"),
+    [
+        ("--valence -0.5", "Mood: as given: valence −0.50.", ([-0.5], [None], "--valence -0.5")),
+        (
+            "--arousal 1 --valence 0",
+            "Mood: as given: valence 0.00, arousal 1.00, nearest surprise.",
+            ([0.0], [1.0], "--valence 0.0 --arousal 1.0"),
+        ),
+        ("--emotion Joy", "Mood: Joy: valence 0.80, arousal 0.51, nearest joy.", ([0.8], [0.505], "--emotion Joy")),
+        (
+            "--emotion joy=0.5,sadness=0.5",
+            "Mood: joy=0.5,sadness=0.5: valence 0.07, arousal 0.11, nearest",
+            ([0.068], [0.111], "--emotion joy=0.5,sadness=0.5"),
+        ),
+    ],
+)
+def test_a_mood_throughout(run: Run, options: str, line: str, mood: tuple[Any, Any, str]) -> None:
+    said = run("--duration", "2", "-o", "song.mid", *options.split())
+    assert mood_line(said).startswith(line)
+    found = recorded()
+    assert found["times_s"] == [0.0]
+    for axis, levels in zip(("valence", "arousal"), mood[:2], strict=True):
+        assert found[axis] == (levels if levels == [None] else pytest.approx(levels, abs=1e-3))
+    assert found["source"] == mood[2]
+
+
+@pytest.mark.parametrize("name", ["curve.csv", "curve.json"])
+def test_a_curve_over_part_of_the_film_and_its_record(run: Run, name: str) -> None:
+    content = {
+        "curve.csv": "time_s,valence,arousal\n1,-0.5,0.2\n3,0.5,0.6\n",
+        "curve.json": '{"times_s": [1, 3], "valence": [-0.5, 0.5], "arousal": [0.2, 0.6]}',
+    }[name]
+    Path(name).write_text(content)
+    said = run("--duration", "6", "--mood", name, "-o", "song.mid")
+    assert mood_line(said) == f"Mood: from {name}: valence 0.17, arousal 0.47 on average, nearest surprise."
+    assert recorded() == {
+        "times_s": [1.0, 3.0], "valence": [-0.5, 0.5], "arousal": [0.2, 0.6], "source": f"--mood {name}"
+    }  # fmt: skip
+    assert mood_line(run("--duration", "9", "--mood", "song.mid.json", "-o", "other.mid")).startswith("Mood: from song")
+    assert recorded("other.mid") == recorded() | {"source": "--mood song.mid.json"}
+    Path(name).unlink()  # the record does without it
+    again = run("--from", "song.mid.json", "-o", "again.mid")
+    assert mood_line(again).startswith(f"Mood: from song.mid.json (--mood {name}): valence 0.17, ")
+    for end in ("", ".json"):
+        assert Path(f"again.mid{end}").read_bytes() == Path(f"song.mid{end}").read_bytes()
+
+
+def test_moods_and_strengths_give_other_music(run: Run) -> None:
+    asked = {
+        "plain": "", "sad": "--emotion sadness", "glad": "--emotion joy", "gladder": "--emotion joy --mood-strength 5"
+    }  # fmt: skip
+    for name, options in asked.items():
+        assert run("--duration", "3", "--tempo", "100", "-o", f"{name}.mid", *options.split()).code == 0
+    assert len({Path(f"{name}.mid").read_bytes() for name in asked}) == len(asked)
+    said = run("--duration", "3", "--tempo", "100", "-o", "deaf.mid", "--emotion", "joy", "--mood-strength", "0")
+    assert mood_line(said).endswith("nearest joy. At strength 0 it is not heard.")
+    assert Path("deaf.mid").read_bytes() == Path("plain.mid").read_bytes()
+
+
+def test_a_model_without_mood_composes_without_and_says_so(run: Run, film: Path, unfeeling: Path) -> None:
+    said = run(film, "--model", unfeeling, "-o", "song.mid", with_model=False)
+    assert mood_line(said) == "Mood: not followed, since this model was trained without mood."
+    assert recorded() is None
+    for options in (["--duration", "2"], [film, "--affect", "none"]):
+        assert mood_line(run(*options, "--model", unfeeling, "-o", "song.mid", "--overwrite", with_model=False)) == ""
+    assert run("--from", "song.mid.json", "-o", "again.mid", with_model=False).code == 0
+    assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("--duration 2 --valence 0.5", "--valence"),
+        ("--duration 2 --valence 0.5 --arousal -1", "--valence and --arousal"),
+        ("--duration 2 --emotion joy", "--emotion"),
+        ("--duration 2 --mood a.csv", "--mood"),
+        ("film.mp4 --affect builtin", "--affect"),
+    ],
+)
+def test_a_model_without_mood_refuses_one(run: Run, unfeeling: Path, options: str, name: str) -> None:
+    said = run(*options.split(), "--model", unfeeling, with_model=False)
+    refused(said, f"this model was trained without mood, so {name} cannot be followed; leave it out, or give --model")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("0,0,0\n1,,0.5\n2,0.5,0.5\n", "curve.csv: valence has a gap at 1 s; fill it in, or leave that point out"),
+        ("0,0.5,0.5\n", "curve.csv: a curve of 1 points is no curve; give two, or --valence and --arousal instead"),
+        ("0,0,0\n1,1.5,0\n", "curve.csv: valence 1.5 at 1 s is outside [-1, 1]; scale it to that range"),
+        ("0,0,0\n2,0,0\n1,0,0\n", "curve.csv: a mood curve's times go from 2 s to 1 s; give them increasing"),
+        (
+            "0,0,0\n99,1,1\n",
+            "the mood curve reaches 99 s, past the video's end (9 s); cut it, or give its times in sec",
+        ),
+        ("0,0,0\n1,low,0\n", "curve.csv: valence 'low' of point 2 is no number; write it like 0.25"),
+        ("", "curve.csv: a curve of 0 points is no curve"),
+    ],
+    ids=["gap", "one point", "outside", "going back", "longer than the video", "a word", "nothing"],
+)
+def test_bad_curves(run: Run, film: Path, rows: str, sentence: str) -> None:
+    Path("curve.csv").write_text("time_s,valence,arousal\n" + rows)
+    for source in (["--duration", "9"], [film]):
+        refused(run(*source, "--mood", "curve.csv", "-o", "song.mid"), sentence, left=["curve.csv"])
+
+
+def test_a_broken_curve_is_found_before_the_video_is_watched(run: Run) -> None:
+    Path("curve.json").write_text('{"times_s": [0, 1]')
+    refused(run("none.mp4", "--mood", "curve.json"), "curve.json: this is no JSON (", left=["curve.json"])
+
+
+def test_an_interrupt_while_the_mood_is_read_leaves_nothing(
+    run: Run, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emsync.affect.BuiltinReader.read", interrupt)
+    said = run(film, "-o", "song.mid")
+    assert (said.code, said.files) == (130, [])
 
 
 # ---- what does not -------------------------------------------------------------------------------------------------
@@ -218,9 +406,29 @@ def test_output_is_a_folder(run: Run) -> None:
         ("--duration 2 --sampling NOTE=1,1", "there is no kind of event 'NOTE'; kinds are"),
         ("--duration 2 --sampling ON=0,1", "temperature 0 must be above 0 and at most 10"),
         ("--duration 2 --instruments none", "'none' is not one of 'more', 'fewer'"),
-        ("--duration 2 --valence 0.5", "trained without mood, so --valence and --arousal cannot be followed; leave"),
-        ("--duration 2 --arousal -1", "trained without mood"),
         ("--duration 2 --valence 2", "'--valence': 2.0 is not in the range"),
+        ("--duration 2 --arousal nan", "'--arousal': 'nan' is not a finite number"),
+        ("--duration 2 --mood-strength 11", "'--mood-strength': 11.0 is not in the range"),
+        ("--duration 2 --mood-strength -1", "'--mood-strength': -1.0 is not in the range"),
+        ("--duration 2 --emotion bliss", "'bliss' is not one of the six emotions; give anger, disgust, fear, joy, sad"),
+        ("--duration 2 --emotion joy,fear", "'joy,fear' is not one of the six emotions; give anger, disgust, fear"),
+        ("--duration 2 --emotion joy=0.5,bliss=0.5", "'bliss' is not one of the six emotions; give anger, disgust, "),
+        ("--duration 2 --emotion joy=0.7,fear=0.7", "the emotions' probabilities sum to 1.4, not to one; divide them"),
+        ("--duration 2 --emotion joy=1.5,fear=-0.5", "probability -0.5 is outside [0, 1]; give shares of one"),
+        ("--duration 2 --emotion joy=nan", "probability nan is outside [0, 1]"),
+        ("--duration 2 --emotion joy=most", "--emotion: 'joy=most' is not NAME=SHARE; write for example joy=0.7,surp"),
+        ("--duration 2 --emotion joy=0.5,JOY=0.5", "--emotion gives 'joy' twice; give each emotion once"),
+        ("--duration 2 --emotion joy --valence 0.5", "--valence and --emotion each say what the mood is; give one"),
+        ("--duration 2 --emotion joy --arousal 0.5 --valence 0", "--valence and --arousal and --emotion each say what"),
+        ("--duration 2 --mood a.csv --emotion joy", "--emotion and --mood each say what the mood is; give one of"),
+        ("--duration 2 --mood a.csv --arousal 0", "--arousal and --mood each say what the mood is"),
+        ("film.mp4 --mood a.csv --affect builtin", "--mood and --affect each say what the mood is; give one of them"),
+        ("film.mp4 --valence 0 --affect none", "--valence and --affect each say what the mood is"),
+        ("--duration 2 --affect builtin", "--affect reads a video's mood, and there is no video; give one, or --mood"),
+        ("--duration 2 --mood none.csv", "none.csv cannot be read ("),
+        ("film.mp4 --affect horoscope", "there is no affect reader 'horoscope'; give builtin, clip, "),
+        ("--from none.mid.json --emotion joy", "--from tells everything; leave out --emotion"),
+        ("--from none.mid.json --affect none", "--from tells everything; leave out --affect"),
         ("--duration 2 --backend cuda", "'cuda' is not one of 'auto', 'onnx', 'torch'"),
         ("", "give either a video or --duration; one of them says how long the music is"),
         ("--duration 2 --cuts none.csv", "none.csv does not exist; check the name"),
@@ -343,10 +551,6 @@ def test_progress_is_shown_on_standard_error_only(run: Run, capsys: pytest.Captu
 def test_a_film_that_breaks_off_is_composed_for_with_a_warning(
     run: Run, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from emsync import video
-
     whole = video.analyze
 
     def broken(path: Path, **options: Any) -> video.Scene:

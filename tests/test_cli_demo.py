@@ -46,11 +46,13 @@ def test_the_demo_writes_film_music_record_and_picture(capsys: pytest.CaptureFix
     assert record["cuts_s"] == pytest.approx(scene.cuts_s.tolist())
     assert len(score.markers) == len(scene.cuts_s) == 1
     assert record["model"]["folder"] is None
+    assert record["mood"]["source"] == "builtin"
     assert (folder / "film.png").read_bytes().startswith(b"\x89PNG")
     for words in (
         "Filmed demo/film.mp4: 8 s, 1 cut.",
         "Wrote demo/film.mid (",
         "Chords on cuts: ",
+        "Mood: read from the pictures",
         "Drew demo/film.png.",
     ):
         assert words in said.out

@@ -17,7 +17,7 @@ from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.tokenizer import events
 from emsync.tokenizer import vocabulary as v
-from tests.fakes import MOST, SIZE, Fake, exported_model
+from tests.fakes import MOST, SIZE, Fake, Feeling, exported_model
 
 
 def asked(end_s: float = 12.0, *boundaries_s: float, **more: Any) -> Conditions:
@@ -95,6 +95,76 @@ def test_progress_goes_from_nothing_to_all() -> None:
     assert shares[-1] == 1.0
     assert 0 <= shares[0] < 0.5
     assert len(shares) > 5
+
+
+# ---- mood ----------------------------------------------------------------------------------------------------------
+
+JOY = asked(
+    6.0, 3.0, valence=(np.array([0.0, 6.0]), np.array([-0.5, 1.0])), arousal=0.5, piece_valence=0.25, piece_arousal=0.5
+)
+CALM = asked(5.0, arousal=-0.75)
+
+
+def felt(decoder: Fake, *films: Conditions, strength: float, seed: int = 2) -> list[tuple[list[int], list[int]]]:
+    pieces = compose(decoder, films, seed=seed, land=EXACT, sampling=Sampling(mood_strength=strength))
+    return [written(piece) for piece in pieces]
+
+
+@pytest.mark.parametrize("context", [MOST, 64])
+@pytest.mark.parametrize("strength", [0.5, 2.0, 3.5])
+def test_guidance_is_the_mood_told_so_many_times(strength: float, context: int) -> None:
+    """A fake that adds to its logits in proportion to mood answers, guided by s, as one that feels s times as much."""
+    guided = felt(Feeling(context), JOY, CALM, strength=strength)
+    assert guided == felt(Feeling(context, gain=strength), JOY, CALM, strength=1.0)
+    plain = felt(Feeling(context), JOY, CALM, strength=1.0)
+    assert all(one != other for one, other in zip(guided, plain, strict=True))
+
+
+def test_velocities_are_guided_too() -> None:
+    """A fake whose notes are the same in any mood, and whose velocities are not."""
+
+    class Touch(Feeling):
+        def _answer(self, *told: np.ndarray) -> Any:
+            return Fake._answer(self, *told)[0], super()._answer(*told)[1]
+
+    guided = felt(Touch(), CALM, strength=4.0)
+    assert guided == felt(Touch(gain=4.0), CALM, strength=1.0)
+    assert guided != felt(Touch(), CALM, strength=1.0)
+
+
+def test_at_strength_0_mood_is_unheard() -> None:
+    decoder = Feeling()
+    assert felt(decoder, JOY, CALM, strength=0.0) == felt(Feeling(), asked(6.0, 3.0), asked(5.0), strength=1.0)
+    assert np.isnan(decoder.mood).all()
+    assert decoder.mood.shape == (2, 2)
+    assert all(np.isnan(lanes[:, 1:3]).all() for _, _, lanes in decoder.told)
+
+
+@pytest.mark.parametrize("context", [MOST, 64])
+def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
+    decoder = Feeling(context)
+    felt(decoder, JOY, asked(4.0), CALM, strength=2.0)
+    assert len(decoder.prefills) == 1 if context == MOST else len(decoder.prefills) > 4
+    for ids, heard, lanes in [*decoder.told, *(window[:3] for window in decoder.prefills)]:
+        assert len(ids) == 5
+        for told in (ids, heard, lanes[..., [0, 3]]):
+            assert np.array_equal(told[3:], told[[0, 2]], equal_nan=True)
+        assert np.isnan(lanes[3:, ..., 1:3]).all()
+        assert np.isnan(lanes[1, ..., 1:3]).all()
+        assert not np.isnan(lanes[0, ..., 1:3]).any()
+    for *_, mood in decoder.prefills:
+        assert mood[0].tolist() == [0.25, 0.5]
+        assert np.isnan(mood[1:]).all()
+
+
+def test_a_piece_without_mood_is_the_same_beside_guided_ones() -> None:
+    (_, beside) = felt(Feeling(), JOY, asked(4.0), strength=3.0)
+    (_, alone) = felt(Feeling(), asked(6.0, 3.0), asked(4.0), strength=1.0)
+    assert beside == alone
+    decoder = Feeling()
+    nothing = asked(4.0, valence=math.nan, arousal=(np.array([0.0, 1.0]), np.full(2, math.nan)), piece_valence=math.nan)
+    assert felt(decoder, nothing, strength=3.0) == felt(Feeling(), asked(4.0), strength=1.0)
+    assert all(len(ids) == 1 for ids, _, _ in decoder.told)
 
 
 # ---- what the decoder is told --------------------------------------------------------------------------------------
@@ -382,6 +452,9 @@ def test_extreme_logits_are_drawn_from() -> None:
         ({"by_kind": {"ON": (1.0, 2.0)}}, "top-p 2 must be above 0"),
         ({"by_kind": {"NOTE": (1.0, 0.9)}}, "no kind of event 'NOTE'; kinds are PAD, START, .*, ON, OFF"),
         ({"velocity_temperature": 0.0}, "temperature 0 must be above 0"),
+        ({"mood_strength": -0.1}, "mood strength -0.1 must be from 0 to 10; 1 is the model's own, 0 leaves mood"),
+        ({"mood_strength": 10.5}, "mood strength 10.5 must be from 0 to 10"),
+        ({"mood_strength": math.nan}, "mood strength nan must be from 0 to 10"),
     ],
 )
 def test_sampling_refuses_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
@@ -417,6 +490,15 @@ def test_onnx_and_torch_give_the_same_notes(opened: Opened) -> None:
     assert sum(len(piece.events) for piece in onnx) > 120
     for one, other in zip(onnx, torch, strict=True):
         assert written(one) == written(other)
+
+
+def test_onnx_and_torch_are_guided_alike(opened: Opened) -> None:
+    films, guided = [JOY, asked(3.0)], Sampling(mood_strength=2.5)
+    onnx, torch = (compose(opened(name), films, seed=3, sampling=guided) for name in ("onnx", "torch"))
+    assert [written(piece) for piece in onnx] == [written(piece) for piece in torch]
+    plain = compose(opened("onnx"), films, seed=3)
+    assert written(plain[0]) != written(onnx[0])
+    assert written(plain[1]) == written(onnx[1])
 
 
 def test_a_real_decoder_gives_the_same_piece_again(opened: Opened) -> None:

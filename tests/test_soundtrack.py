@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from emsync import checkpoint, midi, soundtrack
 from emsync.composer import beat_of
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.hits import measure
+from emsync.mood import MoodCurve
 from emsync.soundtrack import Record, Settings, Soundtrack
 from emsync.tokenizer import vocabulary as v
-from tests.fakes import Fake
+from tests.fakes import Fake, Feeling
 
 DURATION_S = 16.0
 CUTS_S = (0.0, 4.0, 8.504, 12.28, 13.0)
@@ -39,7 +41,7 @@ def model_folder(folder: Path, weights: bytes = b"weights") -> Path:
     return folder
 
 
-def record_of(track: Soundtrack, settings: Settings, model: Path) -> dict[str, Any]:
+def record_of(track: Soundtrack, settings: Settings, model: Path, mood_source: str | None = None) -> dict[str, Any]:
     return soundtrack.make_record(
         track,
         settings,
@@ -48,6 +50,7 @@ def record_of(track: Soundtrack, settings: Settings, model: Path) -> dict[str, A
         duration_s=DURATION_S,
         frame_rate=Fraction(24000, 1001),
         video="film.mp4",
+        mood_source=mood_source,
     )
 
 
@@ -166,6 +169,7 @@ def test_bad_cuts_are_refused(cuts_s: list[Any], message: str) -> None:
         ({"tempo_qpm": 44.0}, "a tempo of 44.0 is not between 45 and 240"),
         ({"tempo_qpm": "fast"}, "a tempo of fast is not between 45 and 240"),
         ({"t_diff_s": [4]}, r"t_diff_s is \[4\], which is no number"),
+        ({"mood_strength": None}, "mood_strength is None, which is no number"),
     ],
 )
 def test_settings_refuse_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
@@ -176,6 +180,88 @@ def test_settings_refuse_what_makes_no_sense(values: dict[str, Any], message: st
 def test_negative_t_diff_is_refused() -> None:
     with pytest.raises(InputError, match="t_diff is -1 s; give 0"):
         composed(Settings(t_diff_s=-1))
+
+
+# ---- mood ----------------------------------------------------------------------------------------------------------
+
+#: From gloom to joy within four seconds of the film, given from 2 s to 6 s.
+TURN = MoodCurve([2.0, 6.0], [-0.8, 0.8], [-0.5, 0.5])
+
+
+def moody(mood: MoodCurve | None, settings: Settings | None = None, decoder: Fake | None = None) -> Soundtrack:
+    return soundtrack.compose(decoder or Feeling(), 8.0, [4.0], settings, mood=mood)
+
+
+def test_a_mood_is_heard_at_the_cursor_and_its_mean_by_the_piece() -> None:
+    decoder = Feeling()
+    track = moody(TURN, Settings(mood_strength=1.0), decoder)
+    assert track.mood == TURN
+    clock_s = 8.0 - np.array([lanes[0, 3] for _, _, lanes in decoder.told])
+    for lane, end in ((1, 0.8), (2, 0.5)):
+        heard = np.array([lanes[0, lane] for _, _, lanes in decoder.told])
+        np.testing.assert_allclose(heard, end * np.clip((clock_s - 4) / 2, -1, 1), atol=1e-5)
+    assert (clock_s < 2).any()
+    assert (clock_s > 6).any()
+    for *_, mood in decoder.prefills:
+        np.testing.assert_allclose(mood, [[0.0, 0.0]], atol=1e-6)
+
+
+def test_the_mean_is_over_the_whole_film() -> None:
+    """A mood given for its first two seconds is held for the other six."""
+    early = MoodCurve([0.0, 2.0], [1.0, -1.0], [math.nan, math.nan])
+    valence, arousal = soundtrack.mean_mood(early, 8.0)
+    assert valence == pytest.approx(-0.75)
+    assert math.isnan(arousal)
+    # What lies past the film's end does not count.
+    assert soundtrack.mean_mood(MoodCurve([0.0, 8.0, 8.5], [0.5, 0.5, -1], [1, 1, 1]), 8.0) == pytest.approx((0.5, 1.0))
+
+
+def test_the_strength_reaches_the_model_and_matters() -> None:
+    decoder = Feeling()
+    guided = midi.to_bytes(moody(TURN, Settings(mood_strength=2.0), decoder).score)
+    assert all(len(ids) == 2 for ids, _, _ in decoder.told)
+    for strength in (1.0, 4.0):
+        assert midi.to_bytes(moody(TURN, Settings(mood_strength=strength)).score) != guided
+    with pytest.raises(InputError, match="mood strength 11 must be from 0 to 10"):
+        moody(TURN, Settings(mood_strength=11))
+
+
+def test_at_strength_0_a_mood_changes_nothing() -> None:
+    settings = Settings(mood_strength=0)
+    assert midi.to_bytes(moody(MoodCurve.constant(-1, 1), settings).score) == midi.to_bytes(moody(None).score)
+
+
+def test_a_model_that_knows_no_mood_refuses_one() -> None:
+    with pytest.raises(ModelError, match="trained without mood, so a mood cannot be followed; leave it out, or give"):
+        moody(TURN, decoder=Fake())
+    nothing = MoodCurve.constant()
+    assert midi.to_bytes(moody(nothing, decoder=Fake()).score) == midi.to_bytes(moody(None, decoder=Fake()).score)
+
+
+def test_a_mood_longer_than_the_film_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the mood curve reaches 240 s, past the video's end \(8 s\); cut it"):
+        moody(MoodCurve([0, 240], [0, 1], [0, 1]))
+
+
+def test_arousal_moves_the_drawn_tempo() -> None:
+    plain = Settings(seed=5).tempo()
+    assert plain is not None
+    assert Settings(seed=5).tempo(1.0) == plain + 25
+    assert Settings(seed=5).tempo(-0.5) == plain - 12.5
+    assert Settings(seed=5).tempo(math.nan) == plain
+    assert Settings(seed=5, mood_strength=0).tempo(1.0) == plain
+    assert Settings(tempo_qpm=96).tempo(1.0) == 96
+    assert Settings(grid="free").tempo(1.0) is None
+    drawn = [Settings(seed=seed).tempo(arousal) or 0 for seed in range(50) for arousal in (-1, 1)]
+    assert 59 <= min(drawn) < 65 < 150 < max(drawn) <= 157
+
+
+def test_excited_music_is_faster() -> None:
+    calm, excited = (
+        soundtrack.compose(Feeling(), 8.0, [], mood=MoodCurve.constant(None, arousal)).score.tempo.qpm[0]
+        for arousal in (-1, 1)
+    )
+    assert excited == pytest.approx(calm + 50, abs=6)  # the tempi of the grid are some 4 apart
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
@@ -242,6 +328,35 @@ def test_a_record_composes_the_same_bytes(tmp_path: Path, settings: Settings) ->
     assert record_of(again, record.settings, model) == json.loads(beside.read_text())
 
 
+@pytest.mark.parametrize("mood", [TURN, MoodCurve.constant(0.1 + 0.2, None)], ids=["curve", "constant"])
+def test_a_record_with_a_mood_composes_the_same_bytes(tmp_path: Path, mood: MoodCurve) -> None:
+    settings, model = Settings(seed=4, mood_strength=1.5), model_folder(tmp_path / "model")
+
+    def composed(mood: MoodCurve | None) -> Soundtrack:
+        return soundtrack.compose(Feeling(), DURATION_S, CUTS_S, settings, mood=mood)
+
+    track = composed(mood)
+    made = record_of(track, settings, model, "curve.csv")
+    _, beside = soundtrack.write(track, made, tmp_path / "song.mid")
+    assert json.loads(beside.read_text())["mood"] == mood.as_json() | {"source": "curve.csv"}
+    record = Record.read(beside)
+    assert (record.mood, record.mood_source) == (mood, "curve.csv")
+    again = composed(record.mood)
+    assert midi.to_bytes(again.score) == (tmp_path / "song.mid").read_bytes()
+    assert record_of(again, record.settings, model, record.mood_source) == made
+    assert midi.to_bytes(composed(None).score) != (tmp_path / "song.mid").read_bytes()
+
+
+def test_a_record_from_before_mood_is_read(tmp_path: Path) -> None:
+    record = record_of(composed(), Settings(), model_folder(tmp_path / "model"))
+    assert record.pop("mood") is None
+    del record["settings"]["mood_strength"]
+    file = tmp_path / "song.mid.json"
+    file.write_text(json.dumps(record))
+    found = Record.read(file)
+    assert (found.mood, found.mood_source, found.settings) == (None, None, Settings())
+
+
 def test_another_models_record_is_refused(tmp_path: Path) -> None:
     settings = Settings()
     model = model_folder(tmp_path / "model")
@@ -290,6 +405,13 @@ GONE = object()
         (["model", "weights_sha256"], GONE, "lacks or garbles a value"),
         (["backend"], GONE, "lacks or garbles a value"),
         (["video"], {"name": "a"}, "lacks or garbles a value"),
+        (["mood"], [0.5], "lacks or garbles a value"),
+        (["mood"], {"times_s": [0], "valence": [0]}, "lacks or garbles a value.*arousal"),
+        (["mood"], {"times_s": [0], "valence": [0], "arousal": [0]}, "lacks or garbles a value.*source"),
+        (["mood"], {"times_s": [0], "valence": ["low"], "arousal": [0], "source": "x"}, "lacks or garbles a value"),
+        (["mood"], {"times_s": [0], "valence": [0], "arousal": [0], "source": 3}, "lacks or garbles a value"),
+        (["mood"], {"times_s": [0], "valence": [2], "arousal": [0], "source": "x"}, r"valence 2 at 0 s is outside"),
+        (["settings", "mood_strength"], "strong", "mood_strength is 'strong', which is no number"),
     ],
 )
 def test_garbled_records_are_refused(tmp_path: Path, path: list[str], value: Any, message: str) -> None:

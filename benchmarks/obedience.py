@@ -1,0 +1,129 @@
+"""Does the composer follow moods? Composes for corners, ramps and steps; the judge reads it; and what it costs.
+
+    python benchmarks/obedience.py valid.npz [--model DIR] [--seeds 3] [--duration 40] [-o docs/pictures/obedience.png]
+
+prints the tables of docs/obedience.md as Markdown and draws the curves asked and read. Needs torch for the price in
+bits per note (`--no-bits` leaves it out). Songs of the archive must not have been trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from emsync.composer import Sampling
+from emsync.decoder import open_decoder
+from emsync.soundtrack import Settings
+from emsync.training.archive import pack, read_archive
+from emsync.training.evaluate import table
+from emsync.training.mood_curves import Scale, judge, readings
+from emsync.training.mood_labels import AXES
+from emsync.training.obedience import STRENGTHS, Heard, guided_bits, hear, obedience, perform, tasks
+
+TEMPO_QPM = 110.0
+JUDGED_SONGS = 400
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--duration", type=float, default=40.0)
+    parser.add_argument("--strengths", type=float, nargs="+", default=list(STRENGTHS))
+    parser.add_argument("--crops", type=int, default=120, help="crops of real songs for the price in bits")
+    parser.add_argument("--no-bits", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, help="draw the curves here")
+    parser.add_argument("--picture-strength", type=float, default=Settings().mood_strength)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    songs = read_archive(options.archive)
+    first = [songs[i] for i in range(min(JUDGED_SONGS, len(songs)))]
+    scale = Scale.fit([readings(song, judge()) for song in first])
+    asked = tasks(options.duration)
+    settings = Settings()
+    found: dict[float, list[Heard]] = {}
+    rows = []
+    for strength in options.strengths:
+        sampling = Sampling(settings.temperature, settings.top_p, mood_strength=strength)
+        heard: list[Heard] = []
+        for seed in range(options.seeds):
+            decoder = open_decoder(options.model, backend=options.backend)
+            scores = perform(
+                decoder, asked, options.duration, sampling=sampling, seed=seed, tempo_qpm=TEMPO_QPM, grid=True
+            )
+            heard += [hear(score, task, scale) for score, task in zip(scores, asked, strict=True)]
+        found[strength] = heard
+        for axis, name in enumerate(AXES):
+            o = obedience(heard, axis)
+            rows.append(
+                [f"{strength:g}", name, o.pearson, o.within, o.separation, o.corner_auc, o.crosstalk,
+                 o.shuffled_pearson, o.shuffled_within]
+            )  # fmt: skip
+            print(f"strength {strength:g} {name}: {o}", flush=True)
+    head = ["strength", "axis", "Pearson", "within ramps and steps", "high − low corners", "AUC of corners",
+            "with the other axis", "Pearson, shuffled", "within, shuffled"]  # fmt: skip
+    pieces = options.seeds * len(asked)
+    print(f"\n{pieces} pieces of {options.duration:g} s a strength, all at {TEMPO_QPM:g} quarter notes a minute:\n")
+    print("\n".join(table(head, rows)))
+
+    bits: dict[str, float] = {}
+    if not options.no_bits:
+        from emsync import checkpoint
+        from emsync.training.dataset import CropConfig, Crops, Dataset
+
+        folder = checkpoint.embedded_folder() if options.model is None else options.model
+        model = checkpoint.load(folder)
+        data = Dataset.of(dict(pack(first).arrays))
+        crops = Crops(data, CropConfig(context=model.config.context, near_chord=0.0), seed=1, augment=False)
+        bits = guided_bits(model, [crops.batch(i, 4) for i in range(options.crops // 4)], options.strengths)
+        print(f"\nBits per note of {options.crops} crops of real songs, told of their cuts, their end and this mood:\n")
+        print("\n".join(table(["mood", "bits per note"], [[name, value] for name, value in bits.items()])))
+    if options.json:
+        options.json.write_text(json.dumps({"rows": [dict(zip(head, row, strict=True)) for row in rows], "bits": bits}))
+    if options.output:
+        nearest = min(found, key=lambda s: abs(s - options.picture_strength))
+        draw(found[nearest], nearest, options.output)
+
+
+def draw(heard: list[Heard], strength: float, path: Path) -> None:
+    """Corners on the plane, and the ramps and steps: what was asked, and what was read in each piece."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 7), layout="constrained")
+    grid = figure.add_gridspec(2, 6)
+    plane = figure.add_subplot(grid[:, :2], xlabel="valence", ylabel="arousal", xlim=(-1, 1), ylim=(-1, 1))
+    plane.set_title(f"corners, strength {strength:g}: asked (cross), read (dots: pieces' means)")
+    corners = dict.fromkeys(h.task.name for h in heard if h.task.kind == "corner")
+    for number, name in enumerate(corners):
+        mine = [h for h in heard if h.task.name == name]
+        points = np.array([h.read.mean(axis=0) for h in mine])
+        plane.plot(*mine[0].asked[0], "x", color=f"C{number}", ms=14, mew=3)
+        plane.plot(points[:, 0], points[:, 1], "o", color=f"C{number}", label=name)
+    plane.axhline(0, color="0.8", lw=0.8)
+    plane.axvline(0, color="0.8", lw=0.8)
+    plane.legend(loc="lower center", fontsize=8)
+    others = list(dict.fromkeys(h.task.name for h in heard if h.task.kind != "corner"))
+    for number, name in enumerate(others):
+        axes = figure.add_subplot(grid[number % 2, 2 + number // 2], ylim=(-1.05, 1.05))
+        mine = [h for h in heard if h.task.name == name]
+        axis = 0 if "valence" in name else 1
+        for h in mine:
+            axes.plot(np.arange(len(h.read)), h.read[:, axis], color=f"C{axis}", alpha=0.3, lw=1)
+        n = min(len(h.read) for h in mine)
+        axes.plot(np.mean([h.read[:n, axis] for h in mine], axis=0), color=f"C{axis}", lw=2, label="read, mean")
+        axes.plot(mine[0].asked[:n, axis], "k--", lw=1, label="asked")
+        axes.set_title(name, fontsize=9)
+        if number == 0:
+            axes.legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Obedience: what is asked for, how it is compared with what is heard, and what guidance costs."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emsync.composer import Sampling
+from emsync.decoder import open_decoder
+from emsync.mood import MoodCurve
+from emsync.training.archive import song_score
+from emsync.training.dataset import CropConfig, Crops, Dataset
+from emsync.training.mood_curves import N_QUANTILES, Scale
+from emsync.training.obedience import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
+from emsync.training.train import validate
+from tests.models import LOCAL, model_folder, random_model, toy_archive
+
+SECONDS = 40
+
+
+def heard(follow: float, *, noise: float = 0.0) -> list[Heard]:
+    """Pieces that follow what they were asked for, `follow` times as far."""
+    generator = np.random.default_rng(3)
+    times_s = np.arange(SECONDS) + 0.5
+    out = []
+    for task in tasks(SECONDS):
+        asked = np.stack(task.curve.at(times_s), axis=1)
+        out.append(Heard(task, asked, follow * asked + noise * generator.normal(size=asked.shape)))
+    return out
+
+
+def test_tasks_cover_the_corners_and_move_one_axis_at_a_time() -> None:
+    every = tasks(SECONDS)
+    corners = {(t.curve.mean[0], t.curve.mean[1]) for t in every if t.kind == "corner"}
+    assert corners == {(x, y) for x in (-FAR, FAR) for y in (-FAR, FAR)}
+    moving = [t for t in every if t.kind != "corner"]
+    assert len(moving) == 8
+    for task in moving:
+        spans = [np.ptp(level) for level in (task.curve.valence, task.curve.arousal)]
+        assert sorted(spans) == [0.0, pytest.approx(2 * FAR)]
+        assert abs(task.curve.mean[0]) + abs(task.curve.mean[1]) < 0.01
+
+
+def test_perfect_obedience() -> None:
+    for axis in range(2):
+        found = obedience(heard(1.0), axis)
+        assert found.pearson == pytest.approx(1)
+        assert found.within == pytest.approx(1)
+        assert found.separation == pytest.approx(2 * FAR)
+        assert found.corner_auc == 1
+        assert abs(found.crosstalk) < 0.05
+        assert abs(found.shuffled_pearson) < 0.15
+        assert found.shuffled_within < 0.3
+
+
+def test_disobedience_and_deafness() -> None:
+    assert obedience(heard(-1.0), 0).pearson == pytest.approx(-1)
+    deaf = obedience(heard(0.0, noise=1.0), 1)
+    assert abs(deaf.pearson) < 0.1
+    assert abs(deaf.separation) < 0.3
+    assert 0.4 < deaf.corner_auc < 0.6
+
+
+def test_without_corners_there_is_no_separation_and_json_says_none() -> None:
+    ramps = [h for h in heard(1.0) if h.task.kind == "ramp"]
+    found = obedience(ramps, 0)
+    assert math.isnan(found.separation)
+    assert found.to_dict()["separation"] is None
+
+
+SCALE = Scale(np.tile(np.linspace(-1, 1, N_QUANTILES)[:, None], 2), 10)
+
+
+def test_hear_leaves_the_ends_out() -> None:
+    score = song_score(toy_archive(1, bars=12), 0)
+    found = hear(score, Task("corner", "x", MoodCurve.constant(0.3, -0.4)), SCALE)
+    seconds = math.ceil(score.duration_s)
+    assert len(found.read) == seconds - 6
+    np.testing.assert_allclose(found.asked, np.tile([0.3, -0.4], (seconds - 6, 1)))
+    assert (np.abs(found.read) <= 1).all()
+
+
+def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
+    decoder = open_decoder(model_folder(tmp_path / "model", LOCAL))
+    asked = tasks(8.0)[::4]
+    sampling = Sampling(mood_strength=1.0)
+    scores = perform(decoder, asked, 8.0, sampling=sampling, seed=1, tempo_qpm=100, grid=True)
+    assert len(scores) == len(asked)
+    # The random model answers the mood: no two tasks give the same notes.
+    assert len({tuple(score.pitch.tolist()) for score in scores}) == len(asked)
+    assert all(len(hear(score, task, SCALE).read) for score, task in zip(scores, asked, strict=True))
+
+
+def test_what_guidance_costs() -> None:
+    model = random_model(LOCAL)
+    data = Dataset.of(dict(toy_archive(5, bars=12).arrays))
+    crops = Crops(data, CropConfig(context=LOCAL.context), seed=2, augment=False)
+    batches = [crops.batch(i, 3) for i in range(2)]
+    found = guided_bits(model, batches, (0.0, 1.0, 3.0))
+    assert found["0"] == pytest.approx(found["untold"], rel=1e-6)
+    told = validate(model, batches, "cpu", nullcontext)["bits_per_note"]
+    assert found["1"] == pytest.approx(told, rel=1e-5)
+    assert len({round(found[name], 6) for name in ("untold", "shuffled", "1", "3")}) == 4
