@@ -1,20 +1,33 @@
-"""`emsync evaluate`: what an archive's songs cost a model, in bits per note."""
+"""`emsync evaluate`: what an archive's songs cost a model, and how what it composes lands, holds and resembles."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from emsync.cli import options
-from emsync.training.evaluate import DEFAULT_BATCH, check_output, evaluate, write
+from emsync.training.evaluate import DEFAULT_BATCH, evaluate
+from emsync.training.landing import DEFAULT_TOGETHER, Recipe, film_list
+from emsync.training.report_page import check_output, headline, read_evaluation, write
+from emsync.training.stability import DEFAULT_MINUTES
+from emsync.training.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @click.command()
 @click.option(
     "--archive", type=options.FILE, metavar="FILE.npz", required=True, help="The songs to measure the model on."
 )
-@options.output("DIR", "The folder to write evaluation.json and evaluation.md into; made if need be.", required=True)
+@options.output(
+    "DIR",
+    "The folder to write evaluation.json and evaluation.md (with pictures) into; made if need be.",
+    required=True,
+)
 @options.model
 @click.option("--songs", type=click.IntRange(min=1), metavar="N", help="Read the first N songs only.  [default: all]")
 @click.option(
@@ -34,49 +47,155 @@ from emsync.training.evaluate import DEFAULT_BATCH, check_output, evaluate, writ
 @click.option(
     "--ngrams", type=options.FILE, metavar="TRAIN.npz", help="Measure n-gram models counted on this archive, too."
 )
+@click.option(
+    "--landing",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compose for N random cut lists, three ways each, and measure how chords land.",
+)
+@click.option(
+    "--film",
+    "films",
+    type=options.FILE,
+    metavar="FILE",
+    multiple=True,
+    help="Land on the cuts of this video, .csv of cuts or .json of emsync analyze, too; may be repeated.",
+)
+@click.option(
+    "--stability",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compose N long pieces and measure them minute by minute.",
+)
+@click.option(
+    "--minutes",
+    type=click.IntRange(2, 60),
+    metavar="N",
+    default=DEFAULT_MINUTES,
+    show_default=True,
+    help="How long the pieces of --stability are.",
+)
+@click.option("--likeness", is_flag=True, help="Compare composed pieces with the archive's songs.")
+@click.option(
+    "--memory",
+    type=options.FILE,
+    metavar="TRAIN.npz",
+    multiple=True,
+    help="Look for copies from this training archive in composed pieces; may be repeated.",
+)
+@click.option(
+    "--pieces",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=DEFAULT_PIECES,
+    show_default=True,
+    help="How many pieces to compose for --likeness and --memory.",
+)
+@click.option(
+    "--together",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    default=DEFAULT_TOGETHER,
+    show_default=True,
+    help="How many pieces to compose at a time, at most.",
+)
+@options.seed
+@click.option("--keep", type=options.FILE, metavar="DIR", help="Keep what was composed in this folder, as MIDI.")
+@click.option(
+    "--compare",
+    type=options.FILE,
+    metavar="OTHER.json",
+    multiple=True,
+    help="Set another model's evaluation.json beside; may be repeated.",
+)
 @options.overwrite
 @options.quiet
 def command(
-    archive: Path,
-    output: Path,
-    model: Path | None,
-    songs: int | None,
-    sample: int | None,
-    batch: int,
-    ngrams: Path | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    """Measure a model on an archive of songs.
+    archive: Path, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
+    ngrams: Path | None, landing: int | None, films: tuple[Path, ...], stability: int | None, minutes: int,
+    likeness: bool, memory: tuple[Path, ...], pieces: int, together: int, seed: int, keep: Path | None,
+    compare: tuple[Path, ...], overwrite: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Measure a model on an archive of songs, and by what it composes.
 
-    The figure is bits per note: what it costs to tell the songs to someone who has the model, divided by their notes.
-    Lower is better. The model is told each song's chords and end, as in composing; a second pass tells it nothing. Use
-    songs that the model was not trained on, such as valid.npz of emsync prepare.
+    The first figure is bits per note: what it costs to tell the songs to someone who has the model, divided by their
+    notes. Lower is better. The model is told each song's chords, end and mood (if it knows mood), as in composing; a
+    second pass tells it nothing. Use songs that the model was not trained on, such as valid.npz of emsync prepare.
+
+    The other figures are asked for one by one, and are taken of pieces composed with the settings of emsync compose.
     """
-    from tqdm import tqdm
-
-    check_output(output, overwrite=overwrite)
-    bars: dict[str, tqdm] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            unit = " models" if what == "n-grams" else " events"
-            bars[what] = tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=quiet)
-        bars[what].update(done - bars[what].n)
-        if done >= total:
-            bars[what].close()
-
+    compared = [read_evaluation(path) for path in compare]
+    wanted = Wanted(
+        landing or 0, tuple(film_list(path) for path in films), stability or 0, minutes, likeness, memory, pieces, seed
+    )
+    check_output(output, overwrite=overwrite, parts=wanted.parts)
+    kept = None if keep is None else Kept(keep, overwrite=overwrite)
+    bars = _Bars(quiet)
     try:
-        result = evaluate(archive, model, n_songs=songs, seed=sample, batch=batch, ngrams_archive=ngrams, progress=show)
+        result = evaluate(
+            archive, model, n_songs=songs, seed=sample, batch=batch, ngrams_archive=ngrams, progress=bars.show
+        )
+        if wanted.parts:
+            from emsync.decoder import open_decoder
+
+            decoder, recipe = open_decoder(model), _recipe(together)
+            parts = measure_parts(decoder, archive, wanted, recipe, keep=kept, progress=bars.show)
+            composing = {
+                "seed": seed, "together": recipe.together, "pieces": pieces, "backend": decoder.backend,
+                "temperature": recipe.sampling.temperature, "top_p": recipe.sampling.top_p, "grid": recipe.grid,
+            }  # fmt: skip
+            result = replace(result, parts=parts, settings={**result.settings, "composing": composing})
     finally:
-        for bar in bars.values():
-            bar.close()
-    written = write(result, output, overwrite=overwrite)
+        bars.close()
+    written = write(result, output, overwrite=overwrite, compared=compared)
     told = result.told
     click.echo(f"{told.songs:,} songs, {told.notes:,} notes, {told.events:,} events")
     click.echo(f"{told.bits_per_note:.3f} bits per note, {told.bits_per_event:.3f} an event")
     click.echo(f"{told.velocity_bits_per_note:.3f} bits per note besides, for its velocity")
+    if result.without_mood is not None:
+        click.echo(f"{result.without_mood.bits_per_note:.3f} bits per note when told no mood")
     click.echo(f"{result.untold.bits_per_note:.3f} bits per note when told nothing")
     for name, report in result.baselines.items():
         click.echo(f"{report.bits_per_note:.3f} bits per note: {name}")
-    click.echo(f"wrote {written[0]} and {written[1].name}")
+    for name, text in headline({part: each.to_dict() for part, each in result.parts.items()}).items():
+        click.echo(f"{text}: {name}")
+    click.echo(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
+
+
+def _recipe(together: int) -> Recipe:
+    """How `emsync compose` composes when nothing is asked."""
+    from emsync.composer import Sampling
+    from emsync.soundtrack import Settings
+
+    settings = Settings()
+    return Recipe(
+        Sampling(settings.temperature, settings.top_p, settings.by_kind),
+        settings.instruments,
+        settings.grid == "sixteenths",
+        lambda seed: Settings(seed).tempo(),
+        together,
+    )
+
+
+class _Bars:
+    """A progress bar for everything that is done, on standard error, or nothing."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bars: dict[str, tqdm] = {}
+
+    def show(self, what: str, done: int, total: int) -> None:
+        if what not in self._bars:
+            from tqdm import tqdm
+
+            units = {"n-grams": " models", "searching archives": " archives"}
+            unit = " s" if what.startswith("composing") else units.get(what, " events")
+            self._bars[what] = tqdm(total=total, desc=what, unit=unit, unit_scale=True, disable=self._quiet)
+        bar = self._bars[what]
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    def close(self) -> None:
+        for bar in self._bars.values():
+            bar.close()

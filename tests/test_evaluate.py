@@ -22,9 +22,11 @@ from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
-from emsync.training import evaluate as module
+from emsync.training import report_page
+from emsync.training.archive import Song, pack, write_archive
 from emsync.training.dataset import PREFIX, Dataset
-from emsync.training.evaluate import BASELINES, Report, baselines, bits, choose, evaluate, table, windows, write
+from emsync.training.evaluate import BASELINES, Report, baselines, bits, choose, evaluate, table, windows
+from emsync.training.report_page import write
 from tests.models import CONFIGS, LOCAL, RELATIVE, ROTARY, archive_file, model_folder, random_model, toy_archive
 
 
@@ -41,13 +43,19 @@ def test_windows_score_every_event_once_behind_half_a_window(n_events: int, size
         assert begin == 0 if i == 0 else first - begin >= size // 2
 
 
-def naive(model: Composer, data: Dataset, song: int, *, told: bool) -> tuple[np.ndarray, float, np.ndarray]:
+def naive(
+    model: Composer, data: Dataset, song: int, *, told: bool, mood: bool = False
+) -> tuple[np.ndarray, float, np.ndarray]:
     """Bits of each event of a song, of all its velocities, and its ids: one window, one row, one event at a time."""
     ids, velocities = data.song(song)
     count, ids, velocities = ids[0], ids[1:], velocities[1:]
     seconds = times_steps(ids) * v.STEP_S
     chords = seconds[ids == v.CHORD]
     asked = Conditions(boundaries_s=chords, end_s=seconds[-1]) if told else Conditions()
+    if mood:
+        times_s, levels = data.song_mood(song, seconds[-1])
+        means = {f"piece_{axis}": float(levels[:, k].mean()) for k, axis in enumerate(("valence", "arousal"))}
+        asked = replace(asked, valence=(times_s, levels[:, 0]), arousal=(times_s, levels[:, 1]), **means)
     lanes = asked.at(seconds, ids == v.CHORD)
     cost, velocity_cost = np.full(len(ids), np.nan), 0.0
     for begin, first, end in windows(len(ids), model.config.context - PREFIX):
@@ -55,7 +63,7 @@ def naive(model: Composer, data: Dataset, song: int, *, told: bool) -> tuple[np.
         heard = torch.tensor([0] * (PREFIX + 1) + velocities[begin : end - 1].tolist())[None]
         hears = torch.from_numpy(np.concatenate([lanes[begin : begin + 1]] * PREFIX + [lanes[begin:end]]))[None]
         with torch.no_grad():
-            events, levels = model(read, heard, hears, torch.full((1, 2), math.nan))
+            events, levels = model(read, heard, hears, torch.from_numpy(asked.mood)[None])
         for event in range(first, end):
             place = PREFIX + event - begin
             cost[event] = -float(events[0, place - 1].log_softmax(-1)[ids[event]]) / math.log(2)
@@ -81,6 +89,13 @@ def test_bits_are_the_models_own(name: str, told: bool) -> None:
     assert report.bits_per_note == pytest.approx(costs.sum() / report.notes, rel=1e-4)
     assert report.bits_per_event == pytest.approx(costs.mean(), rel=1e-4)
     assert done[-1] == (len(ids), len(ids))
+
+
+def test_a_model_is_told_the_songs_mood() -> None:
+    data, model = toy_data(1, bars=4), random_model(replace(ROTARY, knows_mood=True))
+    told = bits(model, data, mood=True, bf16=False)
+    assert told.bits.sum() == pytest.approx(naive(model, data, 0, told=True, mood=True)[0].sum(), rel=1e-4)
+    assert told.bits_per_note != bits(model, data, bf16=False).bits_per_note
 
 
 def test_the_batch_changes_nothing_and_songs_add_up() -> None:
@@ -192,7 +207,7 @@ def test_table() -> None:
 
 def test_evaluating_a_folder(tmp_path: Path) -> None:
     archive, train = archive_file(tmp_path / "v.npz", 3, bars=2), archive_file(tmp_path / "t.npz", 4, bars=2)
-    folder = model_folder(tmp_path / "model")
+    folder = model_folder(tmp_path / "model", replace(ROTARY, knows_mood=False))
     result = evaluate(archive, folder, n_songs=2, bf16=False, ngrams_archive=train)
     data = Dataset.of(dict(toy_archive(3, bars=2).arrays))
     told, untold = (bits(folder, data, songs=[0, 1], conditions=each, bf16=False) for each in (True, False))
@@ -212,6 +227,29 @@ def test_evaluating_a_folder(tmp_path: Path) -> None:
     trigram = baselines(Dataset.of(dict(toy_archive(4, bars=2).arrays)), data, songs=[0, 1])["trigram, Kneser–Ney"]
     assert values["baselines"]["trigram, Kneser–Ney"]["bits_per_note"] == pytest.approx(trigram.bits_per_note)
     assert str(tmp_path) not in json.dumps(values)
+
+
+def test_a_model_that_knows_mood_is_measured_without_it_too(tmp_path: Path) -> None:
+    archive = archive_file(tmp_path / "v.npz", 1, bars=2)
+    for knows in (True, False):
+        folder = model_folder(tmp_path / f"model-{knows}", replace(ROTARY, knows_mood=knows))
+        result = evaluate(archive, folder, bf16=False)
+        data = Dataset.of(dict(toy_archive(1, bars=2).arrays))
+        told = bits(folder, data, mood=knows, bf16=False).bits_per_note
+        values = result.to_dict()
+        assert values["bits_per_note"] == pytest.approx(told)
+        assert (values.get("without_mood_bits_per_note") is not None) == knows
+        assert ("the model, told no mood" in result.to_markdown()) == knows
+        if knows:
+            plain = bits(folder, data, bf16=False).bits_per_note
+            assert values["without_mood_bits_per_note"] == pytest.approx(plain) != pytest.approx(told, rel=1e-6)
+
+
+def test_songs_without_notes_are_refused(tmp_path: Path) -> None:
+    silent = Song(*[np.zeros(0, dtype=int)] * 5, *[np.zeros(0)] * 5, song_id="0" * 32, source="a.mid")
+    write_archive(tmp_path / "silent.npz", pack([silent]))
+    with pytest.raises(CorpusError, match=r"the songs of .*silent.npz hold no notes; give an archive of songs"):
+        evaluate(tmp_path / "silent.npz", model_folder(tmp_path / "model"), bf16=False)
 
 
 def test_songs_are_tokenized_as_the_models_training_songs_were(tmp_path: Path) -> None:
@@ -325,7 +363,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, *_: Path(path).name != "locked")  # as for any user but root
     with pytest.raises(OutputError, match="locked cannot be written to; choose another folder"):
-        module.check_output(tmp_path / "locked" / "out")
+        report_page.check_output(tmp_path / "locked" / "out")
 
 
 def test_a_failed_write_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,15 @@ Total bits over whole songs, divided by their notes, so that vocabularies can be
   counts as one event, like any other.
 - Songs longer than the model's context are read in windows that overlap by half: of the first window every event is
   scored, of later ones those that no earlier window scored, so each has at least half a window before it.
-- The model is told what it is told in composing: the song's own chords as boundaries, and the time to end; mood is
-  absent.
+- The model is told what it is told in composing: the song's own chords as boundaries, the time to end, and, if it knows
+  mood, the song's mood curve and its mean (`Dataset.song_mood`).
 - `bits_per_note` is of events alone; the velocities' bits stand beside it.
 - N-gram baselines (`ngrams`) are measured on the same events of the same songs.
+- Other parts of the yardstick measure what a model composes (`yardstick`); an `Evaluation` holds them, too.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,13 +26,14 @@ import numpy.typing as npt
 
 from emsync import __version__, checkpoint
 from emsync.conditions import Conditions
-from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path, check_writable
+from emsync.errors import CorpusError, InputError, ModelError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import ngrams
 from emsync.training.archive import read_archive
 from emsync.training.dataset import PREFIX, Dataset, Row, collate
+from emsync.training.report_page import PARTS, Part
+from emsync.training.report_page import table as table
 
 if TYPE_CHECKING:
     from emsync.model import Composer
@@ -42,8 +43,6 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
 DEFAULT_BATCH: Final = 4
-JSON_NAME: Final = "evaluation.json"
-MARKDOWN_NAME: Final = "evaluation.md"
 #: The n-gram baselines: name, order, smoothing.
 BASELINES: Final = (
     ("unigram, add-one", 1, "add-one"),
@@ -163,7 +162,19 @@ def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool) -> Iterator[tuple[Row, int, int]]:
+def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
+    """All that is told of a song; its mood is what `dataset.Crops` tells of it."""
+    times_s, levels = data.song_mood(song, end_s)
+    if not (mood and len(levels)):
+        return Conditions(boundaries_s=boundaries_s, end_s=end_s)
+    (valence, arousal), (piece_valence, piece_arousal) = levels.T, levels.mean(axis=0).tolist()
+    return Conditions(
+        boundaries_s, end_s, (times_s, valence), (times_s, arousal),
+        piece_valence=piece_valence, piece_arousal=piece_arousal,
+    )  # fmt: skip
+
+
+def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool) -> Iterator[tuple[Row, int, int]]:
     """The windows of songs as the model reads them: (row, place in the row of the first scored event, the last + 1)."""
     slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
     for song in songs:
@@ -174,9 +185,8 @@ def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool) -> Iterato
         steps, chord = times_steps(ids), ids == v.CHORD
         conditions = Conditions()
         if told:
-            conditions = Conditions(
-                boundaries_s=np.unique(steps[chord]) * v.STEP_S, end_s=max(float(steps[-1]), 1.0) * v.STEP_S
-            )
+            end_s = max(float(steps[-1]), 1.0) * v.STEP_S
+            conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
         lanes = conditions.at(steps * v.STEP_S, chord)
         for begin, first, end in windows(len(ids), size):
             row = Row(
@@ -194,14 +204,16 @@ def bits(
     *,
     songs: Sequence[int] | npt.NDArray[np.int64] | None = None,
     conditions: bool = True,
+    mood: bool = False,
     batch: int = DEFAULT_BATCH,
     bf16: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """What songs (None: all) cost under a model, or the model of a folder.
 
-    conditions: whether the model is told boundaries and time to end. batch: windows at a time. bf16: whether products
-    are taken in bfloat16; None tries which is faster here. progress: called with (events scored, events in all).
+    conditions: whether the model is told boundaries and time to end; mood: with these, whether mood, too. batch:
+    windows at a time. bf16: whether products are taken in bfloat16; None tries which is faster here. progress: called
+    with (events scored, events in all).
     Raises `ModelError` for a folder or a model that cannot be used, `InputError` for a batch or songs that cannot be.
     """
     from contextlib import nullcontext
@@ -260,7 +272,7 @@ def bits(
     try:
         with torch.inference_mode():
             group: list[tuple[Row, int, int]] = []
-            for item in _rows(data, chosen, size, conditions):
+            for item in _rows(data, chosen, size, conditions, mood):
                 group.append(item)
                 if len(group) == batch:
                     score(group)
@@ -299,7 +311,10 @@ def baselines(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model measured on an archive: told its conditions and told nothing, beside baselines."""
+    """A model measured on an archive: told its conditions and told nothing, beside baselines; and the other parts.
+
+    without_mood: told its conditions but mood, from a model that knows mood. parts: some of `report_page.PARTS`.
+    """
 
     told: Report
     untold: Report
@@ -307,6 +322,8 @@ class Evaluation:
     archive: str
     settings: Mapping[str, Any]
     baselines: Mapping[str, Report] = field(default_factory=dict)
+    without_mood: Report | None = None
+    parts: Mapping[str, Part] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """What evaluation.json holds."""
@@ -322,33 +339,34 @@ class Evaluation:
             "by_kind": {name: share.to_dict() for name, share in told.by_kind().items()},
             "by_family": {name: share.to_dict() for name, share in told.by_family().items()},
         }
+        if self.without_mood:
+            values["without_mood_bits_per_note"] = self.without_mood.bits_per_note
         if self.baselines:
             values["baselines"] = {
                 name: {"bits_per_note": report.bits_per_note, "bits_per_event": report.bits_per_event}
                 for name, report in self.baselines.items()
             }
+        values |= {name: self.parts[name].to_dict() for name in PARTS if name in self.parts}
         return values | {"model": dict(self.model), "archive": self.archive, "settings": dict(self.settings)}
 
     def to_markdown(self) -> str:
-        """What evaluation.md holds: the figures as tables."""
+        """The bits, as tables; `report_page.page` sets them on the page."""
         told, snap = self.told, "snapped to the grid" if self.settings["snap_tempo"] else "as they are"
         rows: list[list[str | float]] = [
-            ["the model", told.bits_per_note, told.bits_per_event, told.velocity_bits_per_note],
-            [
-                "the model, told nothing",
-                self.untold.bits_per_note,
-                self.untold.bits_per_event,
-                self.untold.velocity_bits_per_note,
-            ],
-        ]
-        rows += [
-            [name, report.bits_per_note, report.bits_per_event, math.nan] for name, report in self.baselines.items()
+            [name, report.bits_per_note, report.bits_per_event, report.velocity_bits_per_note]
+            for name, report in (
+                ("the model", told),
+                ("the model, told no mood", self.without_mood),
+                ("the model, told nothing", self.untold),
+                *self.baselines.items(),
+            )
+            if report is not None
         ]
         lines = [
-            "# Evaluation",
-            "",
             f"Model `{self.model['folder']}`, weights {self.model['weights_hash'][:12]}, on {told.songs:,} songs of "
             f"`{self.archive}`: {told.notes:,} notes, {told.events:,} events; tempi {snap}.",
+            "",
+            "## Bits per note",
             "",
             *table(["", "bits per note", "bits per event", "velocity bits per note"], rows),
         ]
@@ -357,24 +375,12 @@ class Evaluation:
         shares = {"kind": told.by_kind(), "family": told.by_family()}
         for what, parts in shares.items():
             over = "of all notes" if what == "kind" else "of the family's notes (its ON and OFF events)"
-            lines += ["", f"## By {what}", "", f"Bits per note are over the number {over}.", ""]
+            lines += ["", f"### By {what}", "", f"Bits per note are over the number {over}.", ""]
             values: list[list[str | float]] = [
                 [name, f"{s.events:,}", s.bits / s.events, s.bits / max(s.notes, 1)] for name, s in parts.items()
             ]
             lines += table([what, "events", "bits per event", "bits per note"], values)
         return "\n".join(lines) + "\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str | float]]) -> list[str]:
-    """A Markdown table's lines; numbers with three decimals, NaN as a dash."""
-
-    def cell(value: str | float) -> str:
-        if isinstance(value, str):
-            return value
-        return "–" if math.isnan(value) else f"{value:.3f}"
-
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return lines + ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
 
 
 def evaluate(
@@ -404,6 +410,8 @@ def evaluate(
     snap = _snaps_tempo(config)
     data = Dataset.of(dict(read_archive(archive).arrays), snap_tempo=snap)
     songs = choose(data, n_songs, seed=seed)
+    if not any((v.KIND[data.song(int(i))[0]] == v.K_ON).any() for i in songs):
+        raise CorpusError(f"the songs of {archive} hold no notes; give an archive of songs that sound")
     named: dict[str, Report] = {}
     if ngrams_archive is not None:
         train = Dataset.of(dict(read_archive(ngrams_archive).arrays), snap_tempo=snap)
@@ -415,10 +423,17 @@ def evaluate(
         from emsync.training.train import bf16_pays
 
         bf16 = bf16_pays(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    told = bits(model, data, songs=songs, batch=batch, bf16=bf16, progress=_named(progress, "told"))
-    untold = bits(
-        model, data, songs=songs, conditions=False, batch=batch, bf16=bf16, progress=_named(progress, "told nothing")
-    )
+
+    def read(name: str, *, conditions: bool, mood: bool) -> Report:
+        return bits(
+            model, data, songs=songs, conditions=conditions, mood=mood, batch=batch, bf16=bf16,
+            progress=_named(progress, name),
+        )  # fmt: skip
+
+    knows_mood = model.config.knows_mood
+    told = read("told", conditions=True, mood=knows_mood)
+    without_mood = read("told no mood", conditions=True, mood=False) if knows_mood else None
+    untold = read("told nothing", conditions=False, mood=False)
     about = {
         "folder": folder.resolve().name,
         "weights_hash": checkpoint.weights_hash(folder),
@@ -428,7 +443,7 @@ def evaluate(
         "emsync": __version__, "context": model.config.context, "n_songs": n_songs, "sample": seed, "batch": batch,
         "bf16": bf16, "snap_tempo": snap, "ngrams": Path(ngrams_archive).name if ngrams_archive is not None else None,
     }  # fmt: skip
-    return Evaluation(told, untold, about, archive.name, settings, named)
+    return Evaluation(told, untold, about, archive.name, settings, named, without_mood)
 
 
 def _same_file(a: Path, b: Path) -> bool:
@@ -446,44 +461,3 @@ def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] |
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)
-
-
-def check_output(folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Refuse early a folder that `write` could not write into. Raises `OutputError`."""
-    folder = Path(folder)
-    if folder.is_dir():
-        for name in (JSON_NAME, MARKDOWN_NAME):
-            check_writable(folder / name, overwrite=overwrite)
-        return folder
-    above = folder
-    while not above.exists() and above != above.parent:
-        above = above.parent
-    if not above.is_dir():
-        raise OutputError(f"{above} is a file; give a folder to write {JSON_NAME} into")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise OutputError(f"{above} cannot be written to; choose another folder")
-    return folder
-
-
-def write(evaluation: Evaluation, folder: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Write evaluation.json and evaluation.md into a folder, made if need be; returns their paths."""
-    folder = check_output(folder, overwrite=overwrite)
-    data = (json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n").encode()
-    page = evaluation.to_markdown().encode()
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
-    paths = folder / JSON_NAME, folder / MARKDOWN_NAME
-    try:
-        with (
-            atomic_path(paths[0], overwrite=overwrite) as first,
-            atomic_path(paths[1], overwrite=overwrite) as second,
-        ):
-            first.write_bytes(data)
-            second.write_bytes(page)
-    finally:
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
-    return paths

@@ -1,0 +1,150 @@
+"""What a model composes, measured: pieces made in batches, and landing, stability, likeness and memory taken of them.
+
+`evaluate` measures how a model foretells; the two meet in one `evaluate.Evaluation`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from emsync import midi
+from emsync.decoder import Decoder
+from emsync.errors import CorpusError, InputError, OutputError
+from emsync.training import landing, likeness, memory
+from emsync.training.archive import read_archive, song_score
+from emsync.training.landing import Composed, CutList, Land, Recipe
+from emsync.training.report_page import PARTS, Part
+from emsync.training.stability import DEFAULT_MINUTES, long_lists
+from emsync.training.stability import measure as measure_stability
+
+#: Called with what is being done, and how much is done and to do: seconds of music, or archives.
+Progress = Callable[[str, int, int], None]
+
+#: So many pieces are composed for likeness and memory; and so many real songs stand beside them, at most.
+DEFAULT_PIECES: Final = 100
+MAX_REAL: Final = 500
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which parts are measured, and how much is composed for them.
+
+    landing: so many random cut lists; films: others to land on; stability: so many pieces of `minutes`; likeness:
+    beside the archive's songs; memory: archives that the model learned from. pieces: so many composed for these two.
+    """
+
+    landing: int = 0
+    films: tuple[CutList, ...] = ()
+    stability: int = 0
+    minutes: int = DEFAULT_MINUTES
+    likeness: bool = False
+    memory: tuple[Path, ...] = ()
+    pieces: int = DEFAULT_PIECES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("landing", 0), ("stability", 0), ("minutes", 2), ("pieces", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
+        names = [film.name for film in self.films]
+        if len(set(names)) < len(names):
+            raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
+        if self.likeness and self.pieces < likeness.MIN_PIECES:
+            raise InputError(
+                f"{self.pieces} pieces cannot be compared with real songs; give at least {likeness.MIN_PIECES}"
+            )
+        for path in self.memory:
+            if not path.is_file():
+                raise CorpusError(f"{path} is not a file; give an archive that the model was trained on")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts, in the page's order."""
+        given = (bool(self.landing or self.films), bool(self.stability), self.likeness, bool(self.memory))
+        return tuple(name for name, asked in zip(PARTS, given, strict=True) if asked)
+
+
+def measure_parts(
+    decoder: Decoder,
+    archive: str | os.PathLike[str],
+    wanted: Wanted,
+    recipe: Recipe,
+    *,
+    keep: Callable[[str, Sequence[Composed]], None] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Part]:
+    """Compose and measure what is wanted; by name.
+
+    The pieces for likeness and memory are those composed for random cut lists on the beat, as many as are wanted; real
+    songs are the archive's, at most `MAX_REAL`, drawn with the seed. keep: called with a name ("landing-beat") and the
+    pieces, as soon as they are composed. progress: with seconds of music done and to do.
+    """
+
+    def made(name: str, films: Sequence[CutList], land: Land) -> list[Composed]:
+        def told(done_s: float, total_s: float) -> None:
+            if progress:
+                progress(f"composing, {name}", round(done_s), round(total_s))
+
+        pieces = landing.compose_all(decoder, films, recipe, land=land, seed=wanted.seed, progress=told)
+        if keep:
+            keep(name, pieces)
+        return pieces
+
+    parts: dict[str, Part] = {}
+    judged = wanted.pieces if wanted.likeness or wanted.memory else 0
+    lists = landing.random_lists(max(wanted.landing, judged), wanted.seed) if wanted.landing or judged else []
+    on_beat = made("landing-beat", lists, "beat") if lists else []
+    if "landing" in wanted.parts:
+        by_kind: dict[str, dict[str, Sequence[Composed]]] = {}
+        for kind, films in (("random", lists[: wanted.landing]), ("films", list(wanted.films))):
+            for land in landing.LANDS if films else ():
+                ready = on_beat[: wanted.landing] if (kind, land) == ("random", "beat") else None
+                name = f"landing-{land}" if kind == "random" else f"films-{land}"
+                by_kind.setdefault(kind, {})[land] = made(name, films, land) if ready is None else ready
+        parts["landing"] = landing.measure(by_kind)
+    if "stability" in wanted.parts:
+        films = long_lists(wanted.stability, wanted.seed, minutes=wanted.minutes)
+        parts["stability"] = measure_stability(made("stability", films, "beat"))
+    if judged:
+        scores = [one.score for one in on_beat[:judged]]
+        songs = read_archive(archive)
+        chosen = np.random.default_rng(wanted.seed).permutation(len(songs))[:MAX_REAL]
+        real = [song_score(songs, int(i)) for i in np.sort(chosen)]
+        if wanted.likeness:
+            parts["likeness"] = likeness.measure(scores, real, seed=wanted.seed)
+        if wanted.memory:
+
+            def searched(done: int, total: int) -> None:
+                if progress:
+                    progress("searching archives", done, total)
+
+            parts["memory"] = memory.measure(scores, wanted.memory, real, seed=wanted.seed, progress=searched)
+    return parts
+
+
+class Kept:
+    """A folder of the pieces that were composed, as MIDI: `<name>-<film>.mid`.
+
+    Raises `OutputError` for a folder that holds something already, unless overwrite.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file; give a folder to keep the pieces in")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not overwrite:
+            raise OutputError(f"{self.folder} holds files already; give --overwrite, or another folder")
+
+    def __call__(self, name: str, pieces: Sequence[Composed]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be made ({error.strerror}); choose another folder") from error
+        for piece in pieces:
+            midi.write(piece.score, self.folder / f"{name}-{piece.film.name}.mid")
