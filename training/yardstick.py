@@ -114,7 +114,8 @@ def measure_parts(
     if judged:
         scores = [one.score for one in on_beat[:judged]]
         songs = read_archive(archive)
-        chosen = np.random.default_rng(wanted.seed).permutation(len(songs))[:MAX_REAL]
+        more = np.flatnonzero(songs.arrays["pool"] == "more")
+        chosen = np.random.default_rng(wanted.seed).permutation(more)[:MAX_REAL]
         real = [song_score(songs, int(i)) for i in np.sort(chosen)]
         if wanted.likeness:
             parts["likeness"] = likeness.measure(scores, real, seed=wanted.seed)
