@@ -19,6 +19,10 @@ import zipfile
 NEEDS_EXTRA: dict[str, str] = {
     "emsync.model": "train",
     "emsync.tokenizer.midi_tokenizer": "train",
+    "emsync.training.batches": "train",
+    "emsync.training.muon": "train",
+    "emsync.training.presets": "train",
+    "emsync.training.run_folder": "train",
     "emsync.training.train": "train",
 }
 

@@ -77,6 +77,13 @@ if TYPE_CHECKING:
     help="Keep to the sixteenths of each bar, or leave rhythm and, without --tempo, tempo to the model.",
 )
 @click.option(
+    "--finish",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    show_default=True,
+    help="A closing chord, accents on cuts, loudness that follows arousal, no drones; or the model's music as it is.",
+)
+@click.option(
     "--t-diff",
     type=options.FiniteFloat(min=0, max=3600),
     metavar="SECONDS",
@@ -105,7 +112,7 @@ if TYPE_CHECKING:
 def command(
     video: Path | None, output: Path | None, duration: float | None, cuts: Path | None, seed: int, instruments: str,
     temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, tempo: float | None,
-    grid: str,
+    grid: str, finish: str,
     valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
     mood_strength: float,
     model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
@@ -135,7 +142,12 @@ def command(
     else:
         if (video is None) == (duration is None):
             raise InputError("give either a video or --duration; one of them says how long the music is")
-        choices: dict[str, Any] = {"instruments": instruments, "hits": hits, "grid": grid}  # click has checked them
+        choices: dict[str, Any] = {
+            "instruments": instruments,
+            "hits": hits,
+            "grid": grid,
+            "finish": finish,
+        }  # click has checked them
         settings = soundtrack.Settings(
             seed,
             temperature=temperature,

@@ -13,6 +13,7 @@ from emsync.cli import options
 from emsync.errors import InputError
 
 if TYPE_CHECKING:
+    from emsync.training import train
     from emsync.training.train import Progress
 
 #: What marks a folder as tokenized already.
@@ -23,7 +24,16 @@ VALID = "valid.npz"
 @click.command()
 @click.argument("preset", metavar="PRESET")
 @click.argument("data", nargs=-1, type=options.FILE, metavar="[DATA]...")
-@options.output("OUT", "The folder of the run; made if need be.", required=True)
+@click.option(
+    "-o",
+    "--output",
+    "--out",
+    "output",
+    type=options.FILE,
+    metavar="OUT",
+    required=True,
+    help="The folder of the run; made if need be.",
+)
 @click.option(
     "--minutes",
     type=options.FiniteFloat(min=0, min_open=True),
@@ -33,6 +43,12 @@ VALID = "valid.npz"
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train for this many steps instead.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT: the same command again, with this.")
 @click.option("--initial", type=options.FILE, metavar="DIR", help="Begin with the weights and the shape of this model.")
+@click.option(
+    "--go-on",
+    is_flag=True,
+    help="With --initial: count what that model was trained already, so that the rate goes on where it was.",
+)
+@click.option("--parts", is_flag=True, help="Also save the weights in files under 16 MiB; emsync export --join.")
 @click.option(
     "--valid",
     type=options.FILE,
@@ -52,6 +68,24 @@ VALID = "valid.npz"
     help="Where chance begins.  [default: the preset's]",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes a GPU where there is one.",
+)
+@click.option(
+    "--peak-tflops",
+    type=options.FiniteFloat(min=0, min_open=True),
+    metavar="N",
+    help="The device's dense bf16 peak, to tell the share in use.  [default: known for A100, H100, H200]",
+)
+@click.option(
+    "--samples/--no-samples",
+    default=None,
+    help="Compose twenty seconds at each tenth, and log what they were like.  [default: on a GPU only]",
+)
+@click.option(
     "--compile/--no-compile",
     "compile_model",
     default=True,
@@ -59,7 +93,10 @@ VALID = "valid.npz"
     help="Compile the model first: a minute's wait, then faster steps.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that tokenize.  [default: one a core]"
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes that tokenize and, on a GPU, draw crops.  [default: one a core]",
 )
 @click.option(
     "--snap-tempo/--no-snap-tempo",
@@ -76,9 +113,14 @@ def command(
     steps: int | None,
     resume: bool,
     initial: Path | None,
+    go_on: bool,
+    parts: bool,
     valid: Path | None,
     batch: int | None,
     seed: int | None,
+    device: train.Device,
+    peak_tflops: float | None,
+    samples: bool | None,
     compile_model: bool,
     workers: int | None,
     snap_tempo: bool,
@@ -91,11 +133,13 @@ def command(
 
     OUT/model is the model, for emsync compose --model; OUT/state is what --resume goes on from; OUT/log.jsonl and
     OUT/loss.png show how it went. Ctrl-C stops and keeps what was learned. Several GPUs: accelerate launch -m emsync
-    train, and so on.
+    train, and so on. docs/training.md walks through a run on a rented GPU.
     """
     from emsync import checkpoint
     from emsync.training import train
     from emsync.training.dataset import Dataset
+
+    train.check_device(device)
 
     if (minutes is None) == (steps is None):
         raise click.UsageError("give either --minutes or --steps, to say when training ends")
@@ -103,7 +147,7 @@ def command(
     train.check_run(output, resume=resume)
     if initial is not None:
         checkpoint.read_config(initial)
-    stood = train.Progress()
+    stood = train.how_far(initial, go_on=go_on, resume=resume)
     if resume:
         stood, before = train.read_run(output)
         batch = before.train.batch if batch is None else batch
@@ -113,7 +157,7 @@ def command(
 
     from accelerate import PartialState
 
-    processes = PartialState()
+    processes = PartialState(cpu=device == "cpu")
     quiet = quiet or not processes.is_main_process
     source = _Source(output, data, valid, resume, snap_tempo, workers, quiet)
     if processes.is_main_process:
@@ -138,6 +182,12 @@ def command(
                 resume=resume,
                 compile_model=compile_model,
                 initial=initial,
+                go_on=go_on,
+                device=device,
+                processes=workers if device != "cpu" and train.has_gpu() else None,
+                parts=parts,
+                samples=samples,
+                peak_tflops=peak_tflops,
                 report=bar.show,
             )
     except KeyboardInterrupt:
@@ -146,7 +196,7 @@ def command(
         raise
     if not processes.is_main_process:
         return
-    train.plot_log(output, output / "loss.png")
+    drawn = _draw_log(output)
     took = f"{ended.step:,} steps, {ended.tokens / 1e6:.2f} million events, {ended.elapsed_s / 60:.1f} minutes"
     click.echo(f"trained for {took}; at last {ended.loss:.3f} bits per event")
     if ended.valid:
@@ -154,7 +204,22 @@ def command(
             "validation: {bits_per_note:.3f} bits per note, {bits_per_event:.3f} an event, "
             "{velocity_bits_per_note:.3f} for a note's velocity".format(**ended.valid)
         )
-    click.echo(f"wrote {output / 'model'} and {output / 'loss.png'}")
+    if ended.mfu is not None:
+        click.echo(f"at last {ended.tokens_per_s:,.0f} events/s, {ended.mfu:.1%} of the device's peak")
+    if ended.sample:
+        click.echo("sample: " + ", ".join(f"{name} {value:g}" for name, value in ended.sample.items()))
+    click.echo(f"wrote {output / 'model'}" + (f", {output / 'parts'}" if parts else "") + drawn)
+
+
+def _draw_log(run: Path) -> str:
+    """Draw how the run went, where matplotlib is installed; gives what to say of it."""
+    from emsync.training.train import plot_log
+
+    try:
+        plot_log(run, run / "loss.png")
+    except ImportError:
+        return f"; matplotlib is not installed: {run / 'log.jsonl'} was not drawn"
+    return f" and {run / 'loss.png'}"
 
 
 class _Bar:
@@ -177,6 +242,10 @@ class _Bar:
     def show(self, progress: Progress) -> None:
         """Move the bar to where `progress` stands."""
         words = [f"loss {progress.loss:.3f} bits", f"{progress.tokens_per_s:,.0f} events/s"]
+        if progress.mfu is not None:
+            words.append(f"{progress.mfu:.0%} of peak")
+        if progress.waited > 0.1:
+            words.append(f"{progress.waited:.0%} waiting for crops")
         if progress.valid:
             words.append(f"valid {progress.valid['bits_per_note']:.3f} bits/note")
         self.bar.set_postfix_str(", ".join(words), refresh=False)

@@ -5,6 +5,10 @@ A model folder holds
     vocabulary.json    the event names in the order of their ids
     model.safetensors  the weights (float16 or float32)
     model.onnx         optional: the decoding step as a graph whose weights lie in model.safetensors (`decoder`)
+
+A folder of parts is a model folder cut into files small enough to move (`save_parts`, `join_parts`):
+    index.json         format, config.json, and of each part its name, size and SHA-256
+    part-00.bin ...    model.safetensors (float16), piece by piece
 """
 
 from __future__ import annotations
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, VOCABULARY, WEIGHTS, GRAPH = "config.json", "vocabulary.json", "model.safetensors", "model.onnx"
+INDEX = "index.json"
+#: Safely under 16 MiB, which many ways of moving files stop at.
+PART_BYTES = 15 << 20
 
 
 def embedded_folder() -> Path:
@@ -114,6 +121,100 @@ def save(
         raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_parts(
+    model: Composer,
+    folder: str | os.PathLike[str],
+    *,
+    training: Mapping[str, Any] | None = None,
+    part_bytes: int = PART_BYTES,
+) -> None:
+    """Write a model in parts of at most `part_bytes`, in 16 bits; like `save`, all at once or not at all.
+
+    Replaces a folder of parts and nothing else: raises `OutputError` there, and where nothing can be written.
+    """
+    folder = Path(folder)
+    check_replaceable(folder, INDEX, "a folder of parts")
+    partial = folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        save(model, partial / "whole", training=training, half=True)
+        parts: list[dict[str, Any]] = []
+        with (partial / "whole" / WEIGHTS).open("rb") as weights:
+            while piece := weights.read(part_bytes):
+                name = f"part-{len(parts):02d}.bin"
+                (partial / name).write_bytes(piece)
+                parts.append({"name": name, "bytes": len(piece), "sha256": hashlib.sha256(piece).hexdigest()})
+        config = json.loads((partial / "whole" / CONFIG).read_text(encoding="utf-8"))
+        shutil.rmtree(partial / "whole")
+        index = {"format": FORMAT, "config": config, "parts": parts}
+        (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        partial.chmod(0o755)
+        replace_folder(partial, folder)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = error.strerror or error
+        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
+    finally:
+        if partial != folder:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Put a folder of parts together again: writes the model folder `folder`, and gives it. Needs no torch.
+
+    Raises `ModelError` naming the part that is missing or damaged, and `OutputError` where a folder stands that
+    `overwrite` does not allow to replace, or that is no model folder.
+    """
+    parts, folder = Path(parts), Path(folder)
+    try:
+        index = json.loads((parts / INDEX).read_text(encoding="utf-8"))
+        config = dict(index["config"])
+        told = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{parts / INDEX} cannot be read ({error}); give the folder that emsync train --parts wrote"
+        ) from error
+    if index.get("format") != FORMAT:
+        raise ModelError(f"{parts / INDEX} is not of format {FORMAT}; train again with this version of emsync")
+    if config.get("vocabulary") != v.HASH:
+        raise ModelError(
+            f"{parts} speaks another vocabulary (hash {config.get('vocabulary')}) than this emsync (hash {v.HASH}); "
+            "join it with the emsync that trained it"
+        )
+    check_replaceable(folder, CONFIG, "a model folder")
+    if (folder / CONFIG).exists() and not overwrite:
+        raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")
+    for name, size, digest in told:
+        path = parts / Path(name).name  # an index must not lead elsewhere
+        if not path.is_file():
+            raise ModelError(f"{parts} lacks {name}, one of {len(told)} parts; bring it over, then join them again")
+        piece = path.read_bytes()
+        if len(piece) != size or hashlib.sha256(piece).hexdigest() != digest:
+            raise ModelError(
+                f"{path} is damaged, or of another save ({len(piece)} bytes of {size}); bring it over again"
+            )
+    partial = folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        with (partial / WEIGHTS).open("wb") as weights:
+            for name, _, _ in told:
+                weights.write((parts / Path(name).name).read_bytes())
+        (partial / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
+        partial.chmod(0o755)
+        replace_folder(partial, folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
+    finally:
+        if partial != folder:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
 
 
 def replace_folder(new: Path, target: Path) -> None:

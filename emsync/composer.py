@@ -94,6 +94,7 @@ def compose(
     land: Literal["exact", "beat", "free"] = "beat",
     tempo_qpm: float | None = None,
     grid: bool = False,
+    finish: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
     """Compose one piece for each of `conditions`, all at once; each must say where it ends (`end_s`).
@@ -103,7 +104,8 @@ def compose(
     chords stand on the boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to
     bring them together, `hits.land`), or where the model likes ("free"). tempo_qpm: the tempo to keep, moved to the
     nearest one of the grid (`beat_of`); None leaves it to the model. grid: with a tempo,
-    events stand on the sixteenths of their bar only. progress: called with the share done, 0 to 1.
+    events stand on the sixteenths of their bar only. finish: a piece begins at once and closes on a chord, and neither
+    drones nor rolls without end (`grammar.Limits`). progress: called with the share done, 0 to 1.
     """
     sampling = sampling or Sampling()
     writers = [
@@ -115,6 +117,7 @@ def compose(
             v.MORE if instruments == "more" else v.FEWER,
             tempo_qpm,
             grid,
+            finish,
         )
         for row, c in enumerate(conditions)
     ]
@@ -243,6 +246,7 @@ class _Writer:
         count: int,
         tempo_qpm: float | None = None,
         grid: bool = False,
+        finish: bool = False,
     ) -> None:
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
@@ -253,7 +257,11 @@ class _Writer:
         # Every target in the middle of the piece; those too near its end cannot hold a chord.
         self.end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
         limits = Limits(
-            self.end_step, land != "free", beat_steps=None if tempo_qpm is None else beat_of(tempo_qpm), grid=grid
+            self.end_step,
+            land != "free",
+            beat_steps=None if tempo_qpm is None else beat_of(tempo_qpm),
+            grid=grid,
+            finish=finish,
         )
         self.grammar = Grammar(limits, np.rint(self.boundaries_s / v.STEP_S))
         self.pending = [(b, int(np.rint(b / v.STEP_S))) for b in self.boundaries_s]  # (boundary, its target step now)

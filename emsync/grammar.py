@@ -16,6 +16,13 @@ The rules
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
 7. With a given tempo, events may be kept to the sixteenths of their bar.
+
+With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
+8. A beginning: something sounds within the first beat.
+9. An ending: on the last downbeat that leaves two beats, or on a hit behind it, everything is closed and a last CHORD
+   stands, in the key of the last bars and with the bass if it played; it is held to the end, and nothing follows it.
+10. No drones: a pitch that was held, or struck again within half a beat, for `MAX_STAY_BEATS` rests for a bar.
+11. No endless fills: a kick, snare or tom that struck for a bar on every sixteenth keeps to eighths for as long.
 """
 
 from __future__ import annotations
@@ -50,6 +57,15 @@ BAR_TOLERANCE: Final = 0.12
 #: No note begins this shortly before the end; and END may come this early.
 LAST_ONSET_S: Final = 0.2
 EARLY_END_S: Final = 1.0
+#: So long may one pitch of a family go on, though struck anew, and then it rests, in beats; at most so many rest.
+MAX_STAY_BEATS: Final = {v.PIANO: 32.0, v.GUITAR: 32.0, v.BASS: 20.0, v.STRINGS: 32.0}
+STAY_GAP_BEATS, REST_BEATS, MAX_RESTING = 0.55, 4.0, 12
+#: So long may a kick, a snare or a tom strike on every sixteenth.
+MAX_ROLL_BEATS, ROLL_GAP_BEATS = 4.0, 0.3
+ROLL_DRUMS: Final = frozenset((35, 36, 37, 38, 39, 40, 41, 43, 45, 47, 48, 50))
+#: A last chord is asked for in pieces that last four beats before it. Its key is told by the ONs of so many beats, and
+#: is their seven most frequent pitch classes; the bass belongs to it if it played in the later half of them.
+CLOSE_AFTER_BEATS, KEY_BEATS, KEY_CLASSES = 4.0, 16.0, 7
 
 # The order of events within a moment. TIMESHIFT ends it and may always come (as far as order is concerned).
 _ANY: Final = np.iinfo(np.int32).max
@@ -88,13 +104,14 @@ class Limits:
     """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
 
     end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms. grid: events stand
-    only on the sixteenths of their bar, where a tempo is given.
+    only on the sixteenths of their bar, where a tempo is given. finish: rules 8 to 11.
     """
 
     end_step: int
     land: bool = True
     beat_steps: float | None = None
     grid: bool = False
+    finish: bool = False
 
     def __post_init__(self) -> None:
         if self.end_step < 1:
@@ -119,6 +136,8 @@ class Grammar:
         self.targets: list[int] = [int(s) for s in steps if s < limits.end_step - self.margin]
         self.step = 0
         self.finished = False
+        #: Whether the last chord stands (rule 9): nothing begins behind it.
+        self.closed = False
         self.bars: list[tuple[int, int]] = []  # (step, length in half quarters)
         self.chords: list[int] = []  # steps of CHORD events
         #: How long a quarter note lasts just now, in steps: from the last whole bar.
@@ -132,6 +151,15 @@ class Grammar:
         self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
         self._count = dict.fromkeys(range(v.DRUMS + 1, len(v.FAMILIES)), 0)  # how many notes sound, by family
         self._chord_notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
+        self._closing: int | None = None  # where the last chord belongs, for all that is known yet
+        self._heard: list[tuple[int, int]] = []  # (step, ON id) of all pitched notes
+        self._begun = not limits.finish  # whether anything has sounded
+        self._stay: dict[
+            int, tuple[int, int]
+        ] = {}  # by ON id: when a pitch or a roll began, and when it was last there
+        self._thin: dict[int, int] = {}  # drums that keep to eighths, by ON id: until when
+        self._resting: dict[int, int] = {}  # ONs that may not come yet, by id: until when
+        self._tones = np.ones(v.SIZE, dtype=bool)  # (vocabulary,) what the last chord may be made of
         # (vocabulary,) what the sounding notes allow: ON of the silent ones, OFF of those that may be closed.
         self._notes = np.ones(v.SIZE, dtype=bool)
         self._notes[_OFF] = False
@@ -148,8 +176,12 @@ class Grammar:
         return len(self.bars) >= self._telling
 
     def due(self) -> int | None:
-        """The next boundary that still needs its chord."""
-        return self.targets[0] if self.targets and self.limits.land else None
+        """The next place that still needs its chord: a boundary, or the close."""
+        targets = self.targets if self.limits.land else []
+        close = self._closing
+        if close is None or close < self.step or self.closed or (targets and targets[-1] > close):
+            return targets[0] if targets else None
+        return min(targets[0], close) if targets else close
 
     def next_bar(self) -> int | None:
         """The step where the next bar must begin at the latest; None while there is no tempo, and near the end."""
@@ -189,13 +221,25 @@ class Grammar:
             allowed[_ON] = False
             allowed[_BAR] = False
             allowed[v.CHORD] = False
+        if self.closed:
+            if not self._in_chord:
+                allowed[_ON] = False
+                allowed[v.CHORD] = False
+            allowed &= self._tones
         if self._since or due is not None or (end - step) * v.STEP_S > EARLY_END_S:
             allowed[v.END] = False
 
         until = end if next_bar is None else next_bar
-        if self._since:
-            until = min(until, int(next(iter(self._since.values())) + MAX_NOTE_BEATS * self.beat_steps))
-            until = max(until, step + 1)
+        for on, begun in self._since.items():
+            if not self.closed:
+                until = max(min(until, int(begun + MAX_NOTE_BEATS * self.beat_steps)), step + 1)
+                break
+            until = min(until, self._hold.get(on, step + 1))  # what is not of the last chord makes way for it
+        if not self._begun and end - step > self.margin:
+            allowed[v.END] = False
+            until = max(min(until, int(self.beat_steps)), step + 1)
+            if step >= int(self.beat_steps):
+                allowed[_SHIFT] = False
         if due is not None:
             if step >= due and not self._in_chord:
                 allowed[_SHIFT] = False
@@ -237,7 +281,8 @@ class Grammar:
         step, since = self.step, self._since
         if step >= self.limits.end_step:
             return min(_PLACE[_PARTNER[on]] for on in since)
-        begun_by = step - MAX_NOTE_BEATS * self.beat_steps
+        clear = self.closed or (self._closes() and step == self.due())
+        begun_by = step - (0 if clear else MAX_NOTE_BEATS * self.beat_steps)
         crowded = [family for family, count in self._count.items() if count > MAX_SOUNDING[family]]
         if not crowded and next(iter(since.values())) > begun_by:
             return None
@@ -264,7 +309,8 @@ class Grammar:
             beats = passed / self.beat_steps
             fits = beats > half / 2 and abs(beats - round(beats)) <= BAR_TOLERANCE
         # Once there is a tempo, a hit may begin a bar wherever it falls.
-        return fits or (self.knows_tempo and self.step == self.due() and passed >= self.beat_steps / 2)
+        hit = self.limits.land and self.step in self.targets[:1]
+        return fits or (self.knows_tempo and hit and passed >= self.beat_steps / 2)
 
     def _near_tempo(self, steps: int, half: int) -> bool:
         """Whether a bar of this length keeps near the running tempo, and within the range of all tempi."""
@@ -274,6 +320,9 @@ class Grammar:
     def _ask_for_chord(self, allowed: BoolArray) -> None:
         """While the chord lacks notes: only what stands before or in its families, and leave room for the rest."""
         keep = _FIRST_ON & allowed
+        if self.closed and not self._count[v.BASS] and keep[_ONS[v.BASS]].any() and self._bass_plays():
+            allowed[:] = keep
+            return
         for family in v.CHORD_FAMILIES:
             lacking = MIN_PITCHES - self._chord_notes[family]
             if not self._landing and self._count[family] + lacking > MAX_SOUNDING[family]:
@@ -281,8 +330,11 @@ class Grammar:
             ids = _ONS[family]
             free = LATER[self._last, ids] & self._notes[ids]
             # A pitch may come if enough free pitches stand above it for those that must follow.
-            above = free[::-1].cumsum()[::-1] - free
-            keep[ids] = free & (above >= lacking - 1)
+            for chosen in (free & self._tones[ids], free):
+                above = chosen[::-1].cumsum()[::-1] - chosen
+                keep[ids] = chosen & (above >= lacking - 1)
+                if keep[ids].any():
+                    break
         allowed[:] = keep
 
     def accept(self, event: int) -> None:
@@ -294,6 +346,8 @@ class Grammar:
         self._last = event
         if kind == v.K_ON:
             family = _FAMILY[event]
+            if self.limits.finish:
+                self._note(event, family)
             if family != v.DRUMS:
                 self._since[event] = self.step
                 self._notes[event] = False
@@ -302,6 +356,8 @@ class Grammar:
                 self._chord_notes[family] += 1
                 self._hold[event] = self.step + math.ceil(HELD_QUARTERS * self.beat_steps)
                 self._chord_ons.add(event)
+            if self.closed and family != v.DRUMS:
+                self._hold[event] = self.limits.end_step
         elif kind == v.K_OFF:
             on = _PARTNER[event]
             del self._since[on]
@@ -309,6 +365,8 @@ class Grammar:
             self._chord_ons.discard(on)
             self._count[_FAMILY[on]] -= 1
             self._notes[on], self._notes[event] = True, False
+            if self.limits.finish:
+                self._leave(on, _FAMILY[on])
         elif kind == v.K_BAR:
             self._bar(_VALUE[event])
         elif kind == v.K_CHORD:
@@ -317,6 +375,8 @@ class Grammar:
             self.chords.append(self.step)
             reach = SENSITIVITY_S / v.STEP_S
             self.targets = [t for t in self.targets if abs(t - self.step) >= reach]
+            if self._closes():
+                self.closed, self._tones = True, self._key()
         elif kind == v.K_END:
             self.finished = True
 
@@ -325,6 +385,9 @@ class Grammar:
         before, self.step = self.step, self.step + steps
         self._last, self._in_chord = -1, False
         at_end = self.step >= self.limits.end_step
+        for on in [on for on, until in self._resting.items() if until <= self.step]:
+            del self._resting[on]
+            self._notes[on] = on not in self._since
         for on in [on for on, until in self._hold.items() if until <= self.step or at_end]:
             del self._hold[on]
             self._notes[_PARTNER[on]] = True
@@ -344,6 +407,66 @@ class Grammar:
             if loose or (self.limits.beat_steps is None and self._near_tempo(passed, length)):
                 self.beat_steps = beat
         self.bars.append((self.step, half))
+        # The last downbeat that leaves room for a chord, if the bars go on like this; in long bars, every fourth beat.
+        beats = half / 2 if half <= 12 else 4.0
+        bars = math.floor(((self.limits.end_step - self.step) / self.beat_steps - HELD_QUARTERS) / beats + 1e-6)
+        close = self.step + round(bars * beats * self.beat_steps)
+        if self.limits.finish and bars >= 0 and close >= CLOSE_AFTER_BEATS * self.beat_steps:
+            self._closing = close
+
+    def _note(self, on: int, family: int) -> None:
+        """An ON: the piece has begun; what does it prolong?"""
+        self._begun = True
+        step, beat = self.step, self.beat_steps
+        roll = family == v.DRUMS
+        if roll and _VALUE[on] not in ROLL_DRUMS:
+            return
+        begun, last = self._stay.get(on, (step, step))
+        if step - last > (ROLL_GAP_BEATS if roll else STAY_GAP_BEATS) * beat:
+            begun = step
+        self._stay[on] = begun, step
+        if not roll:
+            self._heard.append((step, on))
+            if self.closed:  # no semitones in the last chord
+                near = np.isin((v.VALUE - _VALUE[on]) % 12, (1, 11)) & (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+                self._tones &= ~near
+            return
+        if step - begun >= MAX_ROLL_BEATS * beat:
+            self._thin[on] = step + round(MAX_ROLL_BEATS * beat)
+        if step < self._thin.get(on, 0):
+            self._rest(on, beat / 2)
+
+    def _leave(self, on: int, family: int) -> None:
+        """An OFF: was the pitch there for too long?"""
+        begun, _ = self._stay[on]
+        self._stay[on] = begun, self.step
+        crowd = sum(_FAMILY[other] == family for other in self._resting) >= MAX_RESTING
+        if self.step - begun >= MAX_STAY_BEATS[family] * self.beat_steps and not crowd:
+            self._rest(on, REST_BEATS * self.beat_steps)
+
+    def _rest(self, on: int, steps: float) -> None:
+        self._resting[on] = self.step + int(steps)
+        self._notes[on] = False
+
+    def _closes(self) -> bool:
+        """Whether a chord that is due here is the last one."""
+        if self._closing is None or self.closed or self.step < self._closing:
+            return False
+        return not self.limits.land or not self.targets or self.targets[-1] == self.step
+
+    def _key(self) -> BoolArray:
+        """(vocabulary,) all but the ONs of pitch classes that were not much heard of late; all if too few were."""
+        since = self.step - KEY_BEATS * self.beat_steps
+        count = np.bincount([_VALUE[on] % 12 for step, on in self._heard if step >= since], minlength=12)
+        best = np.argsort(-count, kind="stable")[:KEY_CLASSES]
+        best = best[count[best] > 0]
+        foreign = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS) & ~np.isin(v.VALUE % 12, best)
+        return ~foreign if len(best) >= MIN_PITCHES else np.ones(v.SIZE, dtype=bool)
+
+    def _bass_plays(self) -> bool:
+        """Whether the bass began a note in the last eight beats."""
+        since = self.step - KEY_BEATS / 2 * self.beat_steps
+        return any(step >= since and _FAMILY[on] == v.BASS for step, on in reversed(self._heard))
 
     def check(self) -> None:
         """Raise `AssertionError` if the piece could not end here (for tests)."""

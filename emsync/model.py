@@ -29,6 +29,9 @@ from emsync.tokenizer import vocabulary as v
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2
 
+#: Relative attention takes this many queries at a time: what lies ahead of them is not computed, 40 % at 1216.
+RELATIVE_CHUNK = 256
+
 # How offset lanes are looked up: every TIMESHIFT has its own entry up to one second, then coarser.
 _FINE_S, _COARSE_S = v.MAX_SHIFT_STEPS * v.STEP_S, 0.125
 
@@ -58,7 +61,7 @@ class ModelConfig:
     tied: bool = False
     lane_encoding: Literal["scalar", "fourier", "lookup"] = "scalar"
     lanes: tuple[str, ...] = tuple(lane.name for lane in LANES)
-    knows_mood: bool = False
+    knows_mood: bool = True
     vocabulary_size: int = v.SIZE
 
     def __post_init__(self) -> None:
@@ -178,13 +181,36 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def skew(scores: Tensor) -> Tensor:
-    """Music Transformer's skewing: (B, H, T, T) scores per distance, the last column distance 0, to scores per key.
+    """Music Transformer's skewing: (B, H, C, T) scores per distance, the last column distance 0, to scores per key.
 
-    Entry (i, j) for j <= i becomes the score of distance i - j; entries above the diagonal mean nothing.
+    Row r is the query at position T - C + r; its entry j for j <= T - C + r becomes the score of distance
+    T - C + r - j. Entries ahead of a query mean nothing.
     """
-    b, h, t, _ = scores.shape
-    padded = F.pad(scores, (1, 0))  # (B, H, T, T + 1)
-    return padded.reshape(b, h, t + 1, t)[:, :, 1:, :]
+    b, h, c, t = scores.shape
+    return F.pad(scores, (1, 0)).reshape(b, h, c * (t + 1))[..., c:].reshape(b, h, c, t)
+
+
+def relative_attention(q: Tensor, k: Tensor, value: Tensor, distance: Tensor, chunk: int = RELATIVE_CHUNK) -> Tensor:
+    """Softmax over j <= i of (q_i k_j + q_i E[i - j]) / sqrt(D) (Music Transformer, equation 3).
+
+    q, k, value (B, H, T, D), distance (at least T, D) -> (B, H, T, D). `chunk` queries at a time, each chunk against no
+    key behind it, through SDPA with a bias: on a GPU that is the memory-efficient kernel.
+    """
+    length, width = q.shape[-2:]
+    out = []
+    for first in range(0, length, chunk):
+        stop = min(first + chunk, length)
+        rows = q[:, :, first:stop]
+        bias = skew(rows @ distance[:stop].flip(0).transpose(0, 1)) / math.sqrt(width)  # (B, H, C, stop)
+        ahead = torch.ones(stop - first, stop, dtype=torch.bool, device=q.device).triu(1 + first)
+        bias = bias.masked_fill(ahead, float("-inf")).to(q.dtype)
+        out.append(F.scaled_dot_product_attention(rows, k[:, :, :stop], value[:, :, :stop], attn_mask=bias))
+    return torch.cat(out, dim=2)
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether attention takes the kernels that GPUs want."""
+    return x.is_cuda
 
 
 class Attention(nn.Module):
@@ -223,14 +249,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         q, k, value = self.project(x, positions)
         if self.local and x.shape[1] > self.config.local_block:
-            return self.merge(block_attention(q, k, value, self.config.local_block))
+            attend = flash_block_attention if on_gpu(x) else block_attention
+            return self.merge(attend(q, k, value, self.config.local_block))
         if self.config.attention == "relative":
-            t = x.shape[1]
-            by_distance = q @ self.distance[:t].flip(0).transpose(0, 1)  # (B, H, T, T), last column distance 0
-            future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
-            bias = skew(by_distance) / math.sqrt(self.config.head_width)
-            bias = bias.masked_fill(future, float("-inf"))
-            return self.merge(F.scaled_dot_product_attention(q, k, value, attn_mask=bias.to(q.dtype)))
+            return self.merge(relative_attention(q, k, value, self.distance))
         return self.merge(F.scaled_dot_product_attention(q, k, value, is_causal=True))
 
     def cached(
@@ -289,6 +311,28 @@ def block_attention(q: Tensor, k: Tensor, value: Tensor, block: int) -> Tensor:
     hidden = ahead.unsqueeze(0) | before.unsqueeze(1)  # (n, block, 2 block)
     weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
     return (weights @ values).reshape(b, h, n * block, d)[:, :, :t]
+
+
+def flash_block_attention(q: Tensor, k: Tensor, value: Tensor, block: int) -> Tensor:
+    """`block_attention` through SDPA's causal kernels: what a GPU wants. T must be more than one block.
+
+    Flash kernels take no mask but the causal one. Within two neighbouring blocks that is the right one for the second,
+    and for the first where nothing is before it: every pair is attended to as a whole, and its second half kept. A
+    third more than need be of what is the smaller part of a step, against the scores written to memory.
+    """
+    b, h, t, d = q.shape
+    pad = -t % block
+    n = (t + pad) // block - 1  # pairs
+
+    def pairs(y: Tensor) -> Tensor:
+        y = F.pad(y, (0, 0, 0, pad))
+        halves = [part.reshape(b, h, n, block, d) for part in (y[:, :, :-block], y[:, :, block:])]
+        return torch.cat(halves, dim=3).reshape(b, h * n, 2 * block, d)  # a head's pairs are as good as heads
+
+    out = F.scaled_dot_product_attention(pairs(q), pairs(k), pairs(value), is_causal=True)
+    out = out.reshape(b, h, n, 2 * block, d)
+    first, rest = out[:, :, 0, :block], out[:, :, :, block:].reshape(b, h, n * block, d)
+    return torch.cat([first, rest], dim=2)[:, :, :t]
 
 
 class FeedForward(nn.Module):

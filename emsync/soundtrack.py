@@ -17,6 +17,7 @@ import numpy.typing as npt
 from emsync import __version__, checkpoint, cutlist
 from emsync.errors import InputError, ModelError
 from emsync.files import check_writable, write_bytes
+from emsync.finish import finish
 from emsync.hits import Hit, land, measure
 from emsync.mood import MoodCurve
 from emsync.score import Marker, Score
@@ -55,7 +56,8 @@ class Settings:
     overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "sixteenths" keeps
     every event to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
     and tempo where none is given, to the model. mood_strength, in [0, 10]: how strongly a mood is followed, 1 as the
-    model learned it, 0 not at all (`composer.Sampling`).
+    model learned it, 0 not at all (`composer.Sampling`). finish: whether the piece is made to begin at once and close
+    on a chord, without drones and endless rolls, its chords on cuts accented (`finish`, `grammar.Limits.finish`).
     """
 
     seed: int = 0
@@ -68,6 +70,7 @@ class Settings:
     tempo_qpm: float | None = None
     grid: Literal["sixteenths", "free"] = "sixteenths"
     mood_strength: float = DEFAULT_MOOD_STRENGTH
+    finish: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
@@ -76,6 +79,7 @@ class Settings:
             ("instruments", ("more", "fewer")),
             ("hits", ("bend", "exact", "free")),
             ("grid", ("sixteenths", "free")),
+            ("finish", ("on", "off")),
         ):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
@@ -170,11 +174,15 @@ def compose(
         land=how,
         tempo_qpm=settings.tempo(arousal),
         grid=settings.grid == "sixteenths",
+        finish=settings.finish == "on",
         progress=progress,
     )
     score = _within(decode(piece.events.ids, piece.events.velocities), duration_s)
     if settings.hits == "bend":
         score = land(score, piece.targets_s, piece.boundaries_s)
+    if settings.finish == "on":
+        loud = curves.get("arousal") if settings.mood_strength else None
+        score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     score = Score(
         score.instruments, score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, score.tempo,
@@ -279,6 +287,7 @@ class Record:
         try:
             values = {**data["settings"]}
             by_kind = {k: tuple(p) for k, p in values.pop("by_kind", {}).items()}
+            values.setdefault("finish", "off")  # records from before there was any
             settings = Settings(values.pop("seed"), by_kind=by_kind, **values)
             folder, video = data["model"]["folder"], data.get("video")
             curve = data.get("mood")  # not in records of versions that knew no mood

@@ -216,6 +216,84 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         checkpoint.save(random_model(), tmp_path / "file" / "model")
 
 
+# In parts
+
+
+def parts_folder(folder: Path, seed: int = 0) -> Path:
+    checkpoint.save_parts(random_model(LOCAL, seed), folder, training={"steps": 3}, part_bytes=5000)
+    return folder
+
+
+def test_parts_join_to_the_model_in_half_precision(tmp_path: Path) -> None:
+    parts = parts_folder(tmp_path / "parts")
+    names = sorted(os.listdir(parts))
+    assert names[:3] == ["index.json", "part-00.bin", "part-01.bin"]
+    assert max((parts / name).stat().st_size for name in names[1:]) == 5000
+    assert checkpoint.join_parts(parts, tmp_path / "joined") == tmp_path / "joined"
+    checkpoint.save(random_model(LOCAL), tmp_path / "half", training={"steps": 3}, half=True)
+    assert contents(tmp_path / "joined") == contents(tmp_path / "half")
+    assert checkpoint.PART_BYTES < 16 * 2**20
+    parts_folder(parts, seed=1)  # a later save replaces them all
+    with pytest.raises(OutputError, match="joined exists already; give --overwrite to replace it"):
+        checkpoint.join_parts(parts, tmp_path / "joined")
+    checkpoint.join_parts(parts, tmp_path / "joined", overwrite=True)
+    assert not torch.equal(*(logits(checkpoint.load(tmp_path / name)) for name in ("joined", "half")))
+    assert sorted(os.listdir(tmp_path)) == ["half", "joined", "parts"]
+
+
+def of_another_save(folder: Path) -> None:
+    other = parts_folder(folder.parent / "other", seed=1)
+    (other / "part-01.bin").replace(folder / "part-01.bin")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (without("part-01.bin"), r"lacks part-01\.bin, one of \d+ parts; bring it over, then join them again"),
+        (cut("part-01.bin", 0.5), r"part-01\.bin is damaged, or of another save \(2500 bytes of 5000\); bring it over"),
+        (of_another_save, r"part-01\.bin is damaged, or of another save \(5000 bytes of 5000\)"),
+        (without("index.json"), r"index\.json cannot be read .*; give the folder that emsync train --parts wrote"),
+        (cut("index.json", 0.5), r"index\.json cannot be read"),
+        (edit_json("index.json", lambda x: []), r"index\.json cannot be read"),
+        (edit_json("index.json", lambda x: x | {"format": 99}), r"index\.json is not of format 1"),
+        (edit_json("index.json", lambda x: x | {"config": {"vocabulary": "0"}}), "speaks another vocabulary .hash 0."),
+    ],
+)
+def test_refuses_parts_that(tmp_path: Path, break_it: Callable[[Path], None], message: str) -> None:
+    parts = parts_folder(tmp_path / "parts")
+    break_it(parts)
+    with pytest.raises(ModelError, match=message) as caught:
+        checkpoint.join_parts(parts, tmp_path / "joined")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "joined").exists()
+
+
+@pytest.mark.parametrize("what", ["safetensors.torch.save_file", "emsync.checkpoint.Path.write_bytes"])
+def test_a_full_disk_leaves_the_old_parts_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    parts = parts_folder(tmp_path / "parts")
+    before = contents(tmp_path)
+    monkeypatch.setattr(what, fail)
+    with pytest.raises(OutputError, match=r"No space left on device.*; free some space"):
+        parts_folder(parts, seed=1)
+    assert contents(tmp_path) == before
+    assert os.listdir(tmp_path) == ["parts"]
+
+
+def test_parts_replace_nothing_but_parts_and_join_into_nothing_but_a_model(tmp_path: Path) -> None:
+    parts, other = parts_folder(tmp_path / "parts"), tmp_path / "photos"
+    other.mkdir()
+    (other / "summer.jpg").write_bytes(b"sun")
+    with pytest.raises(OutputError, match="exists and is not a folder of parts; move it away"):
+        parts_folder(other)
+    with pytest.raises(OutputError, match="exists and is not a model folder; move it away"):
+        checkpoint.join_parts(parts, other, overwrite=True)
+    (tmp_path / "file").write_text("x")
+    for write in (parts_folder, lambda folder: checkpoint.join_parts(parts, folder)):
+        with pytest.raises(OutputError, match=r"cannot be written .*; free some space or choose another folder"):
+            write(tmp_path / "file" / "x")
+    assert contents(other) == {"summer.jpg": b"sun"}
+
+
 def test_the_embedded_folder_stands_in_the_package() -> None:
     assert checkpoint.embedded_folder().parent.parent == Path(checkpoint.__file__).parent
 

@@ -139,7 +139,7 @@ def test_listed_cuts_replace_those_of_the_video(run: Run, film: Path) -> None:
 def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, film: Path) -> None:
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "
-        "--emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1"
+        "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1"
     )
     said = run(film, "-o", "song.mid", *options.split())
     assert said.code == 0, said.err
@@ -148,7 +148,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
     assert record["seed"] == 7
     assert record["settings"] == {
         "seed": 7, "instruments": "fewer", "temperature": 1.1, "top_p": 0.9, "hits": "exact", "t_diff_s": 1.5,
-        "tempo_qpm": 96.0, "grid": "free", "mood_strength": 1.5,
+        "tempo_qpm": 96.0, "grid": "free", "mood_strength": 1.5, "finish": "off",
         "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]},
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")

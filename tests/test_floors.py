@@ -19,10 +19,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.affect_clip", "emsync.affect_vlm"),
     ("emsync.affect",),
     ("emsync.tokenizer",),
-    ("emsync.model", "emsync.grammar", "emsync.hits", "emsync.finish"),
+    ("emsync.model", "emsync.grammar", "emsync.hits"),
     ("emsync.checkpoint",),
     ("emsync.decoder",),
-    ("emsync.composer", "emsync.export"),
+    ("emsync.composer", "emsync.export", "emsync.finish"),
     ("emsync.training", "emsync.soundtrack"),
     ("emsync.cli",),
 )

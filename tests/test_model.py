@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from emsync import model
 from emsync.conditions import LANE_NAMES, LANES
 from emsync.errors import ModelError
 from emsync.model import (
@@ -22,6 +23,8 @@ from emsync.model import (
     ModelConfig,
     OffsetLane,
     block_attention,
+    flash_block_attention,
+    relative_attention,
     rotate,
     shifted_velocities,
     skew,
@@ -109,6 +112,54 @@ def test_block_attention_is_full_attention_with_a_mask(length: int) -> None:
     seen = (j <= i) & (j // block >= i // block - 1)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, value, attn_mask=seen)
     torch.testing.assert_close(block_attention(q, k, value, block), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [9, 16, 17, 37, 64])
+def test_the_gpu_s_block_attention_is_block_attention_and_its_gradients_are(length: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    inputs = [torch.randn(2, 3, length, 4, generator=generator).requires_grad_() for _ in range(3)]
+    outputs, gradients = [], []
+    with torch.enable_grad():
+        for attend in (block_attention, flash_block_attention):
+            out = attend(*inputs, 8)
+            outputs.append(out)
+            gradients.append(torch.autograd.grad(out.square().sum(), inputs))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_a_gpu_computes_is_what_a_cpu_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, inputs = random_model(CONFIGS[name]), random_inputs(LENGTH)
+    expected = net(*inputs)
+    taken: list[int] = []
+
+    def watched(q: Tensor, k: Tensor, value: Tensor, block: int) -> Tensor:
+        taken.append(block)
+        return flash_block_attention(q, k, value, block)
+
+    monkeypatch.setattr(model, "on_gpu", lambda x: True)
+    monkeypatch.setattr(model, "flash_block_attention", watched)
+    for one, other in zip(net(*inputs), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert taken == ([8, 8] if name == "local" else [])
+
+
+@pytest.mark.parametrize(("length", "chunk"), [(37, 1), (37, 5), (37, 36), (37, 37), (32, 8), (1, 8)])
+def test_relative_attention_in_chunks_is_relative_attention_at_once(length: int, chunk: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    q, k, value = (torch.randn(2, 3, length, 4, generator=generator).requires_grad_() for _ in range(3))
+    distance = torch.randn(48, 4, generator=generator).requires_grad_()
+    outputs, gradients = [], []
+    with torch.enable_grad():
+        for at_once in (length, chunk):
+            out = relative_attention(q, k, value, distance, at_once)
+            outputs.append(out)
+            gradients.append(torch.autograd.grad(out.square().sum(), (q, k, value, distance)))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:

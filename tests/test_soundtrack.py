@@ -94,6 +94,28 @@ def test_chords_sound_on_the_cuts(hits: Any) -> None:
         assert np.abs(errors).max() < 1e-9
 
 
+def test_finishing_accents_the_chords_on_cuts_and_follows_arousal() -> None:
+    on, off = (composed(Settings(seed=3, finish=finish)) for finish in ("on", "off"))  # type: ignore[arg-type]
+    assert all(h.chord_s is not None for h in (*on.hits, *off.hits))
+
+    def lift(track: Soundtrack) -> float:
+        (hit,) = [h for h in track.hits if h.cut_s == 8.504]
+        here = np.abs(track.score.start_s - float(hit.chord_s or math.nan)) < 2e-3
+        return float(track.score.velocity[here].mean() - track.score.velocity[~here].mean())
+
+    assert lift(on) > lift(off) + 8
+    loud, soft = (moody(MoodCurve.constant(arousal=a), Settings(seed=3)).score.velocity.mean() for a in (0.9, -0.9))
+    assert loud > soft + 16
+
+
+def test_a_record_from_before_finishing_has_none(tmp_path: Path) -> None:
+    record = record_of(composed(), Settings(), model_folder(tmp_path / "model"))
+    del record["settings"]["finish"]
+    old = tmp_path / "old.mid.json"
+    old.write_text(json.dumps(record))
+    assert Record.read(old).settings.finish == "off"
+
+
 def test_bars_are_whole_on_their_grid() -> None:
     for hits in ("bend", "exact"):
         score = composed(Settings(hits=hits)).score  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -307,6 +308,39 @@ def test_a_state_that_is_cut_off_is_refused(data: Dataset, tmp_path: Path, name:
         run(data, tmp_path / "run", steps=4, resume=True)
 
 
+def test_a_run_goes_on_from_weights_alone(
+    data: Dataset, tmp_path: Path, factors: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops and rate go on where the lost run was; only the optimizers begin, and so warm up, anew."""
+    run(data, tmp_path / "lost", steps=20, parts=True)
+    begun = factors.copy()
+    factors.clear()
+    with pytest.raises(KeyboardInterrupt), interrupted_at(8):
+        run(data, tmp_path / "half", steps=20, parts=True)
+    model = checkpoint.join_parts(tmp_path / "half" / "parts", tmp_path / "joined")
+    drawn: list[int] = []
+    real = dataset.Crops.batch
+
+    def batch(self: dataset.Crops, step: int, size: int, **options: Any) -> dataset.Batch:
+        drawn.append(step)
+        return real(self, step, size, **options)
+
+    monkeypatch.setattr(dataset.Crops, "batch", batch)
+    factors.clear()
+    ended = run(data, tmp_path / "rest", steps=20, initial=model, go_on=True)
+    assert (ended.step, drawn[0], len(factors)) == (20, 8, 12)
+    assert factors[0] == pytest.approx(begun[8] / 2)
+    assert factors[2:] == pytest.approx(begun[10:])
+    about = checkpoint.read_config(tmp_path / "rest" / "model")["training"]
+    assert (about["steps"], about["tokens"]) == (20, ended.tokens)
+    assert ended.tokens == 20 * 4 * toy_preset().crops.context
+    for options in ({}, {"initial": model, "resume": True}):
+        with pytest.raises(InputError, match=r"--go-on goes with --initial, .* and without --resume"):
+            run(data, tmp_path / "half", steps=20, go_on=True, **options)
+    with pytest.raises(ModelError, match="does not say how long it was trained; leave out --go-on"):
+        run(data, tmp_path / "new", steps=20, initial=model_folder(tmp_path / "untold"), go_on=True)
+
+
 def test_training_begins_from_an_initial_model(data: Dataset, tmp_path: Path) -> None:
     shape = replace(toy_preset().model, width=24, context=32, local_block=8)
     initial = model_folder(tmp_path / "initial", shape)
@@ -351,12 +385,12 @@ from emsync.training import train
 from emsync.training.dataset import Dataset
 train.bf16_pays = lambda device: False
 data = Dataset.of(dict(toy_archive(2).arrays))
-saved = train._save_state
+saved = train.save_state
 def save(folder, model, opts, progress, *rest):
     saved(folder, model, opts, progress, *rest)
     print(progress.step, flush=True)
-train._save_state = save
-train.fit(toy_preset(saves=1_000_000), data, None, Path({out!r}), steps=1_000_000, compile_model=False)
+train.save_state = save
+train.fit(toy_preset(saves=1_000_000), data, None, Path({out!r}), steps=1_000_000, compile_model=False, parts=True)
 """
 
 
@@ -373,7 +407,10 @@ def test_a_killed_run_leaves_weights_and_state_that_load(data: Dataset, tmp_path
     stood, _ = train.read_run(out)
     assert stood.step >= 3
     assert all(bool(tensor.isfinite().all()) for tensor in weights(out).values())
-    for name in (".state.half", ".model.half"):  # a kill may leave these, half-written
+    joined = checkpoint.load(checkpoint.join_parts(out / "parts", tmp_path / "joined"))
+    assert all(bool(tensor.isfinite().all()) for tensor in joined.state_dict().values())
+    shutil.rmtree(out / "parts")
+    for name in (".state.half", ".model.half", ".parts.half"):  # a kill may leave these, half-written
         (out / name).mkdir()
         (out / name / "state.pt").write_bytes(b"PK")
     ended = run(data, out, preset=toy_preset(saves=1), steps=stood.step + 1, resume=True)
@@ -407,6 +444,74 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_state(
         assert {name: held for name, held in contents(out).items() if name != "log.jsonl"} == before
     monkeypatch.undo()
     assert run(data, out, steps=6, resume=True).step == 6
+
+
+def test_a_full_disk_while_saving_parts_is_one_sentence_and_leaves_the_run(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    run(data, out, steps=4, parts=True)
+    before = contents(out / "parts")
+
+    def full(self: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match=r"parts cannot be written \(No space left on device\); free some space"):
+        run(data, out, steps=6, resume=True, parts=True)
+    monkeypatch.undo()
+    assert contents(out / "parts") == before
+    assert train.read_run(out)[0].step == 5  # what was saved before the parts
+    assert sorted(os.listdir(out)) == ["log.jsonl", "model", "parts", "state"]
+
+
+def test_a_full_disk_while_logging_is_one_sentence(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.open
+
+    class Full:
+        name = "log.jsonl"
+
+        def write(self, line: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    def opened(self: Path, *rest: Any, **options: Any) -> Any:
+        return Full() if self.name == "log.jsonl" else real(self, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    message = r"log\.jsonl cannot be written \(No space left on device\); free some space, then --resume"
+    with pytest.raises(OutputError, match=message):
+        run(data, tmp_path / "run", steps=1)
+
+
+def test_a_gpu_too_small_for_the_batch_is_one_sentence_and_keeps_what_was_learned(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = train.losses, []
+
+    def losses(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(1)
+        if len(calls) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(train, "losses", losses)
+    with pytest.raises(InputError, match="4 crops of 64 events do not fit the GPU's memory; give a smaller --batch"):
+        run(data, tmp_path / "run", steps=9)
+    assert train.read_run(tmp_path / "run")[0].step == 2
+
+
+def test_a_gpu_that_is_missing_is_said_before_anything_is_made(data: Dataset, tmp_path: Path) -> None:
+    if train.has_gpu():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="there is no CUDA GPU that torch can use here; leave out --device cuda"):
+        run(data, tmp_path / "run", steps=1, device="cuda")
+    assert os.listdir(tmp_path) == []
+    assert run(data, tmp_path / "run", steps=1, device="cpu").step == 1
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_state(
@@ -680,6 +785,12 @@ def test_without_songs_to_validate_on_the_command_says_so(
         ("{toy} {corpus} -o {out} --steps 1 --valid {corpus}", "give --valid one archive"),
         ("{toy} {corpus} -o {out} --steps 1 --initial {corpus}", "has no config.json"),
         ("{toy} {corpus} -o {out} --steps 1 --resume", "holds no run to resume"),
+        ("{toy} {corpus} -o {out} --steps 1 --go-on", "--go-on goes with --initial"),
+        ("{toy} {corpus} -o {out} --steps 1 --peak-tflops 0", "--peak-tflops"),
+        ("{toy} {corpus}/empty -o {out} --steps 1", "empty has no .npz archive; make some with emsync prepare"),
+        ("{toy} {corpus}/schema.npz -o {out} --steps 1 --workers 1", "schema.npz lacks family, pitch"),
+        ("{toy} {corpus}/foreign -o {out} --steps 1", "was tokenized with vocabulary 0000"),
+        ("{corpus}/key.toml {corpus} -o {out} --steps 1", "unknown key 'layers' in [model]"),
         ("{toy} {corpus} -o {toy} --steps 1 --workers 1", "choose another folder"),
     ],
 )
@@ -687,6 +798,15 @@ def test_the_command_refuses(
     tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str], arguments: str, sentence: str
 ) -> None:
     (corpus / "cut.npz").write_bytes((corpus / "valid.npz").read_bytes()[:500])
+    (corpus / "empty").mkdir()
+    (corpus / "key.toml").write_text("[model]\nlayers = 3\n")
+    np.savez(corpus / "schema.npz", notes=np.zeros(3))
+    (corpus / "foreign").mkdir()
+    (corpus / "foreign" / "dataset.json").write_text('{"vocabulary": "0000"}')
+    for name, dtype in (("ids.bin", np.uint16), ("velocities.bin", np.uint8)):
+        (corpus / "foreign" / name).write_bytes(np.zeros(4, dtype).tobytes())
+    for name in ("offsets.npy", "mood.npy", "mood_offsets.npy"):
+        np.save(corpus / "foreign" / name, np.array([0, 4]))
     names = {"toy": tmp_path / "toy.toml", "corpus": corpus, "out": tmp_path / "run"}
     before = contents(tmp_path)
     assert emsync(*(word.format(**names) for word in arguments.split())) == 2
@@ -696,7 +816,8 @@ def test_the_command_refuses(
     assert sentence in errors[0]
     assert contents(tmp_path) == before or set(contents(tmp_path)) - set(before) <= {
         # What was tokenized on the way is a whole dataset, and is found again.
-        f"run/valid/{name}" for name in ("ids.bin", "velocities.bin", "offsets.npy", "dataset.json")
+        f"run/valid/{name}"
+        for name in ("ids.bin", "velocities.bin", "offsets.npy", "mood.npy", "mood_offsets.npy", "dataset.json")
     }  # fmt: skip
 
 

@@ -245,6 +245,8 @@ class CropConfig:
     """Share that end with END."""
     near_chord: float = 0.35
     """Share drawn around a CHORD, from the songs that have one."""
+    fill: float = 0.75
+    """Of the crops that would run past the song's end, the share moved back to be full."""
     transpose: int = 3
     """Largest transposition, in semitones, either way."""
     drop_chord: float = 0.2
@@ -272,6 +274,7 @@ class CropConfig:
             "at_start",
             "at_end",
             "near_chord",
+            "fill",
             "drop_chord",
             "drop_boundaries",
             "sparse_boundaries",
@@ -342,6 +345,8 @@ class Crops:
         c = self.config
         length = c.context - PREFIX + 1  # one more than is heard: the last one is only a target
         song, begin = self._place(rng, length)
+        if rng.random() < c.fill:
+            begin = min(begin, max(int(self.data.offsets[song + 1] - self.data.offsets[song]) - length, 0))
         ids, velocities = self.data.song(song)
         count, ids, velocities = ids[0], ids[1:], velocities[1:]  # the instrument count is the prefix's
         begin = max(begin - 1, 0)

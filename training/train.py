@@ -1,8 +1,9 @@
 """Training the composer: crops in, a model folder out, on whatever machine it is.
 
-Conventions: a run lives in one folder: `log.jsonl` (a line a report), `loss.png`, `state/` (everything needed to go
-on exactly), `model/` (the model folder of the last save). Time is counted over all parts of a resumed run. A run is
-bounded by steps or by the clock; either way the learning rate has decayed to zero when it ends.
+Conventions: a run lives in one folder (`run_folder`): `log.jsonl` (a line a report), `loss.png`, `state/` (everything
+needed to go on exactly), `model/` (the model folder of the last save) and, where asked for, `parts/` (the same weights
+in 16 bits, in files small enough to move). Time is counted over all parts of a resumed run. A run is bounded by steps
+or by the clock; either way the learning rate has decayed to zero when it ends.
 """
 
 from __future__ import annotations
@@ -10,25 +11,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import queue
 import shutil
-import tempfile
-import threading
 import time
-import tomllib
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from emsync import checkpoint
-from emsync.errors import CorpusError, InputError, MissingExtraError, OutputError
-from emsync.files import atomic_path
+from emsync.errors import CorpusError, InputError, MissingExtraError, ModelError, OutputError
 from emsync.tokenizer.vocabulary import CHORD
-from emsync.training.dataset import Batch, CropConfig, Crops, Dataset
+from emsync.training.dataset import Batch, Crops, Dataset
 
 try:
     import torch
@@ -36,124 +30,25 @@ try:
 except ImportError as error:  # the wheel check, which has no torch, comes here
     raise MissingExtraError('training needs torch; install it with: pip install "emsync[train]"') from error
 
-from emsync.model import Composer, ModelConfig
+from emsync.model import Composer
+from emsync.training import utilisation
+from emsync.training.batches import MOST_PROCESSES, from_processes
+from emsync.training.batches import prefetch as prefetch
+from emsync.training.batches import tensors as tensors
+from emsync.training.presets import PRESETS as PRESETS
+from emsync.training.presets import Preset as Preset
+from emsync.training.presets import TrainConfig as TrainConfig
+from emsync.training.run_folder import Progress as Progress
+from emsync.training.run_folder import check_run as check_run
+from emsync.training.run_folder import load_state, read_about, save_state
+from emsync.training.run_folder import plot_log as plot_log
+from emsync.training.run_folder import read_log as read_log
+from emsync.training.run_folder import read_run as read_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PRESETS = ("paper", "base", "small", "tiny")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a model is trained. Checked when made."""
-
-    batch: int = 4
-    """Crops a step, on each process."""
-    optimizer: str = "muon"
-    """"muon" (Muon on the blocks' matrices, AdamW on the rest) or "adam" (the paper's)."""
-    matrix_rate: float = 0.02
-    """Learning rate of Muon."""
-    rate: float = 1.5e-3
-    """Learning rate of Adam(W)."""
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    decay: float = 0.6
-    """The last share of the run, over which the rate falls linearly to zero."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    chord_weight: float = 10.0
-    """Weight of CHORD in the loss (paper, Section IV-A)."""
-    velocity_weight: float = 0.2
-    """Weight of the velocity head's loss."""
-    seed: int = 1
-    valid_crops: int = 48
-    saves: int = 10
-    """How many times a run is saved (at equal parts of it), besides every few minutes."""
-    validations: int = 20
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("batch", 1), ("valid_crops", 1), ("saves", 1), ("validations", 1), ("warmup_steps", 0), ("seed", 0)
-        ):  # fmt: skip
-            if type(getattr(self, name)) is not int or getattr(self, name) < least:
-                raise InputError(f"train: {name} is {getattr(self, name)!r}; give a whole number of at least {least}")
-        for name in ("matrix_rate", "rate", "clip", "chord_weight"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"train: {name} is {getattr(self, name)}; it must be above 0, and finite")
-        for name in ("weight_decay", "velocity_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"train: {name} is {getattr(self, name)}; it must be 0 or more, and finite")
-        if not 0 <= self.decay <= 1:
-            raise InputError(f"train: decay is {self.decay}; a share lies between 0 and 1")
-        if self.optimizer not in ("muon", "adam"):
-            raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """All of a TOML preset: [model], [crops], [train]."""
-
-    model: ModelConfig
-    crops: CropConfig
-    train: TrainConfig
-
-    @classmethod
-    def read(cls, name: str | os.PathLike[str]) -> Preset:
-        """A preset by its name (paper, base, small, tiny) or a TOML file of one's own."""
-        path = Path(__file__).parent / f"{name}.toml" if str(name) in PRESETS else Path(name)
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(
-                f"{name} is neither a preset ({', '.join(PRESETS)}) nor a TOML file that can be read ({error.strerror})"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not TOML ({error}); mend it, or start from a preset") from error
-        return cls.from_dict(table, str(path))
-
-    @classmethod
-    def from_dict(cls, table: dict[str, Any], where: str = "preset") -> Preset:
-        parts: dict[str, Any] = {"model": ModelConfig, "crops": CropConfig, "train": TrainConfig}
-        made: dict[str, Any] = {}
-        for section in table:
-            if section not in parts:
-                raise InputError(f"{where}: unknown section [{section}]; there are [model], [crops] and [train]")
-        for section, kind in parts.items():
-            values = dict(table.get(section, {}))
-            known = {f.name for f in fields(kind)}
-            for key in values:
-                if key not in known:
-                    raise InputError(
-                        f"{where}: unknown key {key!r} in [{section}]; known are {', '.join(sorted(known))}"
-                    )
-            if section == "crops":
-                values.setdefault("context", made["model"].context)
-            try:
-                made[section] = kind(**values)
-            except TypeError as error:
-                raise InputError(f"{where}: [{section}] has a value of the wrong kind ({error})") from error
-        if made["crops"].context > made["model"].context:
-            raise InputError(
-                f"{where}: crops of {made['crops'].context} do not fit the model's context of {made['model'].context}"
-            )
-        return cls(**made)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"model": self.model.to_dict(), "crops": asdict(self.crops), "train": asdict(self.train)}
-
-
-@dataclass
-class Progress:
-    """Where a run stands; what `fit` reports."""
-
-    step: int = 0
-    elapsed_s: float = 0.0
-    share: float = 0.0
-    tokens: int = 0
-    loss: float = math.nan
-    tokens_per_s: float = 0.0
-    valid: dict[str, float] = field(default_factory=dict)
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def rate_at(share: float, step: int, config: TrainConfig) -> float:
@@ -175,8 +70,11 @@ def optimizers(model: Composer, config: TrainConfig) -> list[torch.optim.Optimiz
     ]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
+    muon: type[torch.optim.Muon] = torch.optim.Muon
+    if fused:  # on a GPU
+        from emsync.training.muon import BatchedMuon as muon
     return [
-        torch.optim.Muon(matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=config.weight_decay),
+        muon(matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=config.weight_decay),
         torch.optim.AdamW(rest, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused),
     ]
 
@@ -198,11 +96,6 @@ def losses(model: Any, batch: dict[str, Tensor], velocity_weight: float) -> tupl
     return loss, bits
 
 
-def tensors(batch: Batch, device: Any) -> dict[str, Tensor]:
-    """A batch's arrays as tensors on `device`, by their names."""
-    return {f.name: torch.from_numpy(getattr(batch, f.name)).to(device, non_blocking=True) for f in fields(Batch)}
-
-
 def bf16_pays(device: torch.device) -> bool:
     """Whether bfloat16 products are faster here: half a second's trial (they are 2 to 3 times faster, or 20 slower)."""
     if device.type == "cuda":
@@ -217,41 +110,6 @@ def bf16_pays(device: torch.device) -> bool:
             n += 1
         spent[dtype] = (time.perf_counter() - begun) / n
     return spent[torch.bfloat16] < 0.8 * spent[torch.float32]
-
-
-def prefetch(make: Callable[[int], Batch], first: int, ahead: int = 4) -> Generator[Batch]:
-    """Batches first, first + 1, ... made by a thread, `ahead` of their use."""
-    ready: queue.Queue[Batch | BaseException] = queue.Queue(ahead)
-    stopped = threading.Event()
-
-    def work() -> None:
-        step = first
-        while not stopped.is_set():
-            try:
-                item: Batch | BaseException = make(step)
-            except BaseException as error:
-                item = error
-            while not stopped.is_set():
-                try:
-                    ready.put(item, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-            if isinstance(item, BaseException):
-                return
-            step += 1
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join(timeout=5)
 
 
 @torch.no_grad()
@@ -286,22 +144,31 @@ def validate(model: Any, batches: list[Batch], device: Any, context: Any) -> dic
     }
 
 
-def check_run(out: str | os.PathLike[str], *, resume: bool) -> None:
-    """Refuse to begin a run where one stands, or to resume one where none does. Raises `InputError`."""
-    out = Path(out)
-    if resume:
-        if not (out / "state").is_dir():
-            raise InputError(f"{out} holds no run to resume; leave out --resume to begin one")
-    elif (out / "state").exists():
-        raise InputError(f"{out} holds a run already; give --resume to go on with it, or another folder")
-    elif (out / "model").exists():
-        raise InputError(f"{out} holds a model already; move {out / 'model'} away, or choose another folder")
+def check_device(device: Device) -> None:
+    """Raises `InputError` where a GPU is asked for and there is none."""
+    if device == "cuda" and not has_gpu():
+        raise InputError("there is no CUDA GPU that torch can use here; leave out --device cuda to train on the CPU")
 
 
-def read_run(out: str | os.PathLike[str]) -> tuple[Progress, Preset]:
-    """Where the run in folder `out` stood when it was last saved, and its preset. Raises `InputError`."""
-    about = _read_about(Path(out) / "state")
-    return Progress(**about["progress"]), Preset.from_dict(about["preset"], f"{out}")
+def has_gpu() -> bool:
+    """Whether there is a GPU that training would use."""
+    return torch.cuda.is_available()
+
+
+def how_far(initial: str | os.PathLike[str] | None, *, go_on: bool, resume: bool) -> Progress:
+    """Where a new run begins: at nothing or, with go_on, where the run that made `initial` ended (its config.json).
+
+    Raises `InputError` for options that do not go together, `ModelError` where the model does not tell.
+    """
+    if not go_on:
+        return Progress()
+    if initial is None or resume:
+        raise InputError("--go-on goes with --initial, the model to go on from, and without --resume")
+    told = checkpoint.read_config(initial).get("training", {})
+    try:
+        return Progress(step=int(told["steps"]), elapsed_s=60 * float(told["minutes"]), tokens=int(told["tokens"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{initial} does not say how long it was trained; leave out --go-on") from error
 
 
 def fit(
@@ -315,13 +182,24 @@ def fit(
     resume: bool = False,
     compile_model: bool = True,
     initial: str | os.PathLike[str] | None = None,
+    go_on: bool = False,
+    device: Device = "auto",
+    processes: int | None = None,
+    parts: bool = False,
+    samples: bool | None = None,
+    peak_tflops: float | None = None,
     report: Callable[[Progress], None] | None = None,
     save_every_s: float = 240.0,
 ) -> Progress:
     """Train until `steps` are done or `minutes` have passed (give one); returns where it ended.
 
     out: the run's folder. resume: go on from out/state; raises `InputError` where there is nothing to resume, or where
-    there is and `resume` was not asked for. initial: a model folder to begin from instead of random weights.
+    there is and `resume` was not asked for. initial: a model folder to begin from instead of random weights; go_on:
+    count what it was trained already, so that rate and crops go on where they were (only the optimizers begin anew).
+    device: "auto" is a GPU where there is one. processes: how many draw crops, 0 for a thread, None for a thread on the
+    CPU and one a core (at most `MOST_PROCESSES`) on a GPU. parts: save the weights in parts, too (`checkpoint`).
+    samples: compose a little at every save at a tenth and report what it was like; None: on a GPU only. peak_tflops:
+    the device's peak, for the FLOPs utilisation; None: where it is known (`utilisation`).
     """
     from accelerate import Accelerator
     from accelerate.utils import broadcast
@@ -331,8 +209,10 @@ def fit(
     limit = minutes if minutes is not None else steps
     if not (limit and limit > 0 and math.isfinite(limit)):
         raise InputError(f"training for {limit} {'minutes' if steps is None else 'steps'} is nothing; give more than 0")
+    check_device(device)
     out = Path(out)
     state_folder = out / "state"
+    progress = how_far(initial, go_on=go_on, resume=resume)
     check_run(out, resume=resume)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -341,29 +221,31 @@ def fit(
     begun = time.monotonic()
     config = preset.train
     torch.manual_seed(config.seed)
-    accelerator = Accelerator(mixed_precision="no")
-    device = accelerator.device
+    accelerator = Accelerator(mixed_precision="no", cpu=device == "cpu")
+    place = accelerator.device
     # A resumed run computes as it did, whatever a new trial of the machine's speed would say.
-    bf16 = _read_about(state_folder).get("bf16", {}).get(device.type) if resume else None
-    bf16 = bf16_pays(device) if bf16 is None else bool(bf16)
+    bf16 = read_about(state_folder).get("bf16", {}).get(place.type) if resume else None
+    bf16 = bf16_pays(place) if bf16 is None else bool(bf16)
 
     def context() -> Any:
-        return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+        return torch.autocast(place.type, torch.bfloat16) if bf16 else nullcontext()
 
     model = Composer(preset.model) if initial is None else checkpoint.load(initial).train()
+    if replace(model.config, knows_mood=preset.model.knows_mood) == preset.model:
+        model.config = preset.model  # it has the parameters for mood in any case, and learns it now
     if model.config != preset.model:
         crop_config = replace(preset.crops, context=min(preset.crops.context, model.config.context))
         preset = replace(preset, model=model.config, crops=crop_config)
-    model.to(device)
+    model.to(place)
     opts = optimizers(model, config)
     base_rates = [[group["lr"] for group in opt.param_groups] for opt in opts]
-    progress = Progress()
     if resume:
-        _load_state(state_folder, model, opts, progress, preset)
-        for leftover in (*out.glob(".state.*"), *out.glob(".model.*")):  # of a save that was killed
+        load_state(state_folder, model, opts, progress, preset)
+        for leftover in (*out.glob(".state.*"), *out.glob(".model.*"), *out.glob(".parts.*")):  # of a killed save
             shutil.rmtree(leftover, ignore_errors=True)
     prepared, *prepared_opts = accelerator.prepare(model, *opts)
     first_step, already_s = progress.step, progress.elapsed_s
+    cold = 0 if resume else first_step  # where the optimizers begin, and the rate warms up
     crops = Crops(data, preset.crops, seed=config.seed)
     valid_batches: list[Batch] = []
     if valid is not None and accelerator.is_main_process:
@@ -372,6 +254,9 @@ def fit(
             still.batch(i, config.batch, chord_weight=config.chord_weight)
             for i in range(math.ceil(config.valid_crops / config.batch))
         ]
+    peak = peak_tflops or utilisation.peak_tflops(place)
+    flops = utilisation.flops_per_event(model, preset.crops.context)
+    sampled = samples if samples is not None else place.type == "cuda"
 
     def compute(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         with context():
@@ -380,19 +265,26 @@ def fit(
     step_losses: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]] = (
         torch.compile(compute) if compile_model else compute
     )
-    source = prefetch(
-        lambda step: crops.batch(step, config.batch, rank=accelerator.process_index, chord_weight=config.chord_weight),
-        progress.step,
+    compiled = compile_model
+
+    def draw(step: int) -> Batch:
+        return crops.batch(step, config.batch, rank=accelerator.process_index, chord_weight=config.chord_weight)
+
+    if processes is None:
+        processes = min((os.cpu_count() or 2) - 1, MOST_PROCESSES) if place.type == "cuda" else 0
+    source: Generator[Batch | dict[str, Tensor]] = (
+        from_processes(draw, first_step, processes) if processes else prefetch(draw, first_step)
     )
 
     def share() -> float:
         progress.elapsed_s = already_s + time.monotonic() - begun
         if accelerator.num_processes > 1:  # every process must stop at the same step: by the first one's clock
-            clock = torch.tensor([progress.elapsed_s], dtype=torch.float32, device=device)
+            clock = torch.tensor([progress.elapsed_s], dtype=torch.float32, device=place)
             progress.elapsed_s = float(broadcast(clock))
         return min(1.0, progress.step / steps if steps else progress.elapsed_s / 60 / float(minutes or 1))
 
     last_save = last_report = time.monotonic()
+    waited_s = 0.0
     progress.share = share()  # of this run's length: a resumed run may have become longer
     last_tokens, saved_parts, validated_parts = (
         progress.tokens,
@@ -412,24 +304,31 @@ def fit(
                     f"the weights are no longer numbers at step {progress.step}; lower the learning rate, and resume "
                     "from the last save"
                 )
-            _save_state(state_folder, model, opts, progress, preset, {device.type: bf16})
-            checkpoint.save(model, out / "model", training=_about(preset, progress, data, device, bf16))
+            save_state(state_folder, model, opts, progress, preset, {place.type: bf16})
+            about = _about(preset, progress, data, place, bf16, compiled)
+            checkpoint.save(model, out / "model", training=about)
+            if parts:
+                checkpoint.save_parts(model, out / "parts", training=about)
 
     try:
         while progress.share < 1:
-            factor = rate_at(progress.share, progress.step, config)
+            factor = rate_at(progress.share, progress.step - cold, config)
             for opt, rates in zip(opts, base_rates, strict=True):
                 for group, rate in zip(opt.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
-            batch = tensors(next(source), device)
+            asked = time.monotonic()
+            batch = next(source)
+            waited_s += time.monotonic() - asked
+            on_device = tensors(batch, place)
             try:
-                loss, bits = step_losses(batch)
+                loss, bits = step_losses(on_device)
             except Exception as error:
-                if not compile_model or progress.step > first_step or isinstance(error, (ValueError, IndexError)):
+                wrong = (ValueError, IndexError, torch.OutOfMemoryError)
+                if not compiled or progress.step > first_step or isinstance(error, wrong):
                     raise
                 # No compiler on this machine: the same numbers, more slowly.
-                step_losses = compute
-                loss, bits = step_losses(batch)
+                step_losses, compiled = compute, False
+                loss, bits = step_losses(on_device)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(prepared.parameters(), config.clip)
             for opt in prepared_opts:
@@ -449,145 +348,66 @@ def fit(
                         f"the loss is {progress.loss} at step {progress.step}; lower the learning rate, and resume "
                         "from the last save"
                     )
-                progress.tokens_per_s = (progress.tokens - last_tokens) / max(now - last_report, 1e-9)
-                last_report, last_tokens = now, progress.tokens
+                spent_s = max(now - last_report, 1e-9)
+                progress.tokens_per_s = (progress.tokens - last_tokens) / spent_s
+                progress.waited = min(1.0, waited_s / spent_s)
+                if peak:
+                    progress.mfu = progress.tokens_per_s * flops / (peak * 1e12 * accelerator.num_processes)
+                last_report, last_tokens, waited_s = now, progress.tokens, 0.0
                 if valid_batches and (done or int(progress.share * config.validations) > validated_parts):
                     validated_parts = int(progress.share * config.validations)
-                    progress.valid = validate(model, valid_batches, device, context)
+                    progress.valid = validate(model, valid_batches, place, context)
                 if log:
-                    log.write(json.dumps(asdict(progress)) + "\n")
-                    log.flush()
+                    _write_line(log, progress)
                 if report:
                     report(progress)
-            if now - last_save > save_every_s or int(progress.share * config.saves) > saved_parts or done:
+            tenth = int(progress.share * config.saves) > saved_parts or done
+            if now - last_save > save_every_s or tenth:
                 saved_parts, last_save = int(progress.share * config.saves), now
                 save()
+                if tenth and sampled and accelerator.is_main_process:
+                    from emsync.training.samples import sample_statistics
+
+                    progress.sample = sample_statistics(out / "model", seed=progress.step)
     except BaseException as error:
         # What was learned is kept, also when interrupted; what cannot be written is not tried twice.
         if progress.step > first_step and not isinstance(error, OutputError) and sound():
             save()
+        if isinstance(error, torch.OutOfMemoryError):
+            raise InputError(
+                f"{config.batch} crops of {preset.crops.context} events do not fit the GPU's memory; give a smaller "
+                "--batch"
+            ) from error
         raise
     finally:
         source.close()
         if log:
-            log.close()
+            with suppress(OSError):  # each line was flushed: there is nothing left to lose
+                log.close()
     return progress
 
 
-def _about(preset: Preset, progress: Progress, data: Dataset, device: Any, bf16: bool) -> dict[str, Any]:
+def _write_line(log: TextIO, progress: Progress) -> None:
+    try:
+        log.write(json.dumps(asdict(progress)) + "\n")
+        log.flush()
+    except OSError as error:
+        raise OutputError(f"{log.name} cannot be written ({error.strerror}); free some space, then --resume") from error
+
+
+def _about(
+    preset: Preset, progress: Progress, data: Dataset, device: Any, bf16: bool, compiled: bool
+) -> dict[str, Any]:
     return {
         "preset": preset.to_dict(),
         "steps": progress.step,
         "tokens": progress.tokens,
         "minutes": round(progress.elapsed_s / 60, 2),
         "valid": progress.valid,
+        "sample": progress.sample,
         "corpus": data.about,
         "device": str(device),
         "bf16": bf16,
+        "compiled": compiled,
+        "mfu": progress.mfu,
     }
-
-
-def _save_state(
-    folder: Path,
-    model: Composer,
-    opts: list[torch.optim.Optimizer],
-    progress: Progress,
-    preset: Preset,
-    bf16: dict[str, bool],
-) -> None:
-    """Everything needed to go on, in a folder that is replaced whole; bf16: whether it was used, by kind of device."""
-    try:
-        partial = Path(tempfile.mkdtemp(prefix=".state.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(
-            f"{folder.parent} cannot be written ({error.strerror}); free some space, then --resume"
-        ) from error
-    try:
-        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts]}, partial / "state.pt")
-        about = {"progress": asdict(progress), "preset": preset.to_dict(), "bf16": bf16}
-        (partial / "run.json").write_text(json.dumps(about))
-        checkpoint.replace_folder(partial, folder)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{folder} cannot be written ({error}); free some space, then --resume") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _load_state(
-    folder: Path, model: Composer, opts: list[torch.optim.Optimizer], progress: Progress, preset: Preset
-) -> None:
-    about = _read_about(folder)
-    if about["preset"]["model"] != preset.model.to_dict():
-        raise InputError(f"{folder} belongs to a model of another shape; resume it with the preset it was begun with")
-    if about["preset"]["train"]["optimizer"] != preset.train.optimizer:
-        raise InputError(
-            f"{folder} belongs to a run with optimizer {about['preset']['train']['optimizer']}, not "
-            f"{preset.train.optimizer}; resume it with the preset it was begun with"
-        )
-    try:
-        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        for opt, saved in zip(opts, state["optimizers"], strict=True):
-            opt.load_state_dict(saved)
-    except Exception as error:  # torch has many ways of saying "cut off"
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{folder} cannot be resumed ({reason}); begin again in another folder") from error
-    for name, value in about["progress"].items():
-        setattr(progress, name, value)
-
-
-def _read_about(folder: Path) -> dict[str, Any]:
-    """run.json of a state folder: progress, preset, bf16."""
-    try:
-        about = json.loads((folder / "run.json").read_text())
-        parts = {name: dict(about[name]) for name in ("progress", "preset")}
-        return {**parts, "bf16": dict(about.get("bf16", {}))}
-    except Exception as error:
-        raise InputError(f"{folder} cannot be resumed ({error}); begin again in another folder") from error
-
-
-def read_log(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The reports of a run, in the order of their steps: what a resumed run did again replaces what it did before.
-
-    A line that a kill cut off is passed over. Raises `InputError` where there is no log.
-    """
-    path = Path(run) / "log.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from error
-    reports: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue
-        while reports and reports[-1]["step"] >= report["step"]:
-            reports.pop()
-        reports.append(report)
-    return reports
-
-
-def plot_log(run: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Draw a run's losses, from its log.jsonl, as a PNG. Raises `InputError`, `OutputError`."""
-    from matplotlib.figure import Figure
-
-    lines = read_log(run)
-    if not lines:
-        raise InputError(f"{Path(run) / 'log.jsonl'} holds no report yet; train for longer")
-    tokens = np.array([line["tokens"] for line in lines]) / 1e6
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="million events", ylabel="bits per event")
-    axes.plot(tokens, [line["loss"] for line in lines], color="0.7", label="training")
-    # A line repeats the last validation until there is a new one: only where it changes was it measured.
-    fresh = [
-        now for before, now in zip([{"valid": {}}, *lines], lines, strict=False) if now["valid"] != before["valid"]
-    ]
-    points = [(line["tokens"] / 1e6, line["valid"]["bits_per_event"]) for line in fresh if line["valid"]]
-    if points:
-        axes.plot(*zip(*dict(points).items(), strict=True), "o-", label="validation")
-    if len(lines) > 4:
-        axes.set_ylim(top=float(np.nanpercentile([line["loss"] for line in lines], 95)))
-    axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")

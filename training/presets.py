@@ -1,0 +1,115 @@
+"""Presets: the model's shape, how crops are drawn and how it is trained, as TOML: [model], [crops], [train]."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from emsync.errors import InputError
+from emsync.model import ModelConfig
+from emsync.training.dataset import CropConfig
+
+PRESETS = ("paper", "base", "small", "tiny")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Checked when made."""
+
+    batch: int = 4
+    """Crops a step, on each process."""
+    optimizer: str = "muon"
+    """"muon" (Muon on the blocks' matrices, AdamW on the rest) or "adam" (the paper's)."""
+    matrix_rate: float = 0.02
+    """Learning rate of Muon."""
+    rate: float = 1.5e-3
+    """Learning rate of Adam(W)."""
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    decay: float = 0.6
+    """The last share of the run, over which the rate falls linearly to zero."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    chord_weight: float = 10.0
+    """Weight of CHORD in the loss (paper, Section IV-A)."""
+    velocity_weight: float = 0.2
+    """Weight of the velocity head's loss."""
+    seed: int = 1
+    valid_crops: int = 48
+    saves: int = 10
+    """How many times a run is saved (at equal parts of it), besides every few minutes."""
+    validations: int = 20
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("batch", 1), ("valid_crops", 1), ("saves", 1), ("validations", 1), ("warmup_steps", 0), ("seed", 0)
+        ):  # fmt: skip
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise InputError(f"train: {name} is {getattr(self, name)!r}; give a whole number of at least {least}")
+        for name in ("matrix_rate", "rate", "clip", "chord_weight"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"train: {name} is {getattr(self, name)}; it must be above 0, and finite")
+        for name in ("weight_decay", "velocity_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"train: {name} is {getattr(self, name)}; it must be 0 or more, and finite")
+        if not 0 <= self.decay <= 1:
+            raise InputError(f"train: decay is {self.decay}; a share lies between 0 and 1")
+        if self.optimizer not in ("muon", "adam"):
+            raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All of a TOML preset: [model], [crops], [train]."""
+
+    model: ModelConfig
+    crops: CropConfig
+    train: TrainConfig
+
+    @classmethod
+    def read(cls, name: str | os.PathLike[str]) -> Preset:
+        """A preset by its name (paper, base, small, tiny) or a TOML file of one's own."""
+        path = Path(__file__).parent / f"{name}.toml" if str(name) in PRESETS else Path(name)
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{name} is neither a preset ({', '.join(PRESETS)}) nor a TOML file that can be read ({error.strerror})"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not TOML ({error}); mend it, or start from a preset") from error
+        return cls.from_dict(table, str(path))
+
+    @classmethod
+    def from_dict(cls, table: dict[str, Any], where: str = "preset") -> Preset:
+        parts: dict[str, Any] = {"model": ModelConfig, "crops": CropConfig, "train": TrainConfig}
+        made: dict[str, Any] = {}
+        for section in table:
+            if section not in parts:
+                raise InputError(f"{where}: unknown section [{section}]; there are [model], [crops] and [train]")
+        for section, kind in parts.items():
+            values = dict(table.get(section, {}))
+            known = {f.name for f in fields(kind)}
+            for key in values:
+                if key not in known:
+                    raise InputError(
+                        f"{where}: unknown key {key!r} in [{section}]; known are {', '.join(sorted(known))}"
+                    )
+            if section == "crops":
+                values.setdefault("context", made["model"].context)
+            try:
+                made[section] = kind(**values)
+            except TypeError as error:
+                raise InputError(f"{where}: [{section}] has a value of the wrong kind ({error})") from error
+        if made["crops"].context > made["model"].context:
+            raise InputError(
+                f"{where}: crops of {made['crops'].context} do not fit the model's context of {made['model'].context}"
+            )
+        return cls(**made)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"model": self.model.to_dict(), "crops": asdict(self.crops), "train": asdict(self.train)}
