@@ -496,6 +496,15 @@ def test_moods_are_those_of_the_song_at_the_cursor(data: Dataset) -> None:
         np.testing.assert_allclose(row.mood, [0, 20 * song / 127], atol=0.01)
 
 
+def test_moods_leave_out_the_silence_that_events_leave_out() -> None:
+    song = toy_song(1, bars=12)
+    late = replace(song, start_step=song.start_step + 4 * 96)  # four bars of two seconds
+    at_once, waited = (Dataset.of(dict(pack([one]).arrays)) for one in (song, late))
+    np.testing.assert_array_equal(at_once.ids, waited.ids)
+    assert at_once.mood_offsets.tolist() == waited.mood_offsets.tolist() == [0, 24]
+    np.testing.assert_array_equal(waited.mood, labels(late)[8:])
+
+
 def test_the_piece_s_mood_is_the_mean_of_its_curve(data: Dataset) -> None:
     means = []
     for row in rows(data, PLAIN, 20):

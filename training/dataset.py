@@ -27,9 +27,10 @@ from emsync.conditions import MAX_OFFSET_S, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
-from emsync.training.archive import read_archive
-from emsync.training.archive_events import tokenize
+from emsync.training.archive import Archive, read_archive
+from emsync.training.archive_events import SongEvents, tokenize
 from emsync.training.mood_curves import FULL, label_songs, mood_arrays
+from emsync.training.mood_features import Notes
 
 SONGS_PER_CHUNK = 400
 
@@ -63,7 +64,21 @@ def _tokenize_chunk(
     first: int, last: int, snap_tempo: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[npt.NDArray[np.int8]]]:
     events = tokenize(_worker_archive, first, last, snap_tempo=snap_tempo)
-    return events.ids, events.velocities, np.diff(events.offsets), label_songs(_worker_archive, first, last)
+    return events.ids, events.velocities, np.diff(events.offsets), _moods(_worker_archive, events, first, last)
+
+
+def _moods(arrays: dict[str, np.ndarray], events: SongEvents, first: int, last: int) -> list[npt.NDArray[np.int8]]:
+    """Mood curves of songs first to last, without the seconds of the silent bars that their events leave out."""
+    archive, out = Archive(arrays), []
+    for i, labels in enumerate(label_songs(arrays, first, last)):
+        ids = events.ids[events.offsets[i] : events.offsets[i + 1]].astype(np.int64)
+        sounding = np.flatnonzero(v.KIND[ids] == v.K_ON)
+        if len(labels) and len(sounding):
+            begins_s = float(Notes.of_song(archive[first + i]).start_s.min())
+            silent_s = begins_s - times_steps(ids[: sounding[0] + 1])[-1] * v.STEP_S
+            labels = labels[min(max(round(silent_s), 0), len(labels) - 1) :]
+        out.append(labels)
+    return out
 
 
 def build(
@@ -210,7 +225,10 @@ class Dataset:
             raise CorpusError("the archive holds no songs; prepare a larger one")
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.offsets) for p in parts]))])
         ids, velocities = (np.concatenate([getattr(p, name) for p in parts]) for name in ("ids", "velocities"))
-        mood = _joined(label_songs(arrays, 0, n_songs))
+        moods: list[npt.NDArray[np.int8]] = []
+        for i, part in enumerate(parts):
+            moods += _moods(arrays, part, i * SONGS_PER_CHUNK, min((i + 1) * SONGS_PER_CHUNK, n_songs))
+        mood = _joined(moods)
         return cls(ids, velocities, offsets, *mood, {"vocabulary": v.HASH, "snap_tempo": snap_tempo})
 
     def __len__(self) -> int:
