@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]
 Instruments = Literal["more", "fewer"]
+
+#: The end is told from here on. Real songs are longer than most films: told from the first bar that the end is near,
+#: the model plays half a minute of endings, long notes and few voices (docs/decisions/0007-mood.md).
+END_HEARD_S: Final = 8.0
 
 _MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
 _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
@@ -250,6 +254,7 @@ class _Writer:
     ) -> None:
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
+        conditions = replace(conditions, end_heard_s=END_HEARD_S)
         self.conditions, self.rng, self.sampling, self.count, self.land = conditions, rng, sampling, count, land
         self.boundaries_s = np.array(
             [] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64

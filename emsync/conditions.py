@@ -135,6 +135,8 @@ class Conditions:
     arousal: Curve = None
     piece_valence: float | None = None
     piece_arousal: float | None = None
+    end_heard_s: float = MAX_TO_END_S
+    """An end further off than this is told as if it were as far as can be (`MAX_TO_END_S`)."""
 
     def __post_init__(self) -> None:
         if self.boundaries_s is not None:
@@ -162,7 +164,8 @@ class Conditions:
         lanes[:, 1] = _sample(self.valence, times_s)
         lanes[:, 2] = _sample(self.arousal, times_s)
         if self.end_s is not None:
-            lanes[:, 3] = np.clip(self.end_s - times_s, 0, MAX_TO_END_S)
+            to_end_s = np.clip(self.end_s - times_s, 0, MAX_TO_END_S)
+            lanes[:, 3] = np.where(to_end_s > self.end_heard_s, MAX_TO_END_S, to_end_s)
         return lanes
 
     @property

@@ -15,6 +15,7 @@ import pytest
 
 from emsync import checkpoint, midi, soundtrack
 from emsync.composer import beat_of
+from emsync.decoder import open_decoder
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.hits import measure
 from emsync.mood import MoodCurve
@@ -258,6 +259,15 @@ def test_a_model_that_knows_no_mood_refuses_one() -> None:
         moody(TURN, decoder=Fake())
     nothing = MoodCurve.constant()
     assert midi.to_bytes(moody(nothing, decoder=Fake()).score) == midi.to_bytes(moody(None, decoder=Fake()).score)
+
+
+def test_the_model_in_the_package_listens() -> None:
+    settings = Settings(seed=1, tempo_qpm=100)
+    played = [
+        soundtrack.compose(open_decoder(), 4.0, [], settings, mood=MoodCurve.of_emotion(name)).score.pitch.tolist()
+        for name in ("joy", "sadness")
+    ]
+    assert played[0] != played[1]
 
 
 def test_a_mood_longer_than_the_film_is_refused() -> None:
