@@ -252,9 +252,9 @@ class _Writer:
         grid: bool = False,
         finish: bool = False,
     ) -> None:
+        conditions = replace(conditions, end_heard_s=END_HEARD_S)
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
-        conditions = replace(conditions, end_heard_s=END_HEARD_S)
         self.conditions, self.rng, self.sampling, self.count, self.land = conditions, rng, sampling, count, land
         self.boundaries_s = np.array(
             [] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64

@@ -162,7 +162,7 @@ def compose(
         given = mood.check_fits(duration_s).conditions
         curves = {name: (t, np.clip(level, -FURTHEST_LEVEL, FURTHEST_LEVEL)) for name, (t, level) in given.items()}
         valence, arousal = mean_mood(mood, duration_s)
-    conditions = Conditions(boundaries, duration_s, **curves, piece_valence=valence, piece_arousal=arousal)
+    conditions = Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
     how: Literal["exact", "beat", "free"] = "beat" if settings.hits == "bend" else settings.hits
     sampling = Sampling(settings.temperature, settings.top_p, settings.by_kind, mood_strength=settings.mood_strength)
     (piece,) = compose_events(

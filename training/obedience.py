@@ -101,14 +101,15 @@ def perform(
     """Compose for every task at once, with one tempo for all: what differs is the model's doing alone."""
     conditions = []
     for task in asked:
-        valence, arousal = task.curve.mean
+        piece_valence, piece_arousal = task.curve.mean
         conditions.append(
             Conditions(
                 boundaries_s=np.asarray(boundaries_s, dtype=np.float64),
                 end_s=duration_s,
-                piece_valence=valence,
-                piece_arousal=arousal,
-                **task.curve.conditions,
+                piece_valence=piece_valence,
+                piece_arousal=piece_arousal,
+                valence=(task.curve.times_s, task.curve.valence),
+                arousal=(task.curve.times_s, task.curve.arousal),
             )
         )
     pieces = compose(
