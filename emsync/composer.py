@@ -343,11 +343,8 @@ class _Writer:
         self.pending = moved
         steps = sorted({t for _, t in moved})
         self.grammar.targets = [t for t in steps if t < self.end_step - Grammar.margin]
-        self._told = Conditions(
-            boundaries_s=None if self.conditions.boundaries_s is None else np.array(steps, dtype=np.float64) * v.STEP_S,
-            end_s=self.conditions.end_s, valence=self.conditions.valence, arousal=self.conditions.arousal,
-            piece_valence=self.conditions.piece_valence, piece_arousal=self.conditions.piece_arousal,
-        )  # fmt: skip
+        heard = None if self.conditions.boundaries_s is None else np.array(steps, dtype=np.float64) * v.STEP_S
+        self._told = replace(self.conditions, boundaries_s=heard)
 
     def piece(self) -> Piece:
         ids = np.array([self.count, *self.ids], dtype=np.int32)
