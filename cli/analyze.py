@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emsync.affect import DEFAULT_READER, open_reader
+from emsync.affect import DEFAULT_READER, NO_READER, open_reader
 from emsync.cli import options
 from emsync.errors import OutputError
 from emsync.files import check_writable, write_bytes
@@ -19,9 +19,6 @@ from emsync.video import DEFAULT_DETECTOR, DEFAULT_T_DIFF_S, DETECTORS, Detector
 
 if TYPE_CHECKING:
     from emsync.film import Stills
-
-#: What `--affect` takes to read no mood.
-NO_READER = "none"
 
 
 @click.command("analyze")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emsync.affect import DEFAULT_READER, AffectReader, open_reader
+from emsync.affect import DEFAULT_READER, NO_READER, AffectReader, open_reader
 from emsync.cli import options
 from emsync.errors import InputError
 from emsync.mood import EMOTION_NAMES, MoodCurve, mixture_mean, nearest_emotion, read_curve
@@ -21,9 +21,6 @@ from emsync.soundtrack import DEFAULT_MOOD_STRENGTH, mean_mood, unheard
 
 if TYPE_CHECKING:
     from emsync.video import Scene
-
-#: What --affect is given to read nothing.
-NO_READER = "none"
 
 
 def mood_options(function: options.Decorated) -> options.Decorated:

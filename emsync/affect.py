@@ -32,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[float], None]
 
 DEFAULT_READER: Final = "builtin"
+#: What `--affect` takes to read no mood.
+NO_READER: Final = "none"
 #: The group of entry points in which other packages offer readers: callables `(argument: str | None) -> AffectReader`.
 ENTRY_POINTS: Final = "emsync.affect"
 #: What the readers with a vision model need, and the extra that brings it.

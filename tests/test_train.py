@@ -505,9 +505,10 @@ def test_a_gpu_too_small_for_the_batch_is_one_sentence_and_keeps_what_was_learne
     assert train.read_run(tmp_path / "run")[0].step == 2
 
 
-def test_a_gpu_that_is_missing_is_said_before_anything_is_made(data: Dataset, tmp_path: Path) -> None:
-    if train.has_gpu():
-        pytest.skip("there is a GPU")
+def test_a_gpu_that_is_missing_is_said_before_anything_is_made(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="there is no CUDA GPU that torch can use here; leave out --device cuda"):
         run(data, tmp_path / "run", steps=1, device="cuda")
     assert os.listdir(tmp_path) == []

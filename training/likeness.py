@@ -28,6 +28,7 @@ from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
 from emsync.tokenizer.families import reduce
+from emsync.training import mood_labels
 from emsync.training.archive import MORE_FAMILIES
 from emsync.training.music_statistics import (
     STATISTICS,
@@ -111,10 +112,7 @@ class Overlap:
 
 def auc(score: Floats, is_composed: Bools) -> float:
     """The chance that a composed piece scores higher than a real one, ties half (area under the ROC curve)."""
-    _, inverse, count = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[inverse]  # of equal scores the mean rank
-    n = int(is_composed.sum())
-    return float((rank[is_composed].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
+    return mood_labels.auc(score[is_composed], score[~is_composed])
 
 
 def fit(x: Floats, y: Bools, ridge: float = RIDGE) -> Floats:

@@ -31,8 +31,8 @@ from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
 from emsync.training.archive import Archive, Song
-from emsync.training.mood_features import Notes, features
-from emsync.training.mood_labels import AXES, Regressor
+from emsync.training.mood_features import Notes
+from emsync.training.mood_labels import AXES, Regressor, readings_of
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -119,9 +119,7 @@ def scale() -> Scale:
 
 def readings(music: Score | Song | Notes, regressor: Regressor | None = None) -> FloatArray:
     """Unscaled valence and arousal (seconds, 2) of music, by the labeller unless another is given."""
-    notes = Notes.of_score(music) if isinstance(music, Score) else music
-    notes = notes if isinstance(notes, Notes) else Notes.of_song(notes)
-    return (labeller() if regressor is None else regressor).apply(features(notes))
+    return readings_of(music, labeller() if regressor is None else regressor)
 
 
 def labels(music: Score | Song | Notes) -> Labels:

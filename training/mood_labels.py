@@ -190,11 +190,15 @@ def shipped() -> Regressor:
     return Regressor.read(SHIPPED)
 
 
+def readings_of(music: Score | Song | Notes, regressor: Regressor) -> FloatArray:
+    """What a regressor reads in music, second by second: valence and arousal (seconds, 2)."""
+    notes = Notes.of_score(music) if isinstance(music, Score) else music
+    return regressor.apply(features(notes if isinstance(notes, Notes) else Notes.of_song(notes)))
+
+
 def mood_of(music: Score | Song | Notes, regressor: Regressor | None = None) -> MoodCurve:
     """The mood of music second by second: points at 0.5, 1.5, ... s, up to its end. `regressor`: the shipped one."""
-    notes = Notes.of_score(music) if isinstance(music, Score) else music
-    notes = notes if isinstance(notes, Notes) else Notes.of_song(notes)
-    levels = (shipped() if regressor is None else regressor).apply(features(notes))
+    levels = readings_of(music, shipped() if regressor is None else regressor)
     return MoodCurve(np.arange(len(levels), dtype=np.float64) + np.float64(0.5), levels[:, 0], levels[:, 1])
 
 
