@@ -15,7 +15,9 @@ The rules
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
-7. With a given tempo, events may be kept to the sixteenths of their bar.
+7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, or where a hit asks
+   for one. With `Limits.loose_ends` notes end where the model likes: time may go to a moment off the grid where a note
+   may be closed, and what comes there is OFF, once or more, and nothing else.
 
 With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
 8. A beginning: something sounds within the first beat.
@@ -104,13 +106,15 @@ class Limits:
     """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
 
     end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms. grid: events stand
-    only on the sixteenths of their bar, where a tempo is given. finish: rules 8 to 11.
+    only on the sixteenths of their bar, where a tempo is given; loose_ends: all but OFFs do
+    (docs/decisions/0010-closing-off-the-grid.md). finish: rules 8 to 11.
     """
 
     end_step: int
     land: bool = True
     beat_steps: float | None = None
     grid: bool = False
+    loose_ends: bool = True
     finish: bool = False
 
     def __post_init__(self) -> None:
@@ -147,6 +151,8 @@ class Grammar:
         self._since: dict[int, int] = {}  # the sounding notes, by ON id: when each began, in that order
         self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
         self._last = -1  # the last event of this moment, -1 at its beginning
+        self._grid = limits.grid and limits.beat_steps is not None
+        self._closes_only = False  # whether this moment is off the grid, for OFFs alone
         self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
         self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
         self._count = dict.fromkeys(range(v.DRUMS + 1, len(v.FAMILIES)), 0)  # how many notes sound, by family
@@ -207,6 +213,14 @@ class Grammar:
                 return allowed
         if step >= end:
             return _only(v.END)
+        if self._closes_only:
+            allowed[_BAR] = False
+            allowed[v.CHORD] = False
+            allowed[_ON] = False
+            if self._last < 0:  # without an OFF there is no reason for the moment
+                allowed[_SHIFT] = False
+                allowed[v.END] = False
+                return allowed
         next_bar = self.next_bar()
         if step == next_bar:
             allowed[: _BAR.start] = False
@@ -253,7 +267,7 @@ class Grammar:
                 allowed[v.CHORD] = False
         if until - step < v.MAX_SHIFT_STEPS:
             allowed[v.SHIFT_BASE + until - step + 1 : _SHIFT.stop] = False
-        if self.limits.grid and self.limits.beat_steps is not None:
+        if self._grid:
             self._keep_to_grid(allowed, until)
         if self._in_chord:
             if max(self._chord_notes.values()) < MIN_PITCHES:
@@ -263,14 +277,27 @@ class Grammar:
         return allowed
 
     def _keep_to_grid(self, allowed: BoolArray, until: int) -> None:
-        """Of the TIMESHIFTs, those to a sixteenth of this bar; where none is left, the one to what comes next."""
-        sixteenth = (self.limits.beat_steps or 0) / 4
-        place = (self.step - self.bars[-1][0] + _SHIFTS) / sixteenth
-        on_grid = allowed[_SHIFT] & (np.abs(place - np.rint(place)) * sixteenth <= 0.5)
-        if not on_grid.any() and allowed[v.SHIFT_BASE + min(until - self.step, v.MAX_SHIFT_STEPS)]:
-            on_grid[min(until - self.step, v.MAX_SHIFT_STEPS) - 1] = True
-        if on_grid.any():
-            allowed[_SHIFT] = on_grid
+        """Of the TIMESHIFTs, those to a sixteenth of this bar, and with loose ends those to where a note may be closed;
+        where none is left, the one to what comes next.
+        """
+        loose = len(_SHIFTS)  # so many TIMESHIFTs are too short to reach a note that may be closed
+        if self.limits.loose_ends and self._since:
+            if len(self._hold) < len(self._since):  # one is not held
+                return
+            loose = min(loose, max(min(self._hold.values()) - self.step - 1, 0))
+        kept = self._on_grid(self.step + _SHIFTS)
+        kept[loose:] = True
+        kept &= allowed[_SHIFT]
+        if not kept.any() and allowed[v.SHIFT_BASE + min(until - self.step, v.MAX_SHIFT_STEPS)]:
+            kept[min(until - self.step, v.MAX_SHIFT_STEPS) - 1] = True
+        if kept.any():
+            allowed[_SHIFT] = kept
+
+    def _on_grid(self, step: npt.NDArray[np.integer]) -> BoolArray:
+        """Whether steps behind the last bar line are on its sixteenths, to half a step."""
+        sixteenth = self.beat_steps / 4
+        place = (step - self.bars[-1][0]) / sixteenth
+        return np.asarray(np.abs(place - np.rint(place)) * sixteenth <= 0.5)
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""
@@ -396,6 +423,14 @@ class Grammar:
                 break
             if on not in self._hold:
                 self._notes[_PARTNER[on]] = True
+        self._closes_only = (
+            self._grid
+            and self.limits.loose_ends
+            and len(self._hold) < len(self._since)
+            and self.step not in (self.due(), self.next_bar())
+            and not at_end
+            and not self._on_grid(np.array(self.step))
+        )
 
     def _bar(self, half: int) -> None:
         """A bar begins here, and the one before it tells the tempo, unless it was missed or cut short by a hit."""

@@ -28,7 +28,8 @@ MOOD = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 #: Crops that begin anywhere, changed by nothing.
 PLAIN = CropConfig(
     context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
-    drop_boundaries=0, sparse_boundaries=0, drop_end=0, drop_mood=0, drop_piece_mood=0, drop_mood_lanes=0, drop_axis=0,
+    drop_boundaries=0, sparse_boundaries=0, drop_end=0, late_end=0, drop_mood=0, drop_piece_mood=0,
+    drop_mood_lanes=0, drop_axis=0,
 )  # fmt: skip
 
 
@@ -446,6 +447,22 @@ def untold(drawn: list[Row]) -> np.ndarray:
     for row in drawn:  # a lane is told throughout or not at all
         assert (np.isnan(row.lanes[:, MOOD]).any(axis=0) == np.isnan(row.lanes[:, MOOD]).all(axis=0)).all()
     return np.array([[*np.isnan(row.mood), *np.isnan(row.lanes[0, MOOD])] for row in drawn])
+
+
+def test_the_end_is_told_late_as_often_as_asked(data: Dataset) -> None:
+    """Further off than is heard, it is told as if it were as far as can be; what is told of it is true."""
+    config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
+    late, expected = [], []
+    for on_time, row in zip(rows(data, replace(config, late_end=0.0), 400), rows(data, config, 400), strict=True):
+        np.testing.assert_array_equal(on_time.ids, row.ids)
+        true, told = on_time.lanes[:, TO_END], row.lanes[:, TO_END]
+        hidden = told != true
+        assert (told[hidden] == MAX_TO_END_S).all()
+        assert not hidden.any() or true[hidden].min() >= true[~hidden].max(initial=0.0)
+        late.append(bool(hidden.any()))
+        expected.append(0.5 * min(float(true[true < MAX_TO_END_S].max(initial=0.0)), MAX_TO_END_S) / MAX_TO_END_S)
+    assert np.mean(expected) > 0.1
+    assert np.mean(late) == pytest.approx(np.mean(expected), abs=0.08)
 
 
 @pytest.mark.parametrize(

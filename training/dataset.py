@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.checkpoint import check_replaceable
-from emsync.conditions import MAX_OFFSET_S, N_LANES, Conditions
+from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
@@ -275,6 +275,8 @@ class CropConfig:
     """Share of crops told only of boundaries four seconds apart, as in film."""
     drop_end: float = 0.15
     """Share of crops that are not told when the piece ends."""
+    late_end: float = 0.3
+    """Share of crops that are told of the end only in the last seconds before it, as in composing."""
     drop_mood: float = 0.15
     """Share that is told no mood at all: what guidance is measured against."""
     drop_piece_mood: float = 0.25
@@ -297,6 +299,7 @@ class CropConfig:
             "drop_boundaries",
             "sparse_boundaries",
             "drop_end",
+            "late_end",
             "drop_mood",
             "drop_piece_mood",
             "drop_mood_lanes",
@@ -377,6 +380,7 @@ class Crops:
         boundaries_s = np.unique(steps[chord]) * v.STEP_S
         length_s = max(float(steps[-1]), 1.0) * v.STEP_S
         end_s: float | None = length_s
+        end_heard_s = MAX_TO_END_S
         told: npt.NDArray[np.float64] | None = boundaries_s
         if self.augment:
             if rng.random() < c.drop_boundaries:
@@ -385,6 +389,8 @@ class Crops:
                 told = _thinned(boundaries_s, rng)
             if rng.random() < c.drop_end:
                 end_s = None
+            elif rng.random() < c.late_end:
+                end_heard_s = float(rng.uniform(0.0, MAX_TO_END_S))
             keep = ~(chord & (rng.random(len(ids)) < c.drop_chord))
             keep[:begin] = True
         else:
@@ -394,7 +400,7 @@ class Crops:
         window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
         window = window[: np.searchsorted(window, begin) + length]
         mood = self._mood(rng, song, length_s)
-        conditions = Conditions(boundaries_s=told, end_s=end_s, **mood)
+        conditions = Conditions(boundaries_s=told, end_s=end_s, end_heard_s=end_heard_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         inside = window >= begin
         ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
