@@ -43,7 +43,7 @@ def random_model(preset: str, folder: Path) -> Path:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.02)
-    checkpoint.save(model, folder / preset, half=True)
+    checkpoint.save(model, folder / preset, bits=16)
     export(folder / preset)
     return folder / preset
 

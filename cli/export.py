@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from emsync.checkpoint import GRAPH, WEIGHTS
+from emsync.checkpoint import DEFAULT_BITS, GRAPH, WEIGHTS, Bits
 from emsync.cli import options
 
 
@@ -14,15 +15,15 @@ from emsync.cli import options
 @click.argument("model", type=options.FILE, metavar="MODEL_DIR")
 @options.output("OUT_DIR", "Write a new model folder here, and leave MODEL_DIR as it is.")
 @click.option(
-    "--half/--full",
-    default=None,
-    help="With -o: weights of 16 bits, which take half the room, or of 32.  [default: half]",
+    "--bits",
+    type=click.Choice(get_args(Bits)),
+    help=f"With -o: bits of a weight; 8 take a quarter of the room of 32.  [default: {DEFAULT_BITS}]",
 )
 @click.option(
     "--join", is_flag=True, help="MODEL_DIR holds parts, as emsync train --parts saves: only join them, to -o."
 )
 @options.overwrite
-def command(model: Path, output: Path | None, half: bool | None, join: bool, overwrite: bool) -> None:
+def command(model: Path, output: Path | None, bits: Bits | None, join: bool, overwrite: bool) -> None:
     """Turn a trained model into one that runs without torch.
 
     Writes model.onnx, the graph that ONNX Runtime composes with, beside the weights in MODEL_DIR; one that stands there
@@ -33,28 +34,24 @@ def command(model: Path, output: Path | None, half: bool | None, join: bool, ove
     on training from, or to compose with on torch.
     """
     if join:
-        _join(model, output, half, overwrite)
+        _join(model, output, bits, overwrite)
         return
     from emsync.export import export, ship
 
     if output is None:
-        if half is not None:
-            raise click.UsageError(
-                "--half and --full go with -o OUT_DIR, which keeps the weights of MODEL_DIR as they are."
-            )
+        if bits is not None:
+            raise click.UsageError("--bits goes with -o OUT_DIR, which keeps the weights of MODEL_DIR as they are.")
         graph = export(model)
     else:
-        graph = ship(model, output, half=half is not False, overwrite=overwrite) / GRAPH
+        graph = ship(model, output, bits=bits or DEFAULT_BITS, overwrite=overwrite) / GRAPH
     size_bytes = sum((graph.parent / name).stat().st_size for name in (GRAPH, WEIGHTS))
     click.echo(f"Written: {graph} ({size_bytes / 1e6:.1f} MB with its weights; it agrees with torch)")
 
 
-def _join(parts: Path, output: Path | None, half: bool | None, overwrite: bool) -> None:
+def _join(parts: Path, output: Path | None, bits: Bits | None, overwrite: bool) -> None:
     from emsync.checkpoint import join_parts, read_config
 
-    if output is None or half is not None:
-        raise click.UsageError(
-            "--join writes a model folder as its parts are: give -o OUT_DIR, without --half or --full"
-        )
+    if output is None or bits is not None:
+        raise click.UsageError("--join writes a model folder as its parts are: give -o OUT_DIR, without --bits")
     millions = read_config(join_parts(parts, output, overwrite=overwrite)).get("parameters", 0) / 1e6
     click.echo(f"Written: {output} ({millions:.1f} million parameters; next: emsync export {output})")

@@ -3,12 +3,16 @@
 A model folder holds
     config.json        format, model shape (`ModelConfig`), vocabulary hash, what is known of the training
     vocabulary.json    the event names in the order of their ids
-    model.safetensors  the weights (float16 or float32)
+    model.safetensors  the weights, of 32, 16 or 8 bits
     model.onnx         optional: the decoding step as a graph whose weights lie in model.safetensors (`decoder`)
 
 A folder of parts is a model folder cut into files small enough to move (`save_parts`, `join_parts`):
     index.json         format, config.json, and of each part its name, size and SHA-256
     part-00.bin ...    model.safetensors (float16), piece by piece
+
+In 8 bits (docs/decisions/0009-eight-bit-weights.md) a matrix W is whole numbers Q within [-127, 127] and one scale a
+row, so that W = Q * scale: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows, 1). What is no matrix, or has
+short rows (`in_8_bits`), is float16. The mark of such a matrix is its type; `bits` in config.json is for readers.
 """
 
 from __future__ import annotations
@@ -19,21 +23,33 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from emsync.errors import ModelError, OutputError
 from emsync.tokenizer import vocabulary as v
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from emsync.model import Composer
+
+#: How many bits a weight may be saved in.
+Bits = Literal[8, 16, 32]
+#: Of a model that is shipped, where nothing else is asked for.
+DEFAULT_BITS: Final = 16
 
 FORMAT = 1
 CONFIG, VOCABULARY, WEIGHTS, GRAPH = "config.json", "vocabulary.json", "model.safetensors", "model.onnx"
 INDEX = "index.json"
 #: Safely under 16 MiB, which many ways of moving files stop at.
 PART_BYTES = 15 << 20
+#: Ends the name of what an int8 matrix is multiplied by.
+SCALE: Final = ".scale"
+#: Matrices of shorter rows stay in float16: their scales would eat up what is saved, and there is little to save.
+MIN_COLUMNS: Final = 32
+_LARGEST_HALF: Final = 65504.0  # of float16
 
 
 def embedded_folder() -> Path:
@@ -76,32 +92,70 @@ def weights_hash(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def in_8_bits(shape: Sequence[int]) -> bool:
+    """Whether a weight of this shape is one that 8 bits are for: a matrix with rows of `MIN_COLUMNS` or more."""
+    return len(shape) == 2 and shape[1] >= MIN_COLUMNS
+
+
+def quantise(matrix: Tensor, *, bits: int = 8) -> tuple[Tensor, Tensor]:
+    """A matrix (rows, columns) as whole numbers, int8, and a scale a row, float32 (rows, 1); their product is near it.
+
+    Symmetric, by each row's largest value: whole numbers within 2 ** (bits - 1) - 1 of 0, bits 2 to 8. Scales are
+    rounded to bfloat16's 8 binary digits, so that products with them are exact in float32: the product gives the same
+    numbers and scales again. No largest value may be infinite or NaN.
+    """
+    import torch
+
+    top = 2 ** (bits - 1) - 1
+    scale = (matrix.float().abs().amax(1, keepdim=True) / top).bfloat16().float()
+    scale = scale.clamp(min=torch.finfo(torch.float32).tiny)  # of a row of zeros, too
+    return (matrix.float() / scale).round().clamp(-top, top).to(torch.int8), scale
+
+
+def _stored(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
+    """Weights as they are saved in so many bits. Raises `ModelError` for one that float16 or 8 bits cannot hold."""
+    import torch
+
+    out: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().to("cpu", torch.float32)
+        if bits < 32 and not (largest := float(tensor.abs().max())) <= _LARGEST_HALF:
+            raise ModelError(
+                f"{name} has a weight of {largest:.3g}, and float16 ends at {_LARGEST_HALF:.0f}; keep it in 32 bits (--bits 32)"
+            )
+        if bits == 8 and in_8_bits(tensor.shape):
+            out[name], out[name + SCALE] = quantise(tensor)
+        else:
+            out[name] = tensor.to(torch.float32 if bits == 32 else torch.float16).contiguous()
+    return out
+
+
 def save(
-    model: Composer, folder: str | os.PathLike[str], *, training: Mapping[str, Any] | None = None, half: bool = False
+    model: Composer, folder: str | os.PathLike[str], *, training: Mapping[str, Any] | None = None, bits: Bits = 32
 ) -> None:
     """Write a model folder all at once: it is whole or, on any failure, as it was.
 
-    half: weights as float16 (what ships) instead of float32. training: what to keep of how it was trained, as JSON
-    values. Replaces a model folder and nothing else: raises `OutputError` there, and where nothing can be written.
+    bits: of a weight: 32, 16 (float16), or 8 (see above). training: what to keep of how it was trained, as JSON values.
+    Replaces a model folder and nothing else: raises `OutputError` there, and where nothing can be written; `ModelError`
+    for a weight that the bits cannot hold.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    if bits not in get_args(Bits):
+        raise ModelError(f"weights of {bits} bits cannot be written; choose 8, 16 or 32")
     folder = Path(folder)
     check_replaceable(folder, CONFIG, "a model folder")
+    state = model.state_dict()
+    if model.config.tied:
+        del state["head.weight"]
+    state = _stored(state, bits)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
     try:
-        state = {
-            name: t.detach().to("cpu", torch.float16 if half else torch.float32).contiguous()
-            for name, t in model.state_dict().items()
-        }
-        if model.config.tied:
-            del state["head.weight"]
         # One entry: safetensors writes several in any order, and equal weights must give equal bytes.
         save_file(state, partial / WEIGHTS, metadata={"vocabulary": v.HASH})
         about = {
@@ -109,6 +163,7 @@ def save(
             "model": model.config.to_dict(),
             "vocabulary": v.HASH,
             "parameters": model.n_parameters,
+            "bits": bits,
             "training": dict(training or {}),
         }
         (partial / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -140,7 +195,7 @@ def save_parts(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        save(model, partial / "whole", training=training, half=True)
+        save(model, partial / "whole", training=training, bits=16)
         parts: list[dict[str, Any]] = []
         with (partial / "whole" / WEIGHTS).open("rb") as weights:
             while piece := weights.read(part_bytes):
@@ -258,6 +313,7 @@ def check_replaceable(folder: Path, mark: str, kind: str) -> None:
 
 def load(folder: str | os.PathLike[str]) -> Composer:
     """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch."""
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -266,9 +322,21 @@ def load(folder: str | os.PathLike[str]) -> Composer:
     folder = Path(folder)
     model = Composer(ModelConfig.from_dict(read_config(folder)["model"]))
     try:
-        state = {name: tensor.float() for name, tensor in load_file(folder / WEIGHTS).items()}
+        stored = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); it may be cut off: copy it again") from error
+    state = {}
+    for name in [name for name in stored if stored[name].dtype == torch.int8]:
+        scale = stored.pop(name + SCALE, None)
+        right = [*stored[name].shape[:1], 1]
+        if scale is None or scale.dtype != torch.float32 or list(scale.shape) != right:
+            found = "no" if scale is None else f"{scale.dtype} {list(scale.shape)} as"
+            raise ModelError(
+                f"{folder / WEIGHTS} has {name} in 8 bits and {found} {name}{SCALE}, which must be float32 {right}; "
+                "copy the whole model folder again"
+            )
+        state[name] = stored.pop(name).float() * scale
+    state |= {name: tensor.float() for name, tensor in stored.items()}
     if model.config.tied and "events.weight" in state:
         state["head.weight"] = state["events.weight"]
     try:

@@ -3,7 +3,7 @@
 The graph is `Composer.step`, written node by node from the model's shape rather than traced, so that it is small, the
 same every time, and what is constant is laid out for ONNX Runtime to fold when it loads. The weights are not in it:
 each initializer is ONNX external data that points into model.safetensors, whose tensors lie there raw. At loading they
-are cast to float32, transposed and joined, once.
+are cast to float32 (matrices of 8 bits multiplied by their scales, too), transposed and joined, once.
 
 Inputs
     ids, heard (B, T) int64; lanes (B, T, N), mood (B, 2) float32; positions (T,) int64, consecutive
@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync.checkpoint import CONFIG, GRAPH, VOCABULARY, WEIGHTS, load, read_config, replace_folder, save
+from emsync.checkpoint import (
+    CONFIG, DEFAULT_BITS, GRAPH, SCALE, VOCABULARY, WEIGHTS, Bits, load, read_config, replace_folder, save,
+)  # fmt: skip
 from emsync.conditions import LANES, N_LANES
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork, WeightsHeader, weights_header
 from emsync.errors import ModelError, OutputError
@@ -43,9 +45,8 @@ TOLERANCE: Final = 1e-4
 #: The lowest versions with all that is used, so that older runtimes read the graph too.
 OPSET, IR_VERSION = 20, 9
 MICROSOFT: Final = "com.microsoft"
-_LARGEST_HALF: Final = 65504.0  # of float16
 #: Longer names for the types of safetensors that weights may have.
-_TYPES: Final = {"F16": "FLOAT16", "F32": "FLOAT"}
+_TYPES: Final = {"F16": "FLOAT16", "F32": "FLOAT", "I8": "INT8"}
 
 
 class _Graph:
@@ -94,7 +95,7 @@ class _Graph:
         dtype, found, offset_bytes, length_bytes = self._header.tensors[name]
         if found != shape or dtype not in _TYPES:
             raise ModelError(
-                f"{WEIGHTS} has {name} as {dtype} {list(found)}, not as F16 or F32 {list(shape)}; "
+                f"{WEIGHTS} has {name} as {dtype} {list(found)}, not as F16, F32 or I8 {list(shape)}; "
                 "copy the whole model folder again"
             )
         stored = f"weights.{name}"  # inputs have names too
@@ -104,8 +105,11 @@ class _Graph:
         for key, value in (("location", WEIGHTS), ("offset", offset_bytes), ("length", length_bytes)):
             tensor.external_data.add(key=key, value=str(value))
         self.initializers.append(tensor)
-        self._known[name] = stored if dtype == "F32" else self.op("Cast", stored, to=TensorProto.FLOAT)
-        return self._known[name]
+        as_float = stored if dtype == "F32" else self.op("Cast", stored, to=TensorProto.FLOAT)
+        if dtype == "I8":  # not DequantizeLinear: ONNX Runtime would leave that to be done again at every step
+            as_float = self.op("Mul", as_float, self.weight(name + SCALE, (shape[0], 1)))
+        self._known[name] = as_float
+        return as_float
 
     def matrix(self, name: str, n_out: int, n_in: int) -> str:
         """A linear layer's matrix, [out, in] as torch has it, turned to [in, out] at loading."""
@@ -384,28 +388,23 @@ def export(folder: str | os.PathLike[str]) -> Path:
         if not strayed <= TOLERANCE:
             raise ModelError(
                 f"{folder}: the graph strays from torch by {strayed:.2g} of the largest logit (limit {TOLERANCE:g}); "
-                "export float32 weights (--full), or train again"
+                "export weights of 32 bits (-o DIR --bits 32), or train again"
             )
     return folder / GRAPH
 
 
 def ship(
-    folder: str | os.PathLike[str], target: str | os.PathLike[str], *, half: bool = True, overwrite: bool = False
+    folder: str | os.PathLike[str], target: str | os.PathLike[str], *, bits: Bits = DEFAULT_BITS, overwrite: bool = False
 ) -> Path:
-    """Write a model folder that runs without torch: `folder`'s weights, as float16 unless not `half`, and their graph.
+    """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
-    The target appears all at once. Raises `ModelError` as `export` does, or when a weight is too large for float16;
-    `OutputError` when the target cannot be written, exists without `overwrite`, or holds anything but a model.
+    The target appears all at once. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
+    target cannot be written, exists without `overwrite`, or holds anything but a model.
     """
     folder, target = Path(folder), Path(target)
     config = read_config(folder)
     _check_target(target, overwrite=overwrite)
     model = load(folder)
-    largest = max(float(tensor.abs().max()) for tensor in model.state_dict().values())
-    if half and not largest <= _LARGEST_HALF:
-        raise ModelError(
-            f"{folder} has a weight of {largest:.3g}, and float16 ends at {_LARGEST_HALF:.0f}; keep float32 (--full)"
-        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -413,7 +412,7 @@ def ship(
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another folder") from error
     try:
         made = aside / target.name
-        save(model, made, training=config.get("training"), half=half)
+        save(model, made, training=config.get("training"), bits=bits)
         export(made)
         replace_folder(made, target)
     finally:

@@ -59,6 +59,9 @@ BAR_TOLERANCE: Final = 0.12
 #: No note begins this shortly before the end; and END may come this early.
 LAST_ONSET_S: Final = 0.2
 EARLY_END_S: Final = 1.0
+#: On the grid, notes begin on the fourth parts of a beat; loose ends are on its 24th parts, which is how finely the songs
+#: were written that models learn from (`training.archive`): what lies between is the model's own imprecision.
+SIXTEENTHS, TICKS = 4, 24
 #: So long may one pitch of a family go on, though struck anew, and then it rests, in beats; at most so many rest.
 MAX_STAY_BEATS: Final = {v.PIANO: 32.0, v.GUITAR: 32.0, v.BASS: 20.0, v.STRINGS: 32.0}
 STAY_GAP_BEATS, REST_BEATS, MAX_RESTING = 0.55, 4.0, 12
@@ -277,27 +280,27 @@ class Grammar:
         return allowed
 
     def _keep_to_grid(self, allowed: BoolArray, until: int) -> None:
-        """Of the TIMESHIFTs, those to a sixteenth of this bar, and with loose ends those to where a note may be closed;
-        where none is left, the one to what comes next.
+        """Of the TIMESHIFTs, those to a sixteenth of this bar, and with loose ends those to a tick of it where a note
+        may be closed; where none is left, the one to what comes next.
         """
-        loose = len(_SHIFTS)  # so many TIMESHIFTs are too short to reach a note that may be closed
+        steps = self.step + _SHIFTS
+        kept = self._stands_on(steps, SIXTEENTHS)
         if self.limits.loose_ends and self._since:
-            if len(self._hold) < len(self._since):  # one is not held
-                return
-            loose = min(loose, max(min(self._hold.values()) - self.step - 1, 0))
-        kept = self._on_grid(self.step + _SHIFTS)
-        kept[loose:] = True
+            # Too short by so many TIMESHIFTs to reach a note that may be closed, where all are held.
+            held = min(self._hold.values()) - self.step - 1 if len(self._hold) == len(self._since) else 0
+            if held < len(_SHIFTS):
+                kept[held:] |= self._stands_on(steps[held:], TICKS)
         kept &= allowed[_SHIFT]
         if not kept.any() and allowed[v.SHIFT_BASE + min(until - self.step, v.MAX_SHIFT_STEPS)]:
             kept[min(until - self.step, v.MAX_SHIFT_STEPS) - 1] = True
         if kept.any():
             allowed[_SHIFT] = kept
 
-    def _on_grid(self, step: npt.NDArray[np.integer]) -> BoolArray:
-        """Whether steps behind the last bar line are on its sixteenths, to half a step."""
-        sixteenth = self.beat_steps / 4
-        place = (step - self.bars[-1][0]) / sixteenth
-        return np.asarray(np.abs(place - np.rint(place)) * sixteenth <= 0.5)
+    def _stands_on(self, steps: npt.NDArray[np.integer], parts: int) -> BoolArray:
+        """Whether steps behind the last bar line are on one of so many parts of a beat, to half a step."""
+        part = self.beat_steps / parts
+        place = (steps - self.bars[-1][0]) / part
+        return np.asarray(np.abs(place - np.rint(place)) * part <= 0.5)
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""
@@ -429,7 +432,7 @@ class Grammar:
             and len(self._hold) < len(self._since)
             and self.step not in (self.due(), self.next_bar())
             and not at_end
-            and not self._on_grid(np.array(self.step))
+            and not self._stands_on(np.array(self.step), SIXTEENTHS)
         )
 
     def _bar(self, half: int) -> None:

@@ -38,9 +38,9 @@ def random_model(config: ModelConfig = RELATIVE, seed: int = 0) -> Composer:
     return model.eval()
 
 
-def model_folder(folder: Path, config: ModelConfig = ROTARY, *, seed: int = 0, half: bool = False) -> Path:
+def model_folder(folder: Path, config: ModelConfig = ROTARY, *, seed: int = 0, bits: checkpoint.Bits = 32) -> Path:
     """A folder with a tiny random model, as `emsync train` writes it."""
-    checkpoint.save(random_model(config, seed), folder, half=half)
+    checkpoint.save(random_model(config, seed), folder, bits=bits)
     return folder
 
 

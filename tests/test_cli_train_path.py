@@ -67,7 +67,7 @@ def test_from_archives_to_a_film_s_music(
     ("words", "sentence"),
     [
         (["model", "--join"], "--join writes a model folder as its parts are: give -o OUT_DIR"),
-        (["model", "--join", "-o", "x", "--full"], "without --half or --full"),
+        (["model", "--join", "-o", "x", "--bits", "32"], "give -o OUT_DIR, without --bits"),
         (["model", "--join", "-o", "x"], "give the folder that emsync train --parts wrote"),
     ],
 )
