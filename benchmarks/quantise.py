@@ -35,7 +35,7 @@ def simulated(model: Composer, n_bits: int, *, per_row: bool = True) -> tuple[Co
             continue
         if checkpoint.in_8_bits(tensor.shape):
             whole, scale = checkpoint.quantise(tensor if per_row else tensor.reshape(1, -1), bits=n_bits)
-            tensor.copy_((whole.float() * scale).reshape(tensor.shape))
+            tensor.copy_((whole.float() * scale[:, None]).reshape(tensor.shape))
             stored_bits += n_bits * whole.numel() + 32 * scale.numel()
         else:
             tensor.copy_(tensor.half().float())

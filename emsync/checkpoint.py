@@ -11,8 +11,8 @@ A folder of parts is a model folder cut into files small enough to move (`save_p
     part-00.bin ...    model.safetensors (float16), piece by piece
 
 In 8 bits (docs/decisions/0009-eight-bit-weights.md) a matrix W is whole numbers Q within [-127, 127] and one scale a
-row, so that W = Q * scale: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows, 1). What is no matrix, or has
-short rows (`in_8_bits`), is float16. The mark of such a matrix is its type; `bits` in config.json is for readers.
+row, so that W = Q * scale[:, None]: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows,). What is no matrix, or
+has short rows (`in_8_bits`), is float16. The mark of such a matrix is its type; `bits` in config.json is for readers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -92,13 +93,65 @@ def weights_hash(folder: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class WeightsHeader:
+    """The front of a safetensors file. digest: SHA-256 of the header, which another layout of the file would change.
+
+    tensors: name -> (dtype, shape, offset_bytes from the file's start, length_bytes).
+    """
+
+    tensors: dict[str, tuple[str, tuple[int, ...], int, int]]
+    digest: str
+
+
+def weights_header(path: Path) -> WeightsHeader:
+    """Read where the tensors of a safetensors file lie. Needs no torch.
+
+    The format: 8 bytes, the header's length (little endian); the header, JSON; then the tensors, one after the other.
+    Raises `ModelError` when the file is cut off or no such file, or a matrix of 8 bits lacks its scales.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > size - 8:
+                raise ValueError("its header is incomplete")
+            raw = file.read(length)
+        entries = json.loads(raw)
+        tensors = {}
+        for name, entry in entries.items():
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            tensors[name] = (
+                str(entry["dtype"]),
+                tuple(int(n) for n in entry["shape"]),
+                8 + length + int(begin),
+                int(end) - int(begin),
+            )
+        expected = max((offset + n for _, _, offset, n in tensors.values()), default=8 + length)
+        if size != expected:
+            raise ValueError(f"it has {size} bytes, its header says {expected}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); it may be cut off: copy it again") from error
+    for name, (dtype, shape, _, _) in tensors.items():
+        of_scale = tensors.get(name + SCALE)
+        if dtype == "I8" and (of_scale is None or of_scale[:2] != ("F32", shape[:1])):
+            found = "missing" if of_scale is None else f"{of_scale[0]} {list(of_scale[1])}"
+            raise ModelError(
+                f"{path} has {name} in 8 bits, but {name}{SCALE} is {found}, not F32 {list(shape[:1])}; "
+                "copy the whole model folder again"
+            )
+    return WeightsHeader(tensors, hashlib.sha256(raw).hexdigest())
+
+
 def in_8_bits(shape: Sequence[int]) -> bool:
     """Whether a weight of this shape is one that 8 bits are for: a matrix with rows of `MIN_COLUMNS` or more."""
     return len(shape) == 2 and shape[1] >= MIN_COLUMNS
 
 
 def quantise(matrix: Tensor, *, bits: int = 8) -> tuple[Tensor, Tensor]:
-    """A matrix (rows, columns) as whole numbers, int8, and a scale a row, float32 (rows, 1); their product is near it.
+    """A matrix (rows, columns) as whole numbers, int8, and a scale a row, float32 (rows,); their product is near it.
 
     Symmetric, by each row's largest value: whole numbers within 2 ** (bits - 1) - 1 of 0, bits 2 to 8. Scales are
     rounded to bfloat16's 8 binary digits, so that products with them are exact in float32: the product gives the same
@@ -107,9 +160,9 @@ def quantise(matrix: Tensor, *, bits: int = 8) -> tuple[Tensor, Tensor]:
     import torch
 
     top = 2 ** (bits - 1) - 1
-    scale = (matrix.float().abs().amax(1, keepdim=True) / top).bfloat16().float()
+    scale = (matrix.float().abs().amax(1) / top).bfloat16().float()
     scale = scale.clamp(min=torch.finfo(torch.float32).tiny)  # of a row of zeros, too
-    return (matrix.float() / scale).round().clamp(-top, top).to(torch.int8), scale
+    return (matrix.float() / scale[:, None]).round().clamp(-top, top).to(torch.int8), scale
 
 
 def _stored(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
@@ -121,7 +174,8 @@ def _stored(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
         tensor = tensor.detach().to("cpu", torch.float32)
         if bits < 32 and not (largest := float(tensor.abs().max())) <= _LARGEST_HALF:
             raise ModelError(
-                f"{name} has a weight of {largest:.3g}, and float16 ends at {_LARGEST_HALF:.0f}; keep it in 32 bits (--bits 32)"
+                f"{name} has a weight of {largest:.3g}, and float16 ends at {_LARGEST_HALF:.0f}; "
+                "keep it in 32 bits (--bits 32)"
             )
         if bits == 8 and in_8_bits(tensor.shape):
             out[name], out[name + SCALE] = quantise(tensor)
@@ -321,22 +375,14 @@ def load(folder: str | os.PathLike[str]) -> Composer:
 
     folder = Path(folder)
     model = Composer(ModelConfig.from_dict(read_config(folder)["model"]))
+    weights_header(folder / WEIGHTS)  # says what is wrong with a damaged file better than a failed load does
     try:
         stored = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); it may be cut off: copy it again") from error
-    state = {}
-    for name in [name for name in stored if stored[name].dtype == torch.int8]:
-        scale = stored.pop(name + SCALE, None)
-        right = [*stored[name].shape[:1], 1]
-        if scale is None or scale.dtype != torch.float32 or list(scale.shape) != right:
-            found = "no" if scale is None else f"{scale.dtype} {list(scale.shape)} as"
-            raise ModelError(
-                f"{folder / WEIGHTS} has {name} in 8 bits and {found} {name}{SCALE}, which must be float32 {right}; "
-                "copy the whole model folder again"
-            )
-        state[name] = stored.pop(name).float() * scale
-    state |= {name: tensor.float() for name, tensor in stored.items()}
+    for name in [name for name, tensor in stored.items() if tensor.dtype == torch.int8]:
+        stored[name] = stored[name].float() * stored.pop(name + SCALE)[:, None]
+    state = {name: tensor.float() for name, tensor in stored.items()}
     if model.config.tied and "events.weight" in state:
         state["head.weight"] = state["events.weight"]
     try:

@@ -16,7 +16,6 @@ every prefill. Everything that goes in or out is NumPy; logits are float32.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -27,7 +26,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, embedded_folder, load, read_config
+from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, embedded_folder, load, read_config, weights_header
 from emsync.conditions import N_LANES
 from emsync.errors import MissingExtraError, ModelError
 from emsync.tokenizer import vocabulary as v
@@ -345,6 +344,8 @@ class OnnxNetwork:
         options.intra_op_num_threads = threads or THREADS
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        # Weights of 8 bits become float32 once, at loading; else ONNX Runtime would do that anew at every step.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
             about = session.get_modelmeta().custom_metadata_map
@@ -399,49 +400,6 @@ class OnnxNetwork:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].strip()
-
-
-@dataclass(frozen=True)
-class WeightsHeader:
-    """The front of a safetensors file. digest: SHA-256 of the header, which another layout of the file would change.
-
-    tensors: name -> (dtype, shape, offset_bytes from the file's start, length_bytes).
-    """
-
-    tensors: dict[str, tuple[str, tuple[int, ...], int, int]]
-    digest: str
-
-
-def weights_header(path: Path) -> WeightsHeader:
-    """Read where the tensors of a safetensors file lie. Raises `ModelError` when it is cut off or no such file.
-
-    The format: 8 bytes, the header's length (little endian); the header, JSON; then the tensors, one after the other.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > size - 8:
-                raise ValueError("its header is incomplete")
-            raw = file.read(length)
-        entries = json.loads(raw)
-        tensors = {}
-        for name, entry in entries.items():
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            tensors[name] = (
-                str(entry["dtype"]),
-                tuple(int(n) for n in entry["shape"]),
-                8 + length + int(begin),
-                int(end) - int(begin),
-            )
-        expected = max((offset + n for _, _, offset, n in tensors.values()), default=8 + length)
-        if size != expected:
-            raise ValueError(f"it has {size} bytes, its header says {expected}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read ({_first_line(error)}); it may be cut off: copy it again") from error
-    return WeightsHeader(tensors, hashlib.sha256(raw).hexdigest())
 
 
 # ---- torch ----------------------------------------------------------------------------------------------------------
@@ -540,11 +498,10 @@ def open_decoder(
         raise ModelError(f"decoder: backend {backend!r} is not known; choose auto, onnx or torch")
     if not _has("torch"):
         raise MissingExtraError("torch is not installed; run: pip install 'emsync[train]'")
-    weights_header(folder / WEIGHTS)  # says what is wrong with a damaged file better than a failed load does
     return CachedDecoder(TorchNetwork(folder, threads=threads), geometry)
 
 
 __all__ = [
     "AROUSAL_SLOT", "VALENCE_SLOT", "Backend", "CachedDecoder", "Decoder", "Geometry", "Network", "OnnxNetwork",
-    "TorchNetwork", "WeightsHeader", "open_decoder", "weights_header",
+    "TorchNetwork", "open_decoder",
 ]  # fmt: skip

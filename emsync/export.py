@@ -29,10 +29,22 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.checkpoint import (
-    CONFIG, DEFAULT_BITS, GRAPH, SCALE, VOCABULARY, WEIGHTS, Bits, load, read_config, replace_folder, save,
-)  # fmt: skip
+    CONFIG,
+    DEFAULT_BITS,
+    GRAPH,
+    SCALE,
+    VOCABULARY,
+    WEIGHTS,
+    Bits,
+    WeightsHeader,
+    load,
+    read_config,
+    replace_folder,
+    save,
+    weights_header,
+)
 from emsync.conditions import LANES, N_LANES
-from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork, WeightsHeader, weights_header
+from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
 from emsync.tokenizer import vocabulary as v
@@ -105,11 +117,11 @@ class _Graph:
         for key, value in (("location", WEIGHTS), ("offset", offset_bytes), ("length", length_bytes)):
             tensor.external_data.add(key=key, value=str(value))
         self.initializers.append(tensor)
-        as_float = stored if dtype == "F32" else self.op("Cast", stored, to=TensorProto.FLOAT)
-        if dtype == "I8":  # not DequantizeLinear: ONNX Runtime would leave that to be done again at every step
-            as_float = self.op("Mul", as_float, self.weight(name + SCALE, (shape[0], 1)))
-        self._known[name] = as_float
-        return as_float
+        if dtype == "I8":
+            self._known[name] = self.op("DequantizeLinear", stored, self.weight(name + SCALE, shape[:1]), axis=0)
+        else:
+            self._known[name] = stored if dtype == "F32" else self.op("Cast", stored, to=TensorProto.FLOAT)
+        return self._known[name]
 
     def matrix(self, name: str, n_out: int, n_in: int) -> str:
         """A linear layer's matrix, [out, in] as torch has it, turned to [in, out] at loading."""
@@ -394,7 +406,11 @@ def export(folder: str | os.PathLike[str]) -> Path:
 
 
 def ship(
-    folder: str | os.PathLike[str], target: str | os.PathLike[str], *, bits: Bits = DEFAULT_BITS, overwrite: bool = False
+    folder: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    bits: Bits = DEFAULT_BITS,
+    overwrite: bool = False,
 ) -> Path:
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from emsync.errors import ModelError, OutputError
 from emsync.model import Composer, ModelConfig
 from emsync.tokenizer import vocabulary as v
 from tests.models import CONFIGS, LOCAL, ROTARY, model_folder, random_inputs, random_model
+
+#: Wide enough for matrices of 8 bits.
+WIDE, WIDE_TIED = (replace(config, width=64, ff_width=128) for config in (LOCAL, ROTARY))
 
 
 def logits(model: Composer) -> torch.Tensor:
@@ -46,7 +50,7 @@ def test_half_precision_comes_back_close_and_takes_half_the_room(tmp_path: Path)
     model = random_model(ROTARY)
     whole, half = tmp_path / "whole", tmp_path / "half"
     checkpoint.save(model, whole)
-    checkpoint.save(model, half, half=True)
+    checkpoint.save(model, half, bits=16)
     back = checkpoint.load(half)
     for put, got in zip(model.parameters(), back.parameters(), strict=True):
         assert got.dtype == torch.float32
@@ -55,9 +59,95 @@ def test_half_precision_comes_back_close_and_takes_half_the_room(tmp_path: Path)
     assert sizes[1] < 0.6 * sizes[0]
 
 
+@pytest.mark.parametrize("config", [WIDE, WIDE_TIED, replace(CONFIGS["relative"], width=64)])
+def test_in_8_bits_matrices_come_back_as_whole_numbers_times_a_scale_a_row(tmp_path: Path, config: ModelConfig) -> None:
+    model = random_model(config)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    checkpoint.save(model, tmp_path / "whole")
+    checkpoint.save(model, tmp_path / "model", bits=8)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    stored = safetensors.torch.load_file(tmp_path / "model" / checkpoint.WEIGHTS)
+    back = checkpoint.load(tmp_path / "model").state_dict()
+    matrices = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    assert {"events.weight", "blocks.0.attention.query.weight", "blocks.1.feed.contract.weight"} <= matrices
+    for name in back.keys() & stored.keys():
+        if name in matrices:
+            whole, scale = stored[name].float(), stored[f"{name}.scale"]
+            assert torch.equal(back[name], whole * scale[:, None])
+            assert int(whole.abs().amax(1).min()) == int(whole.abs().max()) == 127
+            assert bool(((before[name] - back[name]).abs() <= 0.50001 * scale[:, None]).all())
+        else:
+            assert torch.equal(back[name], before[name].half().float())
+    assert ("head.weight" in stored) != config.tied
+    assert checkpoint.read_config(tmp_path / "model")["bits"] == 8
+    sizes = [(tmp_path / name / checkpoint.WEIGHTS).stat().st_size for name in ("whole", "model")]
+    assert sizes[1] < 0.35 * sizes[0]
+
+
+def test_saving_8_bits_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    for before, after in (("0", "1"), ("1", "2")):
+        model = random_model(WIDE) if before == "0" else checkpoint.load(tmp_path / before)
+        checkpoint.save(model, tmp_path / after, bits=8)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 8])
+def test_quantising_keeps_near_and_the_second_time_changes_nothing(bits: int) -> None:
+    """Rows of every size that float32 knows, and one of zeros."""
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.randn(80, 40, generator=generator) * torch.logspace(-36, 36, 80)[:, None]
+    matrix[3] = 0
+    whole, scale = checkpoint.quantise(matrix, bits=bits)
+    assert (whole.dtype, scale.dtype, scale.shape) == (torch.int8, torch.float32, (80,))
+    assert int(whole.abs().max()) == 2 ** (bits - 1) - 1
+    near = whole.float() * scale[:, None]
+    assert bool(((near - matrix).abs() <= 0.50001 * scale[:, None]).all())
+    again, same = checkpoint.quantise(near, bits=bits)
+    assert torch.equal(whole, again)
+    assert torch.equal(scale, same)
+
+
+@pytest.mark.parametrize("wrong", [1e5, float("inf"), float("nan")])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_weights_that_fewer_bits_cannot_hold_are_refused(tmp_path: Path, bits: checkpoint.Bits, wrong: float) -> None:
+    model = random_model(WIDE)
+    with torch.no_grad():
+        model.head.weight[3, 5] = wrong
+    with pytest.raises(ModelError, match=r"head\.weight has a weight of (1e\+05|inf|nan), and float16 ends at 65504; "):
+        checkpoint.save(model, tmp_path / "model", bits=bits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_numbers_of_bits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="weights of 4 bits cannot be written; choose 8, 16 or 32"):
+        checkpoint.save(random_model(), tmp_path / "model", bits=4)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda scale: {}, "missing"),
+        (lambda scale: {"events.weight.scale": scale[1:]}, r"F32 \[911\]"),
+        (lambda scale: {"events.weight.scale": scale.half()}, r"F16 \[912\]"),
+    ],
+)
+def test_8_bits_without_their_scale_are_refused(
+    tmp_path: Path, change: Callable[[torch.Tensor], dict[str, torch.Tensor]], found: str
+) -> None:
+    path = model_folder(tmp_path / "model", WIDE, bits=8) / checkpoint.WEIGHTS
+    state = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(state | change(state.pop("events.weight.scale")), path)
+    sentence = rf"has events\.weight in 8 bits, but events\.weight\.scale is {found}, not F32 \[912\]; copy the whole"
+    with pytest.raises(ModelError, match=sentence) as caught:
+        checkpoint.load(path.parent)
+    assert "\n" not in str(caught.value)
+
+
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:
-    back = checkpoint.load(model_folder(tmp_path / "model", ROTARY))
-    assert back.head.weight is back.events.weight
+    for config, bits in ((ROTARY, 32), (WIDE_TIED, 8)):
+        back = checkpoint.load(model_folder(tmp_path / str(bits), config, bits=bits))  # type: ignore[arg-type]
+        assert back.head.weight is back.events.weight
 
 
 def test_the_hash_tells_weights_apart(tmp_path: Path) -> None:
@@ -230,7 +320,7 @@ def test_parts_join_to_the_model_in_half_precision(tmp_path: Path) -> None:
     assert names[:3] == ["index.json", "part-00.bin", "part-01.bin"]
     assert max((parts / name).stat().st_size for name in names[1:]) == 5000
     assert checkpoint.join_parts(parts, tmp_path / "joined") == tmp_path / "joined"
-    checkpoint.save(random_model(LOCAL), tmp_path / "half", training={"steps": 3}, half=True)
+    checkpoint.save(random_model(LOCAL), tmp_path / "half", training={"steps": 3}, bits=16)
     assert contents(tmp_path / "joined") == contents(tmp_path / "half")
     assert checkpoint.PART_BYTES < 16 * 2**20
     parts_folder(parts, seed=1)  # a later save replaces them all

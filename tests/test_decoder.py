@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
 
 import emsync
 from emsync import checkpoint, decoder, export
 from emsync.cli.export import command
-from emsync.conditions import LANES, N_LANES
+from emsync.composer import compose
+from emsync.conditions import LANES, N_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
 from emsync.model import Composer, ModelConfig
@@ -158,16 +160,70 @@ def test_caches_grow_and_come_round(
     close(np.stack(found, axis=1), logits[:, 69:])
 
 
-@pytest.mark.parametrize("name", ["paper", "small"])
-def test_half_precision_weights_run_alike(name: str, tmp_path: Path) -> None:
-    checkpoint.save(tiny(**VARIANTS[name]), tmp_path / "half", half=True)
-    export.export(tmp_path / "half")
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", ["paper", "small", "rotary-global"])
+def test_weights_of_fewer_bits_run_alike(name: str, bits: checkpoint.Bits, tmp_path: Path) -> None:
+    checkpoint.save(tiny(**VARIANTS[name]), tmp_path / "model", bits=bits)
+    export.export(tmp_path / "model")
     given = song()
-    one, other = (open_decoder(tmp_path / "half", backend=backend) for backend in BACKENDS)
+    right, _ = given.right(checkpoint.load(tmp_path / "model"))
+    one, other = (open_decoder(tmp_path / "model", backend=backend) for backend in BACKENDS)
     for a, b in zip(given.prefill(one, 40), given.prefill(other, 40), strict=True):
         close(a, b)
     for t in range(40, CONTEXT):
-        close(given.step(one, t)[0], given.step(other, t)[0])
+        found = given.step(one, t)[0]
+        close(found, given.step(other, t)[0])
+        close(found, right[:, t])
+    assert np.abs(right - given.right(tiny(**VARIANTS[name]))[0]).max() > 1e-4  # fewer bits are not the same model
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_both_backends_compose_the_same_of_fewer_bits(bits: checkpoint.Bits, tmp_path: Path) -> None:
+    checkpoint.save(tiny(**VARIANTS["small"]), tmp_path / "model", bits=bits)
+    export.export(tmp_path / "model")
+    film = Conditions(boundaries_s=np.array([1.5]), end_s=4.0)
+    (one,), (other,) = (
+        compose(open_decoder(tmp_path / "model", backend=backend), [film], seed=3) for backend in BACKENDS
+    )
+    assert len(one.events) > CONTEXT
+    assert np.array_equal(one.events.ids, other.events.ids)
+    assert np.array_equal(one.events.velocities, other.events.velocities)
+
+
+def test_8_bits_are_made_float32_once_and_lie_outside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+    import onnxruntime
+
+    checkpoint.save(tiny(**VARIANTS["small"]), tmp_path / "model", bits=8)
+    graph = onnx.load(str(export.export(tmp_path / "model")), load_external_data=False).graph
+    kinds = [tensor.data_type for tensor in graph.initializer]
+    turned = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    assert len(turned) == kinds.count(onnx.TensorProto.INT8) > 20
+    assert max(np.prod(t.dims) for t in graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL) <= CONTEXT
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    monkeypatch.setattr(onnxruntime, "SessionOptions", lambda: options)
+    open_decoder(tmp_path / "model", backend="onnx")
+    loaded = onnx.load(str(tmp_path / "loaded.onnx")).graph
+    assert loaded.node
+    assert not any(node.op_type == "DequantizeLinear" for node in loaded.node)
+
+
+def test_8_bits_whose_scales_are_gone_are_refused(tmp_path: Path) -> None:
+    checkpoint.save(tiny(**VARIANTS["small"]), tmp_path / "model", bits=8)
+    export.export(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    state = safetensors.torch.load_file(weights)
+    del state["head.weight.scale"]
+    safetensors.torch.save_file(state, weights)
+    for read in (open_decoder, lambda folder: open_decoder(folder, backend="torch"), export.export):
+        with pytest.raises(
+            ModelError, match=r"has head\.weight in 8 bits, but head\.weight\.scale is missing, not F32"
+        ):
+            read(tmp_path / "model")
 
 
 def test_the_weights_are_not_in_the_graph(folders: Callable[[str], Path]) -> None:
@@ -392,23 +448,29 @@ def test_every_value_in_the_graph_has_a_name_of_its_own(name: str, folders: Call
 # ---- emsync export --------------------------------------------------------------------------------------------------
 
 
-def test_shipping_halves_the_weights(copied: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "bits", "share"), [((), 16, 0.6), (("--bits", "8"), 8, 0.4), (("--bits", "32"), 32, 1.01)]
+)
+def test_shipping_takes_the_room_of_its_bits(
+    copied: Path, tmp_path: Path, words: tuple[str, ...], bits: int, share: float
+) -> None:
     full = (copied / "model.safetensors").stat().st_size
-    result = CliRunner().invoke(command, [str(copied), "-o", str(tmp_path / "shipped")], catch_exceptions=False)
+    result = CliRunner().invoke(command, [str(copied), "-o", str(tmp_path / "shipped"), *words], catch_exceptions=False)
     assert result.exit_code == 0
     assert "Written:" in result.output
     shipped = tmp_path / "shipped"
     assert sorted(file.name for file in shipped.iterdir()) == [
         "config.json", "model.onnx", "model.safetensors", "vocabulary.json",
     ]  # fmt: skip
-    assert (shipped / "model.safetensors").stat().st_size < 0.6 * full
+    assert (shipped / "model.safetensors").stat().st_size < share * full
+    assert checkpoint.read_config(shipped)["bits"] == bits
     given = song()
     logits, _ = given.right(checkpoint.load(shipped))
     close(given.prefill(open_decoder(shipped), 33)[0], logits[:, 32])
 
 
 def test_shipping_in_full_keeps_every_bit(copied: Path, tmp_path: Path) -> None:
-    export.ship(copied, tmp_path / "shipped", half=False)
+    export.ship(copied, tmp_path / "shipped", bits=32)
     one, other = (checkpoint.load(folder).state_dict() for folder in (copied, tmp_path / "shipped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -421,10 +483,15 @@ def test_exporting_in_place_replaces_the_graph_only(copied: Path) -> None:
     assert {file.name: file.read_bytes() for file in copied.iterdir()} == before
 
 
-def test_half_needs_an_output(copied: Path) -> None:
-    result = CliRunner().invoke(command, [str(copied), "--half"])
-    assert result.exit_code == 2
-    assert "--half and --full go with -o" in result.output
+def test_bits_need_an_output_and_are_8_16_or_32(copied: Path) -> None:
+    for words, sentence in (
+        (("--bits", "8"), "--bits goes with -o OUT_DIR"),
+        (("--bits", "4", "-o", "x"), "'4' is not one of '8', '16', '32'"),
+        (("--join", "--bits", "8", "-o", "x"), "give -o OUT_DIR, without --bits"),
+    ):
+        result = CliRunner().invoke(command, [str(copied), *words])
+        assert result.exit_code == 2
+        assert sentence in result.output
 
 
 def test_shipping_refuses_what_it_would_destroy(copied: Path, tmp_path: Path) -> None:
@@ -447,7 +514,9 @@ def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         model.head.weight[0, 0] = 1e5
     checkpoint.save(model, tmp_path / "model")
-    with pytest.raises(ModelError, match=r"a weight of 1e\+05, and float16 ends at 65504; keep float32 \(--full\)"):
+    with pytest.raises(
+        ModelError, match=r"a weight of 1e\+05, and float16 ends at 65504; keep it in 32 bits \(--bits 32\)"
+    ):
         export.ship(tmp_path / "model", tmp_path / "shipped")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model"]
 
