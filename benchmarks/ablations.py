@@ -1,20 +1,25 @@
-"""What each choice in the composer is worth: small models, equal compute, one choice changed at a time.
+"""What each choice in the composer is worth: equal compute, one choice changed at a time.
 
-    python benchmarks/ablations.py train TRAIN.npz VALID.npz -o FOLDER [--positions 0.7] [--only TOPIC ...]
+    python benchmarks/ablations.py train TRAIN.npz VALID.npz -o FOLDER [--model DIR] [--only TOPIC ...]
     python benchmarks/ablations.py draw FOLDER -o docs/pictures/ablations.png
     python benchmarks/ablations.py table FOLDER
 
 `train` tokenizes both archives into FOLDER, trains one arm after the other and keeps each arm's figures in
-FOLDER/results.json; what stands there already is not trained again. Every arm may spend the floating-point operations
-(`utilisation.flops_per_event`) that the base arm spends on `--positions` million positions, so that an arm that costs
-more a position sees fewer of them. Measured of each:
+FOLDER/results.json; what stands there already is not trained again.
+
+Two CPU cores cannot train a composer for each question. What does not touch the weights' shape is therefore asked of
+the trained model (`--model`; the embedded one): each arm goes on from it for `--positions` million positions, with the
+same crops in the same order, so that small differences show. Encodings of the lanes are asked of it, too: each arm
+begins with new ones in the trained model. What does change the shape is trained from nothing, small and for a short
+time (`SCRATCH`). Every arm may spend the floating-point operations (`utilisation.flops_per_event`) that its base does,
+so that an arm that costs more a position sees fewer of them. Measured of each:
 
 - bits per note of whole validation songs, told their conditions (`evaluate.bits`), by kind of event, and velocities;
 - CHORD decisions: at every event of fixed crops, the bits it costs to say whether a CHORD comes next, per CHORD, told
   the boundaries and not told them. How well boundaries are heard is the difference. With boundaries thinned as in film,
-  the average precision of P(CHORD) among all events at finding the chords that meet them.
+  the average precision of P(CHORD) among all events at finding the chords.
 
-The base arm is trained with several seeds: what lies within their spread is no difference.
+Each base is trained with two seeds, which means other crops: what lies within their distance is no difference.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,29 +44,43 @@ from emsync.files import atomic_path
 from emsync.tokenizer import vocabulary as v
 from emsync.training import archive_events, evaluate
 from emsync.training.archive import read_archive
-from emsync.training.dataset import Batch, Crops, Dataset, build
+from emsync.training.dataset import Batch, CropConfig, Crops, Dataset, build
 from emsync.training.presets import Preset
 
-BASE: dict[str, dict[str, Any]] = {
+if TYPE_CHECKING:
+    from emsync.model import Composer, ModelConfig
+
+#: Going on with the trained model: its own shape; half the rates, falling at once.
+TRAINED: dict[str, dict[str, Any]] = {
+    "model": {}, "crops": {},
+    "train": {"batch": 4, "optimizer": "muon", "matrix_rate": 0.01, "rate": 7.5e-4, "warmup_steps": 5, "decay": 1.0,
+              "saves": 1, "validations": 1},
+}  # fmt: skip
+SCRATCH: dict[str, dict[str, Any]] = {
     "model": {
         "n_layers": 6, "n_heads": 2, "width": 128, "ff_width": 512, "context": 1024, "attention": "rotary",
         "local_block": 256, "global_every": 3, "activation": "relu2", "norm": "rms", "qk_norm": True,
         "lane_encoding": "lookup",
     },
     "crops": {},
-    "train": {"batch": 2, "optimizer": "muon", "warmup_steps": 40, "saves": 1, "validations": 1},
+    "train": {"batch": 2, "optimizer": "muon", "rate": 6e-3, "warmup_steps": 20, "saves": 1, "validations": 1},
 }  # fmt: skip
+#: Millions of positions of the bases, times `--positions`.
+TRAINED_M, SCRATCH_M = 0.2, 0.5
 #: Whose songs somebody chose or wrote with care; weighed up in one arm.
 CURATED = ("music-x-lab/POP909-Dataset", "lucasnfe/vgmidi", "AyHa1810/touhou-midi-collection", "reubenson/midi-archive")
 CURATED_TIMES = 8
 SONG_EVENTS = (3_000, 7_000)  # songs to measure on: neither snippets nor suites
-N_SONGS, N_CROPS = 16, 64
+N_SONGS, N_CROPS = 12, 40
 BOUNDARY = LANE_NAMES.index("boundary")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One choice: what it changes in the base preset, and in the songs ("all", "more", "curated", "tight")."""
+    """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
+
+    scratch: trained from nothing. fresh: begins with new encodings of the offset lanes, and trains `longer` times.
+    """
 
     topic: str
     name: str
@@ -70,48 +89,58 @@ class Arm:
     train: dict[str, Any] = field(default_factory=dict)
     songs: str = "all"
     strings: bool = False
+    scratch: bool = False
+    fresh: bool = False
+    longer: float = 1.0
 
     @property
     def key(self) -> str:
         return f"{self.topic}/{self.name}"
 
     @property
-    def preset(self) -> Preset:
-        changed = {name: {**BASE[name], **getattr(self, name)} for name in BASE}
-        if changed["train"]["optimizer"] == "adam":
-            changed["train"].setdefault("rate", 1e-3)
-        return Preset.from_dict(changed, self.key)
+    def base(self) -> str:
+        """The topic of the arms that this one is held against."""
+        return "scratch" if self.scratch else "lanes" if self.fresh else "base"
+
+    def preset(self, shape: ModelConfig | None) -> Preset:
+        """What `fit` is given; shape: of the trained model."""
+        base = SCRATCH if self.scratch or shape is None else {**TRAINED, "model": shape.to_dict()}
+        return Preset.from_dict({name: {**base[name], **getattr(self, name)} for name in base}, self.key)
 
 
 ARMS = (
-    Arm("base", "seed 1"),
-    Arm("base", "seed 2", train={"seed": 2}),
-    Arm("attention", "relative, all layers", model={"attention": "relative", "local_block": 0}),
-    Arm("attention", "rotary, all layers", model={"local_block": 0}),
-    Arm("lanes", "scalar (the paper)", model={"lane_encoding": "scalar"}),
-    Arm("lanes", "fourier", model={"lane_encoding": "fourier"}),
+    Arm("base", "trained, seed 1"),
+    Arm("base", "trained, seed 2", train={"seed": 2}),
+    Arm("rate", "matrices, half", train={"matrix_rate": 0.005}),
+    Arm("rate", "matrices, double", train={"matrix_rate": 0.02}),
+    Arm("rate", "the rest, half", train={"rate": 3.75e-4}),
+    Arm("rate", "the rest, fourfold", train={"rate": 3e-3}),
+    Arm("lanes", "lookup", fresh=True, longer=1.5),
+    Arm("lanes", "scalar (the paper)", model={"lane_encoding": "scalar"}, fresh=True, longer=1.5),
+    Arm("lanes", "fourier", model={"lane_encoding": "fourier"}, fresh=True, longer=1.5),
     Arm("chords", "weight 1", train={"chord_weight": 1.0}),
     Arm("chords", "weight 30", train={"chord_weight": 30.0}),
     Arm("chords", "none left out", crops={"drop_chord": 0.0}),
-    Arm("chords", "half left out", crops={"drop_chord": 0.5}),
-    Arm("context", "1216", model={"context": 1216, "local_block": 304}),
-    Arm("context", "2048", model={"context": 2048}, train={"batch": 1}),
-    Arm("context", "4096", model={"context": 4096}, train={"batch": 1}),
-    Arm("rate", "matrices, half", train={"matrix_rate": 0.01}),
-    Arm("rate", "matrices, double", train={"matrix_rate": 0.04}),
-    Arm("rate", "the rest, third", train={"rate": 5e-4}),
-    Arm("rate", "the rest, threefold", train={"rate": 4.5e-3}),
-    Arm("optimizer", "Adam, 1e-3", train={"optimizer": "adam", "rate": 1e-3}),
-    Arm("shape", "3 layers of 184", model={"n_layers": 3, "width": 184, "ff_width": 736}),
-    Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}),
+    Arm("context", "2048", model={"context": 2048}, train={"batch": 2}),
     Arm("end", "never told", crops={"drop_end": 1.0}),
-    Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
     Arm("velocity", "no head (weight 0)", train={"velocity_weight": 0.0}),
-    Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
     Arm("songs", "no `fewer` pool", songs="more"),
-    Arm("songs", f"curated {CURATED_TIMES} times", songs="curated"),
     Arm("songs", "the half nearest the grid", songs="tight"),
     Arm("families", "strings make chords too", strings=True),
+    Arm("scratch", "seed 1", scratch=True),
+    Arm("attention", "relative, all layers", model={"attention": "relative", "local_block": 0}, scratch=True),
+    Arm("attention", "rotary, all layers", model={"local_block": 0}, scratch=True),
+    Arm("shape", "3 layers of 184", model={"n_layers": 3, "width": 184, "ff_width": 736}, scratch=True),
+    Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}, scratch=True),
+    Arm("optimizer", "Adam, 2e-3", train={"optimizer": "adam", "rate": 2e-3}, scratch=True),
+    Arm("chords", "half left out", crops={"drop_chord": 0.5}),
+    Arm("context", "4096", model={"context": 4096}, train={"batch": 1}),
+    Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
+    Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
+    Arm("songs", f"curated {CURATED_TIMES} times", songs="curated"),
+    Arm("scratch", "seed 2", train={"seed": 2}, scratch=True),
+    Arm("optimizer", "rate of the rest 1.5e-3", train={"rate": 1.5e-3}, scratch=True),
+    Arm("optimizer", "rate of the rest 2.4e-2", train={"rate": 2.4e-2}, scratch=True),
 )
 
 
@@ -122,12 +151,13 @@ ARMS = (
 @contextmanager
 def _chords_of(families: tuple[int, ...]) -> Iterator[None]:
     """Tokenize with chords of these families."""
-    kept = archive_events.chord_onsets
-    archive_events.chord_onsets = partial(kept, families=families)
+    names = vars(archive_events)
+    kept = names["chord_onsets"]
+    names["chord_onsets"] = partial(kept, families=families)
     try:
         yield
     finally:
-        archive_events.chord_onsets = kept
+        names["chord_onsets"] = kept
 
 
 def tokenized(archive: Path, folder: Path, *, strings: bool) -> Dataset:
@@ -181,7 +211,7 @@ def chosen_songs(kind: str, archive: Path) -> np.ndarray | None:
 
 def still_crops(data: Dataset, context: int) -> list[Batch]:
     """Fixed crops, told everything; boundaries thinned as a film's are."""
-    config = replace(Arm("", "").preset.crops, context=context, drop_chord=0.0, drop_boundaries=0.0,
+    config = replace(CropConfig(), context=context, drop_chord=0.0, drop_boundaries=0.0,
                      sparse_boundaries=1.0, drop_end=0.0, late_end=0.0, transpose=0, drop_mood=0.0,
                      drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, near_chord=1.0)  # fmt: skip
     crops = Crops(data, config, seed=20_261_121)
@@ -238,25 +268,46 @@ def measured(folder: Path, data: Dataset) -> dict[str, Any]:
 # Training
 
 
-def trained(arm: Arm, songs: Dataset, run: Path, positions: float) -> dict[str, Any]:
+def begun(arm: Arm, trained: Composer, folder: Path) -> Path:
+    """A model folder for the arm to begin with: the trained model in the arm's shape; what does not fit is new."""
+    from emsync.model import Composer, OffsetLane
+
+    model = Composer(arm.preset(trained.config).model)
+    new = [name for name, module in model.named_modules() if arm.fresh and isinstance(module, OffsetLane)]
+    state = model.state_dict() | {
+        name: tensor
+        for name, tensor in trained.state_dict().items()
+        if name in model.state_dict() and not any(name.startswith(f"{lane}.") for lane in new)
+    }
+    model.load_state_dict(state)
+    checkpoint.save(model, folder)
+    return folder
+
+
+def learned(arm: Arm, songs: Dataset, run: Path, positions: float, model: Path) -> dict[str, Any]:
     """Train one arm into `run` within its compute; how long it took."""
     import torch
 
     from emsync.model import Composer
     from emsync.training import train, utilisation
 
-    base, preset = ARMS[0].preset, arm.preset
-    cost = {p: utilisation.flops_per_event(Composer(p.model), p.crops.context) for p in (base, preset)}
-    each = preset.train.batch * preset.crops.context
-    steps = max(round(positions * cost[base] / cost[preset] / each), 1)
+    trained = checkpoint.load(model)
+    shape = None if arm.scratch else trained.config
+    preset, base = arm.preset(shape), Arm("", "", scratch=arm.scratch).preset(shape)
+    cost = [utilisation.flops_per_event(Composer(p.model), p.crops.context) for p in (base, preset)]
+    budget = positions * (SCRATCH_M if arm.scratch else TRAINED_M * arm.longer) * 1e6 * cost[0]
+    steps = max(round(budget / cost[1] / (preset.train.batch * preset.crops.context)), 1)
     shutil.rmtree(run, ignore_errors=True)
     torch.manual_seed(0)
-    begun, spent = time.monotonic(), time.process_time()
-    ended = train.fit(preset, songs, None, run, steps=steps, device="cpu", save_every_s=math.inf)
+    initial = None if arm.scratch else begun(arm, trained, run.with_name(run.name + "-initial"))
+    since, spent = time.monotonic(), time.process_time()
+    ended = train.fit(preset, songs, None, run, steps=steps, initial=initial, device="cpu", save_every_s=math.inf)
+    if initial is not None:
+        shutil.rmtree(initial)
     return {
-        "positions": ended.tokens, "steps": steps, "flops_per_position": cost[preset],
+        "positions": ended.tokens, "steps": steps, "flops_per_position": cost[1],
         "parameters": Composer(preset.model).n_parameters,
-        "minutes": (time.monotonic() - begun) / 60, "cpu_minutes": (time.process_time() - spent) / 60,
+        "minutes": (time.monotonic() - since) / 60, "cpu_minutes": (time.process_time() - spent) / 60,
     }  # fmt: skip
 
 
@@ -274,7 +325,7 @@ def train_all(args: argparse.Namespace) -> None:
         held_out = tokenized(args.valid, args.output / f"valid{suffix}", strings=arm.strings)
         mine = chosen_songs(arm.songs, args.archive)
         run = args.output / "runs" / arm.key.replace("/", "-").replace(" ", "_").replace("`", "")
-        about = trained(arm, songs if mine is None else picked(songs, mine), run, args.positions * 1e6)
+        about = learned(arm, songs if mine is None else picked(songs, mine), run, args.positions, args.model)
         figures = {**about, **measured(run / "model", held_out)}
         results = read_results(args.output) | {arm.key: figures}  # read again: another process may have added its own
         with atomic_path(args.output / "results.json") as partial:
@@ -305,37 +356,60 @@ def show_table(args: argparse.Namespace) -> None:
             print(_row(arm.key, results[arm.key]))
 
 
-#: What is drawn: a figure, its name, and whether more is better.
+#: What is drawn: a figure, and its title.
 _DRAWN = (
     ("bits_per_note", "bits per note"),
     ("decision_bits_told", "bits per CHORD decision, boundaries told"),
 )
 
 
+def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, float]]:
+    """Of each arm that is held against a base: how much more than its base it has, and how far the base's seeds are.
+
+    The base of new lanes is lookup, which has one seed; how far two seeds are is taken from the trained base.
+    """
+    of = {topic: [results[a.key][name] for a in ARMS if a.topic == topic and a.key in results] for topic in BASES}
+    found = {}
+    for arm in ARMS:
+        if arm.key in results and of[arm.base] and arm.key not in FIRST:
+            apart = of["scratch" if arm.scratch else "base"]
+            found[arm.key] = results[arm.key][name] - of[arm.base][0], float(np.ptp(apart)) if apart else 0.0
+    return found
+
+
+BASES = ("base", "scratch", "lanes")
+#: The arms that others are held against.
+FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}
+
+
 def draw(args: argparse.Namespace) -> None:
-    """Bars of each arm's difference from the base, topic by topic; grey: the spread of the base's seeds."""
+    """Bars of each arm's difference from its base, topic by topic; grey: how far two seeds of the base are apart."""
     from matplotlib.figure import Figure
 
     results = read_results(args.folder)
-    bases = [results[arm.key] for arm in ARMS if arm.topic == "base" and arm.key in results]
-    arms = [arm for arm in ARMS if arm.topic != "base" and arm.key in results][::-1]
-    figure = Figure(figsize=(13, 0.34 * len(arms) + 1.6), layout="constrained")
-    for column, (name, title) in enumerate(_DRAWN):
-        axes = figure.add_subplot(1, len(_DRAWN), column + 1)
-        values = np.array([x[name] for x in bases])
-        middle, spread = values.mean(), max(np.ptp(values), 1e-9)
-        shift = np.array([results[arm.key][name] - middle for arm in arms])
-        axes.axvspan(-spread, spread, color="0.88", label="the base's seeds, apart")
-        axes.barh(np.arange(len(arms)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
-        for y, x in enumerate(shift):
-            axes.text(x, y, f" {x:+.2f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
-        axes.margins(x=0.15)
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_title(f"{title}; base {middle:.2f}", fontsize=10)
-        axes.set_yticks(np.arange(len(arms)), [f"{arm.topic}: {arm.name}" for arm in arms] if column == 0 else [])
-        for y in range(1, len(arms)):
-            if arms[y].topic != arms[y - 1].topic:
-                axes.axhline(y - 0.5, color="0.7", linewidth=0.6)
+    shown = {name: differences(results, name) for name, _ in _DRAWN}
+    arms = [arm for arm in ARMS if arm.key in shown[_DRAWN[0][0]]][::-1]
+    halves = [[arm for arm in arms if arm.scratch == scratch] for scratch in (False, True)]
+    figure = Figure(figsize=(13, 0.34 * len(arms) + 2.2), layout="constrained")
+    grid = figure.add_gridspec(2, len(_DRAWN), height_ratios=[max(len(half), 1) for half in halves])
+    for row, half in enumerate(halves):
+        for column, (name, title) in enumerate(_DRAWN):
+            axes = figure.add_subplot(grid[row, column])
+            shift = np.array([shown[name][arm.key][0] for arm in half])
+            apart = max((shown[name][arm.key][1] for arm in half), default=0.0)
+            axes.axvspan(-apart, apart, color="0.88")
+            axes.barh(np.arange(len(half)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
+            for y, x in enumerate(shift):
+                axes.text(x, y, f" {x:+.3f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
+            axes.margins(x=0.2)
+            axes.axvline(0, color="black", linewidth=0.8)
+            first = results.get(next(arm.key for arm in ARMS if arm.topic == ("scratch" if row else "base")))
+            kind = "from nothing" if row else "going on with the trained model"
+            axes.set_title(f"{title}, {kind}" + (f"; base {first[name]:.2f}" if first else ""), fontsize=10)
+            axes.set_yticks(np.arange(len(half)), [f"{arm.topic}: {arm.name}" for arm in half] if not column else [])
+            for y in range(1, len(half)):
+                if half[y].topic != half[y - 1].topic:
+                    axes.axhline(y - 0.5, color="0.7", linewidth=0.6)
     with atomic_path(args.output) as partial:
         figure.savefig(partial, dpi=100, format="png")
 
@@ -347,7 +421,8 @@ def main() -> None:
     training.add_argument("archive", type=Path)
     training.add_argument("valid", type=Path)
     training.add_argument("-o", "--output", type=Path, required=True)
-    training.add_argument("--positions", type=float, default=0.7, help="millions, of the base arm")
+    training.add_argument("--model", type=Path, default=checkpoint.embedded_folder())
+    training.add_argument("--positions", type=float, default=1.0, help="how much longer than the figures here")
     training.add_argument("--only", nargs="*", choices=sorted({arm.topic for arm in ARMS}))
     training.set_defaults(run=train_all)
     drawing = commands.add_parser("draw")

@@ -138,11 +138,12 @@ def command(
         if wanted.parts:
             from emsync.decoder import open_decoder
 
-            decoder, recipe = open_decoder(model), _recipe(together)
+            decoder, recipe = open_decoder(model), default_recipe(together)
             parts = measure_parts(decoder, archive, wanted, recipe, keep=kept, progress=bars.show)
             composing = {
                 "seed": seed, "together": recipe.together, "pieces": pieces, "backend": decoder.backend,
                 "temperature": recipe.sampling.temperature, "top_p": recipe.sampling.top_p, "grid": recipe.grid,
+                "finish": recipe.finish,
             }  # fmt: skip
             result = replace(result, parts=parts, settings={**result.settings, "composing": composing})
     finally:
@@ -162,7 +163,7 @@ def command(
     click.echo(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
 
 
-def _recipe(together: int) -> Recipe:
+def default_recipe(together: int) -> Recipe:
     """How `emsync compose` composes when nothing is asked."""
     from emsync.composer import Sampling
     from emsync.soundtrack import Settings
@@ -174,6 +175,7 @@ def _recipe(together: int) -> Recipe:
         settings.grid == "sixteenths",
         lambda seed: Settings(seed).tempo(),
         together,
+        settings.finish == "on",
     )
 
 

@@ -49,9 +49,11 @@ class Sampling:
     by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind; which
     kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's logit: its
     loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are
-    divided by ten again. mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those
-    of a model that is told no mood and c those of one that is; 1 is the model as it was trained, 0 leaves mood unheard,
-    and any other number makes the pieces with a mood take twice the work.
+    divided by ten again. loose_bias is added to the logits of TIMESHIFTs that leave the grid to close a note
+    (`grammar.Limits.loose_ends`): below 0, more notes end on the sixteenths. mood_strength, in
+    [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a model that is told no mood and c
+    those of one that is; 1 is the model as it was trained, 0 leaves mood unheard, and any other number makes the pieces
+    with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -59,6 +61,7 @@ class Sampling:
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     velocity_temperature: float = 0.8
     chord_bias: float = -math.log(10.0)
+    loose_bias: float = -0.5
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -290,6 +293,10 @@ class _Writer:
         if len(self.ids) > self._max_events:
             hurry = allowed & (v.KIND != v.K_ON)  # a runaway: no more notes
             allowed = hurry if hurry.any() else allowed
+        off_grid = self.grammar.off_grid()
+        if len(off_grid):
+            logits = logits.copy()
+            logits[off_grid] += self.sampling.loose_bias
         event = draw(logits, allowed, self.rng, self.sampling)
         self.grammar.accept(event)
         kind = int(v.KIND[event])

@@ -16,8 +16,8 @@ The rules
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
 7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, or where a hit asks
-   for one. With `Limits.loose_ends` notes end where the model likes: time may go to a moment off the grid where a note
-   may be closed, and what comes there is OFF, once or more, and nothing else.
+   for one. With `Limits.loose_ends` notes may end on any 24th part of a beat: time may go there if a note may be closed
+   there, and what comes is OFF, once or more, and nothing else.
 
 With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
 8. A beginning: something sounds within the first beat.
@@ -59,8 +59,8 @@ BAR_TOLERANCE: Final = 0.12
 #: No note begins this shortly before the end; and END may come this early.
 LAST_ONSET_S: Final = 0.2
 EARLY_END_S: Final = 1.0
-#: On the grid, notes begin on the fourth parts of a beat; loose ends are on its 24th parts, which is how finely the songs
-#: were written that models learn from (`training.archive`): what lies between is the model's own imprecision.
+#: Notes begin on sixteenths and loose ends are on ticks, so many of them a beat. The songs that models learn from are
+#: written in such ticks (`training.archive`); what lies between would be the model's own imprecision.
 SIXTEENTHS, TICKS = 4, 24
 #: So long may one pitch of a family go on, though struck anew, and then it rests, in beats; at most so many rest.
 MAX_STAY_BEATS: Final = {v.PIANO: 32.0, v.GUITAR: 32.0, v.BASS: 20.0, v.STRINGS: 32.0}
@@ -94,7 +94,7 @@ ORDER: Final = _order()
 LATER: Final = np.concatenate([ORDER[None, :] > ORDER[:, None], ORDER[None, :] > -1])  # (vocabulary + 1, vocabulary)
 _BAR, _SHIFT = v.ids_of_kind(v.K_BAR), v.ids_of_kind(v.K_TIMESHIFT)
 _ON, _OFF = v.ids_of_kind(v.K_ON), v.ids_of_kind(v.K_OFF)
-_SHIFTS: Final = np.arange(1, v.MAX_SHIFT_STEPS + 1)
+_NONE: Final = np.zeros(0, dtype=np.intp)
 _ONS: Final = [
     slice(int(base) + low, int(base) + high + 1) for base, (low, high) in zip(v.ON_BASE, v.PITCH_RANGE, strict=True)
 ]
@@ -155,6 +155,8 @@ class Grammar:
         self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
         self._last = -1  # the last event of this moment, -1 at its beginning
         self._grid = limits.grid and limits.beat_steps is not None
+        # Which steps behind a bar line stand on its sixteenths and ticks, from 0 to as far as time can go in a bar.
+        self._sixteenths, self._ticks = (_parts(self.beat_steps, parts) for parts in (SIXTEENTHS, TICKS))
         self._closes_only = False  # whether this moment is off the grid, for OFFs alone
         self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
         self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
@@ -279,28 +281,32 @@ class Grammar:
             allowed[v.CHORD] = False
         return allowed
 
+    def off_grid(self) -> npt.NDArray[np.intp]:
+        """Ids of the TIMESHIFTs, allowed or not, that go where nothing but OFF may come (rule 7); none without it."""
+        if not (self._grid and self.limits.loose_ends and self.bars):
+            return _NONE
+        first = self.step + 1 - self.bars[-1][0]
+        off = ~self._sixteenths[first : first + v.MAX_SHIFT_STEPS]
+        due = self.due()
+        if due is not None and 0 < due - self.step <= len(off):
+            off[due - self.step - 1] = False
+        return _SHIFT.start + off.nonzero()[0]
+
     def _keep_to_grid(self, allowed: BoolArray, until: int) -> None:
         """Of the TIMESHIFTs, those to a sixteenth of this bar, and with loose ends those to a tick of it where a note
         may be closed; where none is left, the one to what comes next.
         """
-        steps = self.step + _SHIFTS
-        kept = self._stands_on(steps, SIXTEENTHS)
+        first = self.step + 1 - self.bars[-1][0]
+        kept = self._sixteenths[first : first + v.MAX_SHIFT_STEPS].copy()
         if self.limits.loose_ends and self._since:
-            # Too short by so many TIMESHIFTs to reach a note that may be closed, where all are held.
+            # Where all notes are held, so many TIMESHIFTs are too short to reach one that may be closed.
             held = min(self._hold.values()) - self.step - 1 if len(self._hold) == len(self._since) else 0
-            if held < len(_SHIFTS):
-                kept[held:] |= self._stands_on(steps[held:], TICKS)
+            kept[held:] |= self._ticks[first : first + v.MAX_SHIFT_STEPS][held:]
         kept &= allowed[_SHIFT]
         if not kept.any() and allowed[v.SHIFT_BASE + min(until - self.step, v.MAX_SHIFT_STEPS)]:
             kept[min(until - self.step, v.MAX_SHIFT_STEPS) - 1] = True
         if kept.any():
             allowed[_SHIFT] = kept
-
-    def _stands_on(self, steps: npt.NDArray[np.integer], parts: int) -> BoolArray:
-        """Whether steps behind the last bar line are on one of so many parts of a beat, to half a step."""
-        part = self.beat_steps / parts
-        place = (steps - self.bars[-1][0]) / part
-        return np.asarray(np.abs(place - np.rint(place)) * part <= 0.5)
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""
@@ -432,7 +438,7 @@ class Grammar:
             and len(self._hold) < len(self._since)
             and self.step not in (self.due(), self.next_bar())
             and not at_end
-            and not self._stands_on(np.array(self.step), SIXTEENTHS)
+            and not self._sixteenths[self.step - self.bars[-1][0]]
         )
 
     def _bar(self, half: int) -> None:
@@ -509,6 +515,16 @@ class Grammar:
     def check(self) -> None:
         """Raise `AssertionError` if the piece could not end here (for tests)."""
         assert not self._since, "notes are still sounding"
+
+
+def _parts(beat_steps: float, parts: int) -> BoolArray:
+    """(steps,) Which whole steps are on one of so many parts of a beat, to half a step; for as long as any bar lasts,
+    what the last may be longer (`next_bar`), and a TIMESHIFT behind it.
+    """
+    part = beat_steps / parts
+    longest = math.ceil(v.MAX_BAR_HALF_QUARTERS / 2 * beat_steps) + Grammar.margin + 1 + v.MAX_SHIFT_STEPS
+    place = np.arange(longest + 1) / part
+    return np.asarray(np.abs(place - np.rint(place)) * part <= 0.5 + 1e-9)
 
 
 def _only(ids: int | slice) -> BoolArray:

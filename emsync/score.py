@@ -12,7 +12,7 @@ Conventions
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ _LATEST_BAR_S = 2e5
 # Lengths a bar may be relabelled to: whole multiples of the first of these (quarters, denominator) that fits.
 _UNITS: Final = ((0.5, 8), (0.25, 16), (0.125, 32), (0.0625, 64))
 _ROUNDING_S = 1e-7
+#: `Score.until` leaves out notes of which it would keep no more.
+_STUMP_S = 1e-3
 _SAME_CORNER = (1e-9, 1e-13)  # seconds, seconds a quarter
 
 
@@ -395,6 +397,26 @@ class Score(_ByValue):
             count = len(self.instruments)
             raise InputError(f"instrument {instrument_index} does not exist; there are {count}, counted from 0")
         return self.select(self.instrument == instrument_index)
+
+    def until(self, duration_s: float) -> Score:
+        """The score as a piece of exactly `duration_s` seconds (0 or more), which may also be longer than it was.
+
+        What begins there or later is left out: notes (those too that would keep a millisecond or less), bars, markers
+        and keys; what still sounds is cut off there. The tempo map stays whole. Raises `InputError` for a duration
+        that is no number of seconds, or negative.
+        """
+        if not (math.isfinite(duration_s) and duration_s >= 0):
+            raise InputError(f"a score cannot be cut at {duration_s} s; give a number of seconds from 0 on")
+        notes = self.select(self.start_s < duration_s - _STUMP_S)
+        held = self.bars.start_s < duration_s
+        return replace(
+            notes,
+            end_s=np.minimum(notes.end_s, duration_s),
+            bars=Bars(self.bars.start_s[held], self.bars.numerator[held], self.bars.denominator[held]),
+            markers=tuple(marker for marker in self.markers if marker.time_s < duration_s),
+            keys=tuple(key for key in self.keys if key.time_s < duration_s),
+            duration_s=duration_s,
+        )
 
     def shifted(self, seconds: float) -> Score:
         """Everything `seconds` later; the first tempo fills the gap, without bars.

@@ -54,7 +54,7 @@ class Settings:
     hits: "bend" (chords on the beat, and the tempo bends to put them on the cuts), "exact" (chords on the cuts,
     whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
     overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "sixteenths" keeps
-    every event to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
+    every onset to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
     and tempo where none is given, to the model. mood_strength, in [0, 10]: how strongly a mood is followed, 1 as the
     model learned it, 0 not at all (`composer.Sampling`). finish: whether the piece is made to begin at once and close
     on a chord, without drones and endless rolls, its chords on cuts accented (`finish`, `grammar.Limits.finish`).
@@ -177,7 +177,8 @@ def compose(
         finish=settings.finish == "on",
         progress=progress,
     )
-    score = _within(decode(piece.events.ids, piece.events.velocities), duration_s)
+    # Drum hits and bars have no end of their own, and may pass the film's.
+    score = decode(piece.events.ids, piece.events.velocities).until(duration_s)
     if settings.hits == "bend":
         score = land(score, piece.targets_s, piece.boundaries_s)
     if settings.finish == "on":
@@ -205,21 +206,6 @@ def unheard(what: str) -> ModelError:
         f"this model was trained without mood, so {what} cannot be followed; leave it out, "
         "or give --model one that knows mood"
     )
-
-
-def _within(score: Score, duration_s: float) -> Score:
-    """The score with nothing past `duration_s`: drum hits and bars, which have no end of their own, are cut there."""
-    from emsync.score import Bars
-
-    inside = score.start_s < duration_s - 1e-3
-    score = score.select(inside)
-    held = score.bars.start_s < duration_s
-    bars = Bars(score.bars.start_s[held], score.bars.numerator[held], score.bars.denominator[held])
-    return Score(
-        score.instruments, score.instrument, score.pitch, score.velocity, score.start_s,
-        np.minimum(score.end_s, duration_s),
-        score.tempo, bars, score.markers, score.keys, duration_s=duration_s,
-    )  # fmt: skip
 
 
 def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -521,3 +521,30 @@ def test_the_tempo_asked_for_is_the_nearest_on_the_grid() -> None:
     half = v.VALUE[piece.events.ids][v.KIND[piece.events.ids] == v.K_BAR]
     assert len(bars) > 2
     assert np.diff(bars).tolist() == (half[:-1] * 32).tolist()
+
+
+def test_loose_ends_may_be_made_rare() -> None:
+    def share(bias: float) -> float:
+        sampling = Sampling(loose_bias=bias)
+        (piece,) = compose(Fake(), [asked(20.0)], seed=4, sampling=sampling, tempo_qpm=120, grid=True)
+        steps, kinds = events.times_steps(piece.events.ids), v.KIND[piece.events.ids]
+        return float((steps[kinds == v.K_OFF] % 16 != 0).mean())
+
+    assert share(0.0) > share(-3.0) + 0.2
+    assert share(-50.0) < 0.05
+
+
+@pytest.mark.parametrize("land", [BEND, EXACT, FREE])
+def test_on_the_grid_notes_begin_on_sixteenths_and_end_anywhere(land: Any) -> None:
+    off_grid = n_ends = 0
+    for seed in range(3):
+        (piece,) = compose(Fake(), [FILM], seed=seed, tempo_qpm=120, grid=True, finish=True, land=land)
+        steps, kinds = events.times_steps(piece.events.ids), v.KIND[piece.events.ids]
+        bars = steps[kinds == v.K_BAR]
+        behind = steps - bars[np.maximum(np.searchsorted(bars, steps, side="right") - 1, 0)]
+        on_hit = np.isin(steps, np.rint(piece.targets_s / v.STEP_S))
+        assert (behind[(kinds == v.K_ON) & ~on_hit] % 16 == 0).all()
+        ends = behind[(kinds == v.K_OFF) & (steps < steps[-1])]
+        off_grid, n_ends = off_grid + (ends % 16 != 0).sum(), n_ends + len(ends)
+        assert len(piece.boundaries_s) == 2 or land == FREE
+    assert off_grid > n_ends / 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from emsync.tokenizer import vocabulary as v
 Choose = Callable[[np.ndarray, np.random.Generator], int]
 
 SECOND = 125  # steps
+BEAT = 60
 
 
 # ---- choosing ------------------------------------------------------------------------------------------------------
@@ -521,16 +522,132 @@ def test_a_boundary_off_the_grid_is_met_all_the_same() -> None:
     assert 247 in grammar.chords
 
 
-# ---- finishing -----------------------------------------------------------------------------------------------------
+def moments(ids: list[int]) -> Iterator[tuple[int, list[str], int, int]]:
+    """Step, events by name, and step of the last bar line before and after them, of each moment in turn."""
+    step, bar = 0, 0
+    names = [v.NAMES[i] for i in ids]
+    ends = [i for i, name in enumerate(names) if name.startswith("TIMESHIFT_")]
+    for begin, end in itertools.pairwise([-1, *ends, len(names)]):
+        here = names[begin + 1 : end]
+        before, bar = bar, step if any(name.startswith("BAR_") for name in here) else bar
+        yield step, here, before, bar
+        step += int(names[end].removeprefix("TIMESHIFT_")) // 8 if end < len(names) else 0
 
-BEAT = 60
+
+@settings(max_examples=60)
+@given(
+    end=st.integers(1, 1600),
+    targets=steps(1600),
+    beat=st.integers(7, 46).map(lambda sixteenth: 4 * sixteenth),
+    policy=st.sampled_from(sorted(POLICIES)),
+    seed=st.integers(0, 2**32),
+    finish=st.booleans(),
+)
+@example(end=1600, targets=[247], beat=60, policy="by kind", seed=0, finish=False)
+@example(end=171, targets=[15], beat=28, policy="BAR", seed=0, finish=True)
+@example(end=1597, targets=[247, 900], beat=60, policy="shortest steps", seed=0, finish=True)
+def test_with_loose_ends_only_offs_leave_the_grid(
+    end: int, targets: list[int], beat: int, policy: str, seed: int, finish: bool
+) -> None:
+    """All else is on a sixteenth of its bar, on a hit, or where the piece closes, which a bar that begins on a hit may
+    leave off the grid; and no moment off the grid is without an OFF.
+    """
+    grammar = Grammar(Limits(end, beat_steps=beat, grid=True, finish=finish), np.array(targets, dtype=np.int64))
+    ids = walk(grammar, POLICIES[policy], seed)
+    asked = [*targets, end, *(grammar.chords[-1:] if grammar.closed else [])]
+    sounding: set[str] = set()
+    landed = []
+    for step, names, before, bar in moments(ids):
+        for name in names:
+            kind, _, note = name.partition("_")
+            if kind == "ON" and not note.startswith("DRUMS"):
+                assert note not in sounding
+                sounding.add(note)
+            elif kind == "OFF":
+                sounding.remove(note)
+        landed += [step] if "CHORD" in names else []
+        if step in asked or (step - before) * 4 % beat == 0:
+            continue
+        assert bar == before, f"a bar at {step}"
+        kinds = [name.partition("_")[0] for name in names]
+        assert set(kinds) <= {"OFF", "END"}, names
+        assert kinds[0] == "OFF", names
+    assert not sounding
+    met = [t for t in targets if t < end - 25]
+    assert all(any(abs(t - at) < SECOND for at in landed) for t in met)
+    assert not met or met[0] in landed
+
+
+def ends_off_the_grid(policy: str, *, loose_ends: bool) -> tuple[int, int]:
+    """How many OFFs are off the sixteenths, and how many of those off the 24th parts of a beat."""
+    limits = Limits(1620, beat_steps=BEAT, grid=True, loose_ends=loose_ends)
+    clock = [step for step, names, _, _ in moments(walk(Grammar(limits), POLICIES[policy], 7)) for name in names
+             if name.startswith("OFF_") and step < 1620]  # fmt: skip
+    ticks = {round(tick * 2.5 + lean) for tick in range(660) for lean in (-0.1, 0.1)}
+    return sum(step % 15 != 0 for step in clock), sum(step not in ticks for step in clock)
+
+
+@pytest.mark.parametrize("policy", ["uniformly", "by kind", "shortest steps"])
+def test_loose_ends_are_on_the_ticks_that_songs_are_written_in(policy: str) -> None:
+    loose, between = ends_off_the_grid(policy, loose_ends=True)
+    assert loose > 10
+    assert between == 0
+    assert ends_off_the_grid(policy, loose_ends=False) == (0, 0)
+
+
+def test_what_leaves_the_grid_is_told() -> None:
+    assert len(Grammar(Limits(2000, beat_steps=BEAT, grid=True)).off_grid()) == 0, "before the first bar"
+    for limits in (Limits(2000, beat_steps=BEAT), Limits(2000, beat_steps=BEAT, grid=True, loose_ends=False)):
+        grammar = Grammar(limits)
+        take(grammar, "BAR_4")
+        assert len(grammar.off_grid()) == 0
+    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True), np.array([52]))
+    take(grammar, "BAR_4")
+    told = {int(v.VALUE[i]) for i in grammar.off_grid()}
+    assert told == {s for s in range(1, 126) if s % 15} - {52}, "a chord may come on the hit at 52"
+
+
+def shifts(grammar: Grammar) -> set[int]:
+    """The TIMESHIFTs that are allowed, in steps."""
+    return {int(v.VALUE[i]) for i in np.flatnonzero(grammar.allowed()) if v.KIND[i] == v.K_TIMESHIFT}
+
+
+def take(grammar: Grammar, *names: str) -> None:
+    for name in names:
+        assert grammar.allowed()[v.ID_OF[name]], name
+        grammar.accept(v.ID_OF[name])
+
+
+def test_time_leaves_the_grid_only_for_what_may_be_closed_there() -> None:
+    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True))
+    take(grammar, "BAR_4")
+    on_grid = set(range(15, 126, 15))
+    assert shifts(grammar) == on_grid, "nothing sounds"
+    take(grammar, "CHORD", "ON_PIANO_60", "ON_PIANO_64", "ON_PIANO_67")
+    assert shifts(grammar) == on_grid, "a chord is held for two beats, and this is less"
+    take(grammar, "TIMESHIFT_720")
+    assert shifts(grammar) == {s for s in range(36, 126) if s % 15 in (0, 2, 3, 5, 7, 8, 10, 12, 13)} | {15, 30}, (
+        "126 steps are two beats and a twentieth: 36 from here, the chord may be closed"
+    )
+    take(grammar, "ON_BASS_40")
+    assert min(shifts(grammar)) == 2, "the bass may be closed at once"
+    take(grammar, "TIMESHIFT_16")
+    assert np.flatnonzero(grammar.allowed()).tolist() == [v.ID_OF["OFF_BASS_40"]]
+    take(grammar, "OFF_BASS_40")
+    assert set(v.KIND[grammar.allowed()].tolist()) == {v.K_TIMESHIFT}
+    assert min(shifts(grammar)) == 13, "back to the grid, as the chord is still held"
+    take(grammar, "TIMESHIFT_104")
+    assert grammar.allowed()[v.ID_OF["ON_BASS_40"]]
+
+
+# ---- finishing -----------------------------------------------------------------------------------------------------
 
 
 def finished(
-    end: int, targets: list[int], choose: Choose, seed: int = 0, *, finish: bool = True
+    end: int, targets: list[int], choose: Choose, seed: int = 0, *, finish: bool = True, loose_ends: bool = True
 ) -> tuple[list[int], np.ndarray, Grammar]:
     """A walk with a given tempo on the grid: its events, when each comes (steps), and the grammar it went through."""
-    limits = Limits(end, beat_steps=BEAT, grid=True, finish=finish)
+    limits = Limits(end, beat_steps=BEAT, grid=True, finish=finish, loose_ends=loose_ends)
     grammar = Grammar(limits, np.array(targets, dtype=np.int64))
     ids = walk(grammar, choose, seed)
     return ids, np.cumsum(v.SHIFT_STEPS[ids]), grammar
@@ -643,16 +760,18 @@ def longest_run(ids: list[int], clock: np.ndarray, name: str, gap: int) -> int:
 
 
 @pytest.mark.parametrize(("family", "beats"), [("BASS", 20), ("STRINGS", 32), ("PIANO", 32), ("GUITAR", 32)])
-def test_a_drone_rests_for_a_bar(family: str, beats: int) -> None:
+@pytest.mark.parametrize("loose_ends", [False, True])
+def test_a_drone_rests_for_a_bar(family: str, beats: int, loose_ends: bool) -> None:
+    """Held for as long as may be; or, with loose ends, struck on every sixteenth and closed before the next."""
     on = f"ON_{family}_50"
-    drone = only("BAR_4", on)
+    drone = only("BAR_4", on, *(("TIMESHIFT_104", "TIMESHIFT_16") if loose_ends else ()))
     for finish, most in ((False, 100), (True, beats)):
-        ids, clock, _ = finished(6000, [], drone, finish=finish)
-        run = longest_run(ids, clock, on, 4 * BEAT)  # struck anew whenever the grammar has closed it
+        ids, clock, _ = finished(6000, [], drone, finish=finish, loose_ends=loose_ends)
+        run = longest_run(ids, clock, on, 4 * BEAT - loose_ends)  # struck anew whenever it was closed
         assert run >= ((beats - 4) if finish else 90) * BEAT
         assert run <= most * BEAT
     at = clock[np.array(ids) == v.ID_OF[on]]
-    assert np.diff(at).max() >= 8 * BEAT, "its last note, and a bar of rest"
+    assert np.diff(at).max() >= (4 if loose_ends else 8) * BEAT, "its last note, and a bar of rest"
 
 
 def test_a_pitch_that_leaves_now_and_then_is_no_drone() -> None:

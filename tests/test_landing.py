@@ -230,6 +230,15 @@ def test_composing_is_the_same_for_the_same_seed() -> None:
     assert ids(5) == ids(5) != ids(6)
 
 
+def test_pieces_are_finished_where_the_recipe_says_so() -> None:
+    def last_chords(finish: bool) -> list[float]:
+        recipe = Recipe(grid=True, tempo_qpm=lambda _: 120.0, finish=finish)
+        pieces = compose_all(Fake(), [CutList("a", np.array([4.0]), 16.0)] * 3, recipe, land="beat", seed=2)
+        return [float(made.piece.chords_s.max()) for made in pieces]
+
+    assert min(last_chords(True)) > 10 > min(last_chords(False))
+
+
 def test_so_many_together_at_most() -> None:
     rows: list[int] = []
 

@@ -297,6 +297,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert len(values["stability"]["statistics"]["notes_per_s"]["by_minute"]) == 2
     composing = values["settings"]["composing"]
     assert (composing["seed"], composing["together"], composing["grid"], composing["temperature"]) == (3, 2, True, 0.9)
+    assert composing["finish"] is True
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["landing.png", "stability.png"]

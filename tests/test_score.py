@@ -96,6 +96,46 @@ def test_select_and_of() -> None:
         score.of(2)
 
 
+def test_until_cuts_at_an_end() -> None:
+    score = song(keys=[KeySignature(0.0, 9, True), KeySignature(1.5, 4)])
+    cut = score.until(1.5)
+    assert cut.pitch.tolist() == [60, 64, 36]
+    assert cut.start_s.tolist() == [0.5, 0.5, 1.0]
+    assert cut.end_s.tolist() == [1.5, 1.5, 1.1]
+    assert cut.bars == Bars([0.0], [4], [4])
+    assert cut.markers == (Marker(0.5, "Cut 1"),)
+    assert cut.keys == (KeySignature(0.0, 9, True),)
+    assert cut.tempo == score.tempo
+    assert cut.duration_s == 1.5
+    assert cut.until(1.5) == cut
+    assert len(score.until(1.0).bars) == 1
+    assert score.until(1.0).pitch.tolist() == [60, 64], "what begins at the end is left out"
+    assert len(score.until(1.0005)) == 2, "and so is half a millisecond of a note"
+    assert len(score.until(1.002)) == 3
+    assert score.until(2.0).bars == cut.bars, "a bar that begins at the end, too"
+    nothing = score.until(0.0)
+    assert (len(nothing), len(nothing.bars), nothing.duration_s) == (0, 0, 0.0)
+
+
+def test_until_lengthens_too() -> None:
+    assert song().until(4.0) == song(duration_s=4.0)
+
+
+@pytest.mark.parametrize("end_s", [-0.1, math.nan, math.inf])
+def test_until_refuses(end_s: float) -> None:
+    with pytest.raises(InputError, match=rf"cannot be cut at {end_s} s; give a number of seconds from 0 on"):
+        song().until(end_s)
+
+
+@given(scores(), st.floats(0.0, 100.0))
+def test_nothing_lies_past_the_end(score: Score, end_s: float) -> None:
+    cut = score.until(end_s)
+    assert cut.duration_s == end_s
+    assert cut.end_s.max(initial=0.0) <= end_s
+    assert all(value < end_s for value in (*cut.start_s, *cut.bars.start_s, *(m.time_s for m in cut.markers)))
+    assert len(cut) == (score.start_s < end_s - 1e-3).sum()
+
+
 def test_shifted_later_and_back() -> None:
     later = song().shifted(1.5)
     assert later.start_s.tolist() == [2.0, 2.0, 2.5]

@@ -77,7 +77,7 @@ def test_a_soundtrack_is_what_was_asked_for(hits: Any) -> None:
         assert track.hits == tuple(measure(score, track.boundaries_s))
         # Nothing lies past the end.
         assert score.duration_s == DURATION_S
-        assert len(score) > 50
+        assert len(score) > 30
         assert score.end_s.max() <= DURATION_S
         assert score.bars.start_s.max() < DURATION_S
         assert score.tempo.times_s.max() < DURATION_S
@@ -96,7 +96,7 @@ def test_chords_sound_on_the_cuts(hits: Any) -> None:
 
 
 def test_finishing_accents_the_chords_on_cuts_and_follows_arousal() -> None:
-    on, off = (composed(Settings(seed=3, finish=finish)) for finish in ("on", "off"))  # type: ignore[arg-type]
+    on, off = (composed(Settings(seed=0, finish=finish)) for finish in ("on", "off"))  # type: ignore[arg-type]
     assert all(h.chord_s is not None for h in (*on.hits, *off.hits))
 
     def lift(track: Soundtrack) -> float:
@@ -511,3 +511,5 @@ def test_by_default_music_keeps_to_sixteenths_in_the_drawn_tempo() -> None:
     assert score.tempo.qpm == pytest.approx(60 / (beat_of(drawn) * v.STEP_S), rel=1e-3)
     sixteenths = 4 * score.tempo.quarters_at(score.start_s)
     assert np.abs(sixteenths - np.rint(sixteenths)).max() < 0.05
+    ends = 4 * score.tempo.quarters_at(score.end_s[score.instrument > 0])
+    assert (np.abs(ends - np.rint(ends)) > 0.1).mean() > 0.2, "notes close where they like"

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -30,7 +30,7 @@ from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.hits import FRAME_S, WIDE_S
-from emsync.score import Bars, Marker, Score
+from emsync.score import Marker, Score
 from emsync.tokenizer.events import decode
 from emsync.training.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
@@ -127,7 +127,8 @@ class Recipe:
     """How pieces are composed: what users get by default, if the caller reads it off `soundtrack.Settings`.
 
     tempo_qpm: from a seed, the tempo of the pieces composed together (None: the model's own). together: how many
-    pieces are composed at once, at most.
+    pieces are composed at once, at most. finish: `grammar.Limits.finish`; what `finish.finish` does to accents and
+    loudness afterwards is left out.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -135,6 +136,7 @@ class Recipe:
     grid: bool = False
     tempo_qpm: Callable[[int], float | None] = lambda seed: None
     together: int = DEFAULT_TOGETHER
+    finish: bool = False
 
     def __post_init__(self) -> None:
         if self.together < 1:
@@ -184,6 +186,7 @@ def compose_all(
             land=land,
             tempo_qpm=recipe.tempo_qpm(own_seed),
             grid=recipe.grid,
+            finish=recipe.finish,
             progress=told,
         )
         for i, piece in zip(rows, pieces, strict=True):
@@ -193,16 +196,8 @@ def compose_all(
 
 
 def _score(piece: Piece, film: CutList) -> Score:
-    score = decode(piece.events.ids, piece.events.velocities)
-    score = score.select(score.start_s < film.duration_s - 1e-3)
-    bars, held = score.bars, score.bars.start_s < film.duration_s
-    return Score(
-        score.instruments, score.instrument, score.pitch, score.velocity, score.start_s,
-        np.minimum(score.end_s, film.duration_s), score.tempo,
-        Bars(bars.start_s[held], bars.numerator[held], bars.denominator[held]),
-        [Marker(cut_s, f"Cut {i}") for i, cut_s in enumerate(film.cuts_s.tolist(), start=1)],
-        score.keys, duration_s=film.duration_s,
-    )  # fmt: skip
+    markers = tuple(Marker(cut_s, f"Cut {i}") for i, cut_s in enumerate(film.cuts_s.tolist(), start=1))
+    return replace(decode(piece.events.ids, piece.events.velocities).until(film.duration_s), markers=markers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
