@@ -37,24 +37,21 @@ if TYPE_CHECKING:
     "--temperature",
     type=options.FiniteFloat(min=0, min_open=True, max=10),
     metavar="T",
-    default=0.9,
-    show_default=True,
-    help="Above 1 bolder, below 1 safer.",
+    help="Above 1 bolder, below 1 safer.  [default: 0.9]",
 )
 @click.option(
     "--top-p",
     type=options.FiniteFloat(min=0, min_open=True, max=1),
     metavar="P",
-    default=0.95,
-    show_default=True,
-    help="Choose among the likeliest events that make up this share.",
+    help="Choose among the likeliest events that make up this share.  [default: 0.95]",
 )
 @click.option(
     "--sampling",
     "by_kind",
     metavar="KIND=T,P",
     multiple=True,
-    help="Temperature and top-p of one kind of event, such as TIMESHIFT=0.9,0.9; may be repeated.",
+    help="Temperature and top-p of one kind of event, such as TIMESHIFT=0.9,0.9; may be repeated.  "
+    "[default: ON=0.95,0.96, unless --temperature or --top-p is given]",
 )
 @click.option(
     "--hits",
@@ -111,8 +108,8 @@ if TYPE_CHECKING:
 @options.quiet
 def command(
     video: Path | None, output: Path | None, duration: float | None, cuts: Path | None, seed: int, instruments: str,
-    temperature: float, top_p: float, by_kind: tuple[str, ...], hits: str, t_diff: float, tempo: float | None,
-    grid: str, finish: str,
+    temperature: float | None, top_p: float | None, by_kind: tuple[str, ...], hits: str, t_diff: float,
+    tempo: float | None, grid: str, finish: str,
     valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
     mood_strength: float,
     model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
@@ -142,7 +139,10 @@ def command(
     else:
         if (video is None) == (duration is None):
             raise InputError("give either a video or --duration; one of them says how long the music is")
+        general = {"temperature": temperature, "top_p": top_p}
+        given = {name: value for name, value in general.items() if value is not None}
         choices: dict[str, Any] = {
+            **given,
             "instruments": instruments,
             "hits": hits,
             "grid": grid,
@@ -150,9 +150,7 @@ def command(
         }  # click has checked them
         settings = soundtrack.Settings(
             seed,
-            temperature=temperature,
-            top_p=top_p,
-            by_kind=_kinds(by_kind),
+            by_kind=({} if given else dict(soundtrack.DEFAULT_BY_KIND)) | _kinds(by_kind),
             t_diff_s=t_diff,
             tempo_qpm=tempo,
             mood_strength=mood_strength,

@@ -59,7 +59,7 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 0.95
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    velocity_temperature: float = 0.8
+    velocity_temperature: float = 1.0
     chord_bias: float = -math.log(10.0)
     loose_bias: float = -0.5
     mood_strength: float = 1.0

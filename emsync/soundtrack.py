@@ -45,6 +45,8 @@ AROUSAL_QPM: Final = 25.0
 FURTHEST_LEVEL: Final = 0.95
 #: How strongly a mood is followed (`composer.Sampling.mood_strength`).
 DEFAULT_MOOD_STRENGTH: Final = 2.0
+#: Pitches are drawn a little more freely than all else: one chord is struck for bars otherwise (docs/decisions/0011).
+DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (0.95, 0.96)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Settings:
     instruments: Literal["more", "fewer"] = "more"
     temperature: float = 0.9
     top_p: float = 0.95
-    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict(DEFAULT_BY_KIND))
     hits: Literal["bend", "exact", "free"] = "bend"
     t_diff_s: float = DEFAULT_T_DIFF_S
     tempo_qpm: float | None = None

@@ -162,6 +162,18 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
     assert Path("song.mid").read_bytes() == song
 
 
+def test_a_temperature_given_holds_for_pitches_too(run: Run) -> None:
+    def drawn(*options: str) -> tuple[float, float, dict[str, list[float]]]:
+        assert run("--duration", "3", "-o", "song.mid", "--overwrite", *options).code == 0
+        settings = json.loads(Path("song.mid.json").read_text())["settings"]
+        return settings["temperature"], settings["top_p"], settings["by_kind"]
+
+    assert drawn() == (0.9, 0.95, {"ON": [0.95, 0.96]})
+    assert drawn("--temperature", "0.7") == (0.7, 0.95, {})
+    assert drawn("--top-p", "0.8", "--sampling", "OFF=1,1") == (0.9, 0.8, {"OFF": [1.0, 1.0]})
+    assert drawn("--sampling", "OFF=1,1") == (0.9, 0.95, {"ON": [0.95, 0.96], "OFF": [1.0, 1.0]})
+
+
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(run: Run) -> None:
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert run("--duration", "3", "--seed", seed, "-o", f"{name}.mid").code == 0
