@@ -10,7 +10,7 @@ import click
 
 from emsync.cli import options
 from emsync.training.evaluate import DEFAULT_BATCH, evaluate
-from emsync.training.landing import DEFAULT_TOGETHER, Recipe, film_list
+from emsync.training.landing import DEFAULT_TOGETHER, LANDS, Land, Recipe, film_list
 from emsync.training.report_page import check_output, headline, read_evaluation, write
 from emsync.training.stability import DEFAULT_MINUTES
 from emsync.training.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
@@ -51,7 +51,14 @@ if TYPE_CHECKING:
     "--landing",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Compose for N random cut lists, three ways each, and measure how chords land.",
+    help="Compose for N random cut lists, and measure how chords land.",
+)
+@click.option(
+    "--land",
+    "lands",
+    type=click.Choice(LANDS),
+    multiple=True,
+    help="With --landing and --film: compose only with chords landing this way; may be repeated.  [default: all three]",
 )
 @click.option(
     "--film",
@@ -112,8 +119,9 @@ if TYPE_CHECKING:
 @options.quiet
 def command(
     archive: Path, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
-    ngrams: Path | None, landing: int | None, films: tuple[Path, ...], stability: int | None, minutes: int,
-    likeness: bool, memory: tuple[Path, ...], pieces: int, together: int, seed: int, keep: Path | None,
+    ngrams: Path | None, landing: int | None, lands: tuple[Land, ...], films: tuple[Path, ...],
+    stability: int | None, minutes: int, likeness: bool, memory: tuple[Path, ...], pieces: int, together: int,
+    seed: int, keep: Path | None,
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Measure a model on an archive of songs, and by what it composes.
@@ -126,8 +134,9 @@ def command(
     """
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
-        landing or 0, tuple(film_list(path) for path in films), stability or 0, minutes, likeness, memory, pieces, seed
-    )
+        landing or 0, tuple(film_list(path) for path in films), tuple(dict.fromkeys(lands)) or LANDS, stability or 0,
+        minutes, likeness, memory, pieces, seed,
+    )  # fmt: skip
     check_output(output, overwrite=overwrite, parts=wanted.parts)
     kept = None if keep is None else Kept(keep, overwrite=overwrite)
     bars = _Bars(quiet)

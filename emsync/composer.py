@@ -46,14 +46,15 @@ _MOOD_LANES: Final = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 class Sampling:
     """How events are drawn. temperature above 0; top_p in (0, 1].
 
-    by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind; which
-    kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's logit: its
-    loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten, and so they are
-    divided by ten again. loose_bias is added to the logits of TIMESHIFTs that leave the grid to close a note
-    (`grammar.Limits.loose_ends`): below 0, more notes end on the sixteenths. mood_strength, in
-    [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a model that is told no mood and c
-    those of one that is; 1 is the model as it was trained, 0 leaves mood unheard, and any other number makes the pieces
-    with a mood take twice the work.
+    by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind;
+    which kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's
+    logit: its loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten,
+    and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
+    on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
+    TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
+    sixteenths. mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a
+    model that is told no mood and c those of one that is; 1 is the model as it was trained, 0 leaves mood unheard,
+    and any other number makes the pieces with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -61,6 +62,7 @@ class Sampling:
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     velocity_temperature: float = 1.0
     chord_bias: float = -math.log(10.0)
+    stray_bias: float = -1.7
     loose_bias: float = -0.5
     mood_strength: float = 1.0
 
@@ -115,6 +117,8 @@ def compose(
     drones nor rolls without end (`grammar.Limits`). progress: called with the share done, 0 to 1.
     """
     sampling = sampling or Sampling()
+    if land != "free":
+        sampling = replace(sampling, chord_bias=sampling.chord_bias + sampling.stray_bias)
     writers = [
         _Writer(
             c,

@@ -157,6 +157,16 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
         assert np.isnan(mood[1:]).all()
 
 
+def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> None:
+    def strays(land: Any, **settings: float) -> int:
+        sampling = Sampling(chord_bias=4.0, **settings)  # type: ignore[arg-type]
+        pieces = compose(Fake(), [asked(20.0, 8.0)] * 4, seed=3, land=land, sampling=sampling)
+        return sum(len(piece.chords_s) - len(piece.boundaries_s) for piece in pieces)
+
+    assert strays("exact", stray_bias=-6.0) < strays("exact", stray_bias=0.0)
+    assert strays("free", stray_bias=-6.0) == strays("free", stray_bias=0.0)
+
+
 def test_a_piece_without_mood_is_the_same_beside_guided_ones() -> None:
     (_, beside) = felt(Feeling(), JOY, asked(4.0), strength=3.0)
     (_, alone) = felt(Feeling(), asked(6.0, 3.0), asked(4.0), strength=1.0)

@@ -16,7 +16,7 @@ from emsync import midi
 from emsync.cli import main as root
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.training import landing, likeness, stability
-from emsync.training.landing import Aim, CutList, Landing, Recipe, Tally
+from emsync.training.landing import Aim, Composed, CutList, Landing, Recipe, Tally
 from emsync.training.report_page import (
     PARTS,
     check_output,
@@ -213,6 +213,8 @@ def test_what_is_wanted() -> None:
     assert Wanted().parts == ()
     assert Wanted(landing=1, stability=2, likeness=True).parts == ("landing", "stability", "likeness")
     assert Wanted(films=(CutList("a", np.array([4.0]), 8.0),)).parts == ("landing",)
+    with pytest.raises(InputError, match="no way of landing was asked for; give free, beat or exact"):
+        Wanted(landing=1, lands=())
     with pytest.raises(InputError, match="9 pieces cannot be compared with real songs; give at least 10"):
         Wanted(likeness=True, pieces=9)
     with pytest.raises(InputError, match="pieces is 0; give at least 1"):
@@ -271,6 +273,19 @@ def test_a_folder_to_keep_pieces_in(tmp_path: Path) -> None:
 
 def command(*arguments: object) -> int:
     return root.main(["evaluate", *map(str, arguments)])
+
+
+@pytest.mark.usefixtures("short")
+def test_only_the_ways_of_landing_that_are_asked_for_are_composed(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def keep(name: str, pieces: Sequence[Composed]) -> None:
+        made.extend([name] * len(pieces))
+
+    archive = archive_file(tmp_path / "v.npz", 2, bars=1)
+    parts = measure_parts(Fake(), archive, Wanted(landing=2, lands=("free",)), Recipe(grid=True), keep=keep)
+    assert made == ["landing-free"] * 2
+    assert {aim.land for aim in parts["landing"].tallies} == {"free"}  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("short")

@@ -18,7 +18,7 @@ from emsync.decoder import Decoder
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.training import landing, likeness, memory
 from emsync.training.archive import read_archive, song_score
-from emsync.training.landing import Composed, CutList, Land, Recipe
+from emsync.training.landing import LANDS, Composed, CutList, Land, Recipe
 from emsync.training.report_page import PARTS, Part
 from emsync.training.stability import DEFAULT_MINUTES, long_lists
 from emsync.training.stability import measure as measure_stability
@@ -35,12 +35,14 @@ MAX_REAL: Final = 500
 class Wanted:
     """Which parts are measured, and how much is composed for them.
 
-    landing: so many random cut lists; films: others to land on; stability: so many pieces of `minutes`; likeness:
-    beside the archive's songs; memory: archives that the model learned from. pieces: so many composed for these two.
+    landing: so many random cut lists; films: others to land on; lands: the ways of landing, each composed for apart;
+    stability: so many pieces of `minutes`; likeness: beside the archive's songs; memory: archives that the model
+    learned from. pieces: so many composed for these two.
     """
 
     landing: int = 0
     films: tuple[CutList, ...] = ()
+    lands: tuple[Land, ...] = LANDS
     stability: int = 0
     minutes: int = DEFAULT_MINUTES
     likeness: bool = False
@@ -52,6 +54,8 @@ class Wanted:
         for name, least in (("landing", 0), ("stability", 0), ("minutes", 2), ("pieces", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
+        if not self.lands:
+            raise InputError("no way of landing was asked for; give free, beat or exact")
         names = [film.name for film in self.films]
         if len(set(names)) < len(names):
             raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
@@ -99,11 +103,11 @@ def measure_parts(
     parts: dict[str, Part] = {}
     judged = wanted.pieces if wanted.likeness or wanted.memory else 0
     lists = landing.random_lists(max(wanted.landing, judged), wanted.seed) if wanted.landing or judged else []
-    on_beat = made("landing-beat", lists, "beat") if lists else []
+    on_beat = made("landing-beat", lists, "beat") if lists and (judged or "beat" in wanted.lands) else []
     if "landing" in wanted.parts:
         by_kind: dict[str, dict[str, Sequence[Composed]]] = {}
         for kind, films in (("random", lists[: wanted.landing]), ("films", list(wanted.films))):
-            for land in landing.LANDS if films else ():
+            for land in wanted.lands if films else ():
                 ready = on_beat[: wanted.landing] if (kind, land) == ("random", "beat") else None
                 name = f"landing-{land}" if kind == "random" else f"films-{land}"
                 by_kind.setdefault(kind, {})[land] = made(name, films, land) if ready is None else ready
