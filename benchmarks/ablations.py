@@ -9,9 +9,9 @@ FOLDER/results.json; what stands there already is not trained again.
 
 Two CPU cores cannot train a composer for each question. What does not touch the weights' shape is therefore asked of
 the trained model (`--model`; the embedded one): each arm goes on from it for `--positions` million positions, with the
-same crops in the same order, so that small differences show. Encodings of the lanes are asked of it, too: each arm
-begins with new ones in the trained model. What does change the shape is trained from nothing, small and for a short
-time (`SCRATCH`). Every arm may spend the floating-point operations (`utilisation.flops_per_event`) that its base does,
+same crops in the same order, so that small differences show. Encodings of the lanes, and attention, are asked of it,
+too: each arm begins with new ones in the trained model. What else changes the shape is trained from nothing, small and
+for a short time (`SCRATCH`). Every arm may spend the floating-point operations (`utilisation.flops_per_event`) that its base does,
 so that an arm that costs more a position sees fewer of them. Measured of each:
 
 - bits per note of whole validation songs, told their conditions (`evaluate.bits`), by kind of event, and velocities;
@@ -65,6 +65,7 @@ SCRATCH: dict[str, dict[str, Any]] = {
     "crops": {},
     "train": {"batch": 2, "optimizer": "muon", "rate": 6e-3, "warmup_steps": 20, "saves": 1, "validations": 1},
 }  # fmt: skip
+RELATIVE = {"attention": "relative", "local_block": 0}
 #: Millions of positions of the bases, times `--positions`.
 TRAINED_M, SCRATCH_M = 0.2, 0.5
 #: Whose songs somebody chose or wrote with care; weighed up in one arm.
@@ -79,7 +80,8 @@ BOUNDARY = LANE_NAMES.index("boundary")
 class Arm:
     """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
 
-    scratch: trained from nothing. fresh: begins with new encodings of the offset lanes, and trains `longer` times.
+    scratch: trained from nothing. fresh: begins with new encodings of the offset lanes ("lanes"), or of all lanes, and
+    new attention ("attention"), and trains `longer` times.
     """
 
     topic: str
@@ -90,7 +92,7 @@ class Arm:
     songs: str = "all"
     strings: bool = False
     scratch: bool = False
-    fresh: bool = False
+    fresh: str = ""
     longer: float = 1.0
 
     @property
@@ -100,7 +102,7 @@ class Arm:
     @property
     def base(self) -> str:
         """The topic of the arms that this one is held against."""
-        return "scratch" if self.scratch else "lanes" if self.fresh else "base"
+        return "scratch" if self.scratch else self.fresh or "base"
 
     def preset(self, shape: ModelConfig | None) -> Preset:
         """What `fit` is given; shape: of the trained model."""
@@ -115,9 +117,9 @@ ARMS = (
     Arm("rate", "matrices, double", train={"matrix_rate": 0.02}),
     Arm("rate", "the rest, half", train={"rate": 3.75e-4}),
     Arm("rate", "the rest, fourfold", train={"rate": 3e-3}),
-    Arm("lanes", "lookup", fresh=True, longer=1.5),
-    Arm("lanes", "scalar (the paper)", model={"lane_encoding": "scalar"}, fresh=True, longer=1.5),
-    Arm("lanes", "fourier", model={"lane_encoding": "fourier"}, fresh=True, longer=1.5),
+    Arm("lanes", "lookup", fresh="lanes", longer=1.5),
+    Arm("lanes", "scalar (the paper)", model={"lane_encoding": "scalar"}, fresh="lanes", longer=1.5),
+    Arm("lanes", "fourier", model={"lane_encoding": "fourier"}, fresh="lanes", longer=1.5),
     Arm("chords", "weight 1", train={"chord_weight": 1.0}),
     Arm("chords", "weight 30", train={"chord_weight": 30.0}),
     Arm("chords", "none left out", crops={"drop_chord": 0.0}),
@@ -128,8 +130,9 @@ ARMS = (
     Arm("songs", "the half nearest the grid", songs="tight"),
     Arm("families", "strings make chords too", strings=True),
     Arm("scratch", "seed 1", scratch=True),
-    Arm("attention", "relative, all layers", model={"attention": "relative", "local_block": 0}, scratch=True),
-    Arm("attention", "rotary, all layers", model={"local_block": 0}, scratch=True),
+    Arm("attention", "rotary, three of four layers local", fresh="attention", longer=1.5),
+    Arm("attention", "rotary, all layers global", model={"local_block": 0}, fresh="attention", longer=1.5),
+    Arm("attention", "relative, all layers global", model=RELATIVE, fresh="attention", longer=1.5),
     Arm("shape", "3 layers of 184", model={"n_layers": 3, "width": 184, "ff_width": 736}, scratch=True),
     Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}, scratch=True),
     Arm("optimizer", "Adam, 2e-3", train={"optimizer": "adam", "rate": 2e-3}, scratch=True),
@@ -273,12 +276,14 @@ def begun(arm: Arm, trained: Composer, folder: Path) -> Path:
     from emsync.model import Composer, OffsetLane
 
     model = Composer(arm.preset(trained.config).model)
-    new = [name for name, module in model.named_modules() if arm.fresh and isinstance(module, OffsetLane)]
-    state = model.state_dict() | {
-        name: tensor
-        for name, tensor in trained.state_dict().items()
-        if name in model.state_dict() and not any(name.startswith(f"{lane}.") for lane in new)
+    new: tuple[str, ...] = {"": (), "lanes": (), "attention": ("lanes.", ".attention.", "positions")}[arm.fresh]
+    if arm.fresh == "lanes":
+        new = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, OffsetLane))
+    own = model.state_dict()
+    kept = {
+        name: x for name, x in trained.state_dict().items() if name in own and not any(part in name for part in new)
     }
+    state = own | kept
     model.load_state_dict(state)
     checkpoint.save(model, folder)
     return folder
@@ -366,7 +371,7 @@ _DRAWN = (
 def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, float]]:
     """Of each arm that is held against a base: how much more than its base it has, and how far the base's seeds are.
 
-    The base of new lanes is lookup, which has one seed; how far two seeds are is taken from the trained base.
+    The bases of new lanes and of new attention have one seed; how far two seeds are is taken from the trained base.
     """
     of = {topic: [results[a.key][name] for a in ARMS if a.topic == topic and a.key in results] for topic in BASES}
     found = {}
@@ -377,7 +382,7 @@ def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, fl
     return found
 
 
-BASES = ("base", "scratch", "lanes")
+BASES = ("base", "scratch", "lanes", "attention")
 #: The arms that others are held against.
 FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}
 
