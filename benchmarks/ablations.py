@@ -8,11 +8,12 @@
 FOLDER/results.json; what stands there already is not trained again.
 
 Two CPU cores cannot train a composer for each question. What does not touch the weights' shape is therefore asked of
-the trained model (`--model`; the embedded one): each arm goes on from it for `--positions` million positions, with the
-same crops in the same order, so that small differences show. Encodings of the lanes, and attention, are asked of it,
-too: each arm begins with new ones in the trained model. What else changes the shape is trained from nothing, small and
-for a short time (`SCRATCH`). Every arm may spend the floating-point operations (`utilisation.flops_per_event`) that its base does,
-so that an arm that costs more a position sees fewer of them. Measured of each:
+the trained model (`--model`; the embedded one): each arm goes on from it for `--positions` million positions, with
+the same crops in the same order, so that small differences show. Encodings of the lanes, and attention, are asked of
+it, too: each arm begins with new ones in the trained model. What else changes the shape is trained from nothing,
+small and for a short time (`SCRATCH`). Every arm may spend the floating-point operations
+(`utilisation.flops_per_event`) that its base does, so that an arm that costs more a position sees fewer of them.
+Measured of each:
 
 - bits per note of whole validation songs, told their conditions (`evaluate.bits`), by kind of event, and velocities;
 - CHORD decisions: at every event of fixed crops, the bits it costs to say whether a CHORD comes next, per CHORD, told
@@ -251,13 +252,17 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
     return found
 
 
-def measured(folder: Path, data: Dataset) -> dict[str, Any]:
-    """All figures of the model in `folder`."""
-    model = checkpoint.load(folder)
+def judges(data: Dataset) -> np.ndarray:
+    """The songs that bits are measured on, chosen where strings make no chords: the same for every arm."""
     length = np.diff(data.offsets)
     fit = np.flatnonzero((length >= SONG_EVENTS[0]) & (length <= SONG_EVENTS[1]))
-    songs = np.random.default_rng(1).choice(fit, min(N_SONGS, len(fit)), replace=False)
-    report = evaluate.bits(model, data, songs=np.sort(songs), mood=True)
+    return np.sort(np.random.default_rng(1).choice(fit, min(N_SONGS, len(fit)), replace=False))
+
+
+def measured(folder: Path, data: Dataset, songs: np.ndarray) -> dict[str, Any]:
+    """All figures of the model in `folder`."""
+    model = checkpoint.load(folder)
+    report = evaluate.bits(model, data, songs=songs, mood=True)
     kinds = {name: share.bits / max(report.notes, 1) for name, share in report.by_kind().items()}
     count = {name: share.events for name, share in report.by_kind().items()}
     per_event = {f"{name}_bits": share.bits / share.events for name, share in report.by_kind().items()}
@@ -331,7 +336,8 @@ def train_all(args: argparse.Namespace) -> None:
         mine = chosen_songs(arm.songs, args.archive)
         run = args.output / "runs" / arm.key.replace("/", "-").replace(" ", "_").replace("`", "")
         about = learned(arm, songs if mine is None else picked(songs, mine), run, args.positions, args.model)
-        figures = {**about, **measured(run / "model", held_out)}
+        songs_heard = judges(tokenized(args.valid, args.output / "valid", strings=False))
+        figures = {**about, **measured(run / "model", held_out, songs_heard)}
         results = read_results(args.output) | {arm.key: figures}  # read again: another process may have added its own
         with atomic_path(args.output / "results.json") as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n")
