@@ -370,7 +370,7 @@ def show_table(args: argparse.Namespace) -> None:
 #: What is drawn: a figure, and its title.
 _DRAWN = (
     ("bits_per_note", "bits per note"),
-    ("decision_bits_told", "bits per CHORD decision, boundaries told"),
+    ("decision_bits_told", "bits per CHORD decision, told"),
 )
 
 
@@ -400,23 +400,22 @@ def draw(args: argparse.Namespace) -> None:
     results = read_results(args.folder)
     shown = {name: differences(results, name) for name, _ in _DRAWN}
     arms = [arm for arm in ARMS if arm.key in shown[_DRAWN[0][0]]][::-1]
-    halves = [[arm for arm in arms if arm.scratch == scratch] for scratch in (False, True)]
-    figure = Figure(figsize=(13, 0.34 * len(arms) + 2.2), layout="constrained")
-    grid = figure.add_gridspec(2, len(_DRAWN), height_ratios=[max(len(half), 1) for half in halves])
+    halves = [half for x in (False, True) if (half := [arm for arm in arms if arm.scratch == x])]
+    figure = Figure(figsize=(13, 0.34 * len(arms) + 1.8), layout="constrained")
+    grid = figure.add_gridspec(len(halves), len(_DRAWN), height_ratios=[len(half) for half in halves])
     for row, half in enumerate(halves):
         for column, (name, title) in enumerate(_DRAWN):
             axes = figure.add_subplot(grid[row, column])
             shift = np.array([shown[name][arm.key][0] for arm in half])
-            apart = max((shown[name][arm.key][1] for arm in half), default=0.0)
+            apart = max(shown[name][arm.key][1] for arm in half)
             axes.axvspan(-apart, apart, color="0.88")
             axes.barh(np.arange(len(half)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
             for y, x in enumerate(shift):
                 axes.text(x, y, f" {x:+.3f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
             axes.margins(x=0.2)
             axes.axvline(0, color="black", linewidth=0.8)
-            first = results.get(next(arm.key for arm in ARMS if arm.topic == ("scratch" if row else "base")))
-            kind = "from nothing" if row else "going on with the trained model"
-            axes.set_title(f"{title}, {kind}" + (f"; base {first[name]:.2f}" if first else ""), fontsize=10)
+            kind = "from nothing" if half[0].scratch else "going on"
+            axes.set_title(f"{title}, {kind}: more than its base", fontsize=10)
             axes.set_yticks(np.arange(len(half)), [f"{arm.topic}: {arm.name}" for arm in half] if not column else [])
             for y in range(1, len(half)):
                 if half[y].topic != half[y - 1].topic:
