@@ -41,7 +41,7 @@ DEFAULT = (
 )
 SHOWN = (
     "notes_per_s", "polyphony", "note_quarters", "scale_consistency", "pitch_class_entropy", "repeated_1",
-    "repeated_8", "empty_bars", "velocity_deviation", "chords_per_minute",
+    "repeated_8", "ends_on_sixteenths", "velocity_deviation", "chords_per_minute",
 )  # fmt: skip
 
 

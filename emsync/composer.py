@@ -63,7 +63,7 @@ class Sampling:
     velocity_temperature: float = 1.0
     chord_bias: float = -math.log(10.0)
     stray_bias: float = -1.7
-    loose_bias: float = -0.5
+    loose_bias: float = -0.9
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
