@@ -51,9 +51,9 @@ from emsync.training.presets import Preset
 if TYPE_CHECKING:
     from emsync.model import Composer, ModelConfig
 
-#: Going on with the trained model: its own shape; half the rates, falling at once.
+#: Going on with the trained model: its shape, but for the context; half the rates, falling at once.
 TRAINED: dict[str, dict[str, Any]] = {
-    "model": {}, "crops": {},
+    "model": {"context": 1024}, "crops": {},
     "train": {"batch": 4, "optimizer": "muon", "matrix_rate": 0.01, "rate": 7.5e-4, "warmup_steps": 5, "decay": 1.0,
               "saves": 1, "validations": 1},
 }  # fmt: skip
@@ -107,7 +107,8 @@ class Arm:
 
     def preset(self, shape: ModelConfig | None) -> Preset:
         """What `fit` is given; shape: of the trained model."""
-        base = SCRATCH if self.scratch or shape is None else {**TRAINED, "model": shape.to_dict()}
+        going_on = {**TRAINED, "model": {**(shape.to_dict() if shape else {}), **TRAINED["model"]}}
+        base = SCRATCH if self.scratch or shape is None else going_on
         return Preset.from_dict({name: {**base[name], **getattr(self, name)} for name in base}, self.key)
 
 

@@ -12,9 +12,10 @@ import click
 from emsync.cli import options
 from emsync.cli.moods import Felt, mood_options, wished
 from emsync.errors import InputError
+from emsync.soundtrack import DEFAULT_BY_KIND, Settings
 
 if TYPE_CHECKING:
-    from emsync.soundtrack import Settings, Soundtrack
+    from emsync.soundtrack import Soundtrack
     from emsync.video import Scene
 
 
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
     "--temperature",
     type=options.FiniteFloat(min=0, min_open=True, max=10),
     metavar="T",
-    help="Above 1 bolder, below 1 safer.  [default: 0.9]",
+    help=f"Above 1 bolder, below 1 safer.  [default: {Settings.temperature:g}]",
 )
 @click.option(
     "--top-p",
     type=options.FiniteFloat(min=0, min_open=True, max=1),
     metavar="P",
-    help="Choose among the likeliest events that make up this share.  [default: 0.95]",
+    help=f"Choose among the likeliest events that make up this share.  [default: {Settings.top_p:g}]",
 )
 @click.option(
     "--sampling",
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
     metavar="KIND=T,P",
     multiple=True,
     help="Temperature and top-p of one kind of event, such as TIMESHIFT=0.9,0.9; may be repeated.  "
-    "[default: ON=0.95,0.96, unless --temperature or --top-p is given]",
+    f"[default: {', '.join(f'{kind}={t:g},{p:g}' for kind, (t, p) in DEFAULT_BY_KIND.items())}, "
+    "unless --temperature or --top-p is given]",
 )
 @click.option(
     "--hits",
@@ -148,9 +150,9 @@ def command(
             "grid": grid,
             "finish": finish,
         }  # click has checked them
-        settings = soundtrack.Settings(
+        settings = Settings(
             seed,
-            by_kind=({} if given else dict(soundtrack.DEFAULT_BY_KIND)) | _kinds(by_kind),
+            by_kind=({} if given else dict(DEFAULT_BY_KIND)) | _kinds(by_kind),
             t_diff_s=t_diff,
             tempo_qpm=tempo,
             mood_strength=mood_strength,
