@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from emsync.composer import Sampling
 from emsync.decoder import open_decoder
 from emsync.soundtrack import Settings
 from emsync.training.archive import pack, read_archive
@@ -50,7 +50,7 @@ def main() -> None:
     found: dict[float, list[Heard]] = {}
     rows = []
     for strength in options.strengths:
-        sampling = Sampling(settings.temperature, settings.top_p, mood_strength=strength)
+        sampling = replace(settings.sampling(), mood_strength=strength)
         heard: list[Heard] = []
         for seed in range(options.seeds):
             decoder = open_decoder(options.model, backend=options.backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,8 +151,7 @@ def command(
             parts = measure_parts(decoder, archive, wanted, recipe, keep=kept, progress=bars.show)
             composing = {
                 "seed": seed, "together": recipe.together, "pieces": pieces, "backend": decoder.backend,
-                "temperature": recipe.sampling.temperature, "top_p": recipe.sampling.top_p, "grid": recipe.grid,
-                "finish": recipe.finish,
+                "sampling": asdict(recipe.sampling), "grid": recipe.grid, "finish": recipe.finish,
             }  # fmt: skip
             result = replace(result, parts=parts, settings={**result.settings, "composing": composing})
     finally:
@@ -174,12 +173,11 @@ def command(
 
 def default_recipe(together: int) -> Recipe:
     """How `emsync compose` composes when nothing is asked."""
-    from emsync.composer import Sampling
     from emsync.soundtrack import Settings
 
     settings = Settings()
     return Recipe(
-        Sampling(settings.temperature, settings.top_p, settings.by_kind),
+        settings.sampling(),
         settings.instruments,
         settings.grid == "sixteenths",
         lambda seed: Settings(seed).tempo(),

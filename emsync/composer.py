@@ -22,7 +22,7 @@ import numpy.typing as npt
 from emsync.conditions import LANE_NAMES, SENSITIVITY_S, Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
-from emsync.grammar import Grammar, Limits
+from emsync.grammar import SIXTEENTHS, Grammar, Limits
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events
 
@@ -39,6 +39,8 @@ _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 MAX_EVENTS_PER_S: Final = 150.0
 #: Guidance further than this leaves the model's own distribution behind.
 MAX_MOOD_STRENGTH: Final = 10.0
+#: When no more than this share of the pieces read are unfinished, only those are read on.
+KEPT_ROWS: Final = 0.75
 _MOOD_LANES: Final = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 
 
@@ -135,77 +137,92 @@ def compose(
     if not writers:
         return []
     context = decoder.context
-    guide = _Guide.of([w.conditions for w in writers], sampling.mood_strength)
-    moods = guide.moods(np.stack([w.conditions.mood for w in writers]))
-
-    def window(keep: int) -> tuple[FloatArray, FloatArray]:
-        ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in writers]).astype(np.int64)
-        own = np.stack([[0, 0, 0, *w.velocities[len(w.velocities) - keep :]] for w in writers]).astype(np.int64)
-        heard = np.pad(own[:, :-1], ((0, 0), (1, 0)))
-        tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in writers]
-        lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
-        return guide.mixed(decoder.prefill(guide.rows(ids), guide.rows(heard), guide.lanes(lanes), moods))
-
-    logits, velocity_logits = window(1)  # START
+    reading = _Reading.of(writers, sampling.mood_strength)
+    logits, velocity_logits = reading.window(decoder, 1)  # START
     n_steps = 0
-    while not all(w.done for w in writers):
-        for row, writer in enumerate(writers):
+    while reading.writers:
+        for row, writer in enumerate(reading.writers):
             writer.write(logits[row])
         if decoder.length >= context:
             # Each ON's velocity is heard by the next event, and drawn from its own position: give the window all but
             # the newest events first, whose velocities are not drawn yet.
-            keep = _kept(writers, context // 2)
-            logits, velocity_logits = window(keep)
+            keep = _kept(reading.writers, context // 2, alone=len(writers) == 1)
+            logits, velocity_logits = reading.window(decoder, keep)
         else:
-            ids = np.array([w.ids[-1] for w in writers], dtype=np.int64)
-            heard = np.array([w.velocities[-2] for w in writers], dtype=np.int64)
-            lanes = np.stack([w.lanes[-1] for w in writers]).astype(np.float32)
-            answer = decoder.step(guide.rows(ids), guide.rows(heard), guide.lanes(lanes))
-            logits, velocity_logits = guide.mixed(answer)
-        for row, writer in enumerate(writers):
+            logits, velocity_logits = reading.step(decoder)
+        for row, writer in enumerate(reading.writers):
             writer.hear(velocity_logits[row])
+        left = [row for row, writer in enumerate(reading.writers) if not writer.done]
+        if len(left) <= KEPT_ROWS * len(reading.writers):
+            reading, logits = reading.only(left, decoder), logits[left]
         n_steps += 1
         if progress and n_steps % 16 == 0:
-            progress(min(w.share for w in writers))
+            progress(min((w.share for w in reading.writers), default=1.0))
     if progress:
         progress(1.0)
     return [w.piece() for w in writers]
 
 
 @dataclass(frozen=True)
-class _Guide:
-    """Classifier-free guidance: which of n pieces are read a second time, without their mood, in rows behind the n.
+class _Reading:
+    """What a decoder reads: n pieces in the making, and with classifier-free guidance some of them a second time,
+    without their mood, in rows behind the n.
 
     Both rows of a piece are told the same events and boundaries; what they answer is mixed into one.
     """
 
-    n: int
+    writers: list[_Writer]
     again: list[int]
     strength: float
 
     @classmethod
-    def of(cls, conditions: Sequence[Conditions], strength: float) -> _Guide:
+    def of(cls, writers: list[_Writer], strength: float) -> _Reading:
         # Strengths 0 and 1 need but one reading: one without the mood, one with it.
-        again = [] if strength in (0, 1) else [row for row, c in enumerate(conditions) if _has_mood(c)]
-        return cls(len(conditions), again, strength)
+        again = [] if strength in (0, 1) else [row for row, w in enumerate(writers) if _has_mood(w.conditions)]
+        return cls(writers, again, strength)
 
-    def rows(self, told: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def only(self, left: list[int], decoder: Decoder) -> _Reading:
+        """Go on with these pieces alone."""
+        if left:
+            n = len(self.writers)
+            decoder.select(np.array(left + [n + i for i, row in enumerate(self.again) if row in left]))
+        return self.of([self.writers[row] for row in left], self.strength)
+
+    def window(self, decoder: Decoder, keep: int) -> tuple[FloatArray, FloatArray]:
+        """Begin anew with the latest `keep` events behind the prefix: logits and velocity logits (n, ...)."""
+        pieces = self.writers
+        ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in pieces]).astype(np.int64)
+        own = np.stack([[0, 0, 0, *w.velocities[len(w.velocities) - keep :]] for w in pieces]).astype(np.int64)
+        heard = np.pad(own[:, :-1], ((0, 0), (1, 0)))
+        tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in pieces]
+        lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
+        moods = self._moods(np.stack([w.conditions.mood for w in pieces]))
+        return self._mixed(decoder.prefill(self._rows(ids), self._rows(heard), self._lanes(lanes), moods))
+
+    def step(self, decoder: Decoder) -> tuple[FloatArray, FloatArray]:
+        """Append each piece's newest event: likewise."""
+        ids = np.array([w.ids[-1] for w in self.writers], dtype=np.int64)
+        heard = np.array([w.velocities[-2] for w in self.writers], dtype=np.int64)
+        lanes = np.stack([w.lanes[-1] for w in self.writers]).astype(np.float32)
+        return self._mixed(decoder.step(self._rows(ids), self._rows(heard), self._lanes(lanes)))
+
+    def _rows(self, told: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """(n, ...) -> (n + len(again), ...)"""
         return np.concatenate([told, told[self.again]]) if self.again else told
 
-    def lanes(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _lanes(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, ..., N) -> (n + len(again), ..., N), mood not given in the rows that are to be without."""
-        told = self.rows(told)
-        told[0 if self.strength == 0 else self.n :, ..., _MOOD_LANES] = np.nan
+        told = self._rows(told)
+        told[0 if self.strength == 0 else len(self.writers) :, ..., _MOOD_LANES] = np.nan
         return told
 
-    def moods(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _moods(self, told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, 2) -> (n + len(again), 2), likewise."""
-        told = self.rows(told)
-        told[0 if self.strength == 0 else self.n :] = np.nan
+        told = self._rows(told)
+        told[0 if self.strength == 0 else len(self.writers) :] = np.nan
         return told
 
-    def mixed(self, answer: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    def _mixed(self, answer: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Logits and velocity logits (n + len(again), ...) -> (n, ...): u + strength (c - u)."""
         if not self.again:
             return answer
@@ -213,7 +230,8 @@ class _Guide:
         return logits, velocity_logits
 
     def _mix(self, answer: FloatArray) -> FloatArray:
-        with_mood, without = answer[: self.n].copy(), answer[self.n :]
+        n = len(self.writers)
+        with_mood, without = answer[:n].copy(), answer[n:]
         with_mood[self.again] = without + self.strength * (with_mood[self.again] - without)
         return with_mood
 
@@ -225,9 +243,9 @@ def _has_mood(conditions: Conditions) -> bool:
     return any(x is not None and not np.isnan(x).all() for x in curves)
 
 
-def _kept(writers: Sequence[_Writer], about: int) -> int:
-    """How many of the latest events to go on from: about so many, from a bar on if there is but one piece."""
-    if len(writers) == 1:
+def _kept(writers: Sequence[_Writer], about: int, *, alone: bool) -> int:
+    """How many of the latest events to go on from: about so many, from a bar on if there was but one piece."""
+    if alone:
         ids = np.array(writers[0].ids[-about:])
         bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
         if len(bars) and bars[0] < about // 2:
@@ -338,15 +356,22 @@ class _Writer:
         self.pending = [(b, t) for b, t in self.pending if abs(t - step) >= reach]
 
     def _aim(self) -> None:
-        """At a bar: move the boundaries ahead to the nearest beats of the grid that is being played."""
-        if self.land != "beat" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
+        """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.
+
+        In the songs that a model learns from, boundaries are onsets of chords and so on the grid: of one beside it, it
+        can make nothing (docs/decisions/0013-told-on-the-grid.md).
+        """
+        if self.land == "exact" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
             return
-        at, beat = self.grammar.step, self.grammar.beat_steps
+        at, part = self.grammar.step, self.grammar.beat_steps / (1 if self.land == "beat" else SIXTEENTHS)
         moved = []
-        for boundary, _ in self.pending:
+        for boundary, before in self.pending:
+            if before < at:  # passed, which only the model's own freedom allows
+                moved.append((boundary, before))
+                continue
             step = boundary / v.STEP_S
-            beats = round((step - at) / beat)
-            target = int(np.rint(at + beats * beat))
+            parts = round((step - at) / part)
+            target = int(np.rint(at + parts * part))
             # At most half a beat away; never behind the cursor, nor so late that a chord could not be heard.
             if target < at or target > self.end_step - round(0.5 / v.STEP_S):
                 target = max(int(np.rint(step)), at)

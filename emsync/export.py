@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 #: Largest difference from torch's logits that is taken for rounding, relative to the largest logit (at least 1).
 TOLERANCE: Final = 1e-4
+#: What people write of a model, in its folder: kept when the model is replaced.
+CARD: Final = "MODEL_CARD.md"
 #: The lowest versions with all that is used, so that older runtimes read the graph too.
 OPSET, IR_VERSION = 20, 9
 MICROSOFT: Final = "com.microsoft"
@@ -414,8 +416,9 @@ def ship(
 ) -> Path:
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
-    The target appears all at once. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
-    target cannot be written, exists without `overwrite`, or holds anything but a model.
+    The target appears all at once; a model card (`CARD`) that stands there is kept. Raises `ModelError` as `export` and
+    `checkpoint.save` do; `OutputError` when the target cannot be written, exists without `overwrite`, or holds anything
+    but a model.
     """
     folder, target = Path(folder), Path(target)
     config = read_config(folder)
@@ -430,6 +433,8 @@ def ship(
         made = aside / target.name
         save(model, made, training=config.get("training"), bits=bits)
         export(made)
+        if (target / CARD).is_file():
+            shutil.copyfile(target / CARD, made / CARD)
         replace_folder(made, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -441,7 +446,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise OutputError(f"{target} is a file; give the name of a folder")
-    others = sorted({entry.name for entry in target.iterdir()} - {CONFIG, VOCABULARY, WEIGHTS, GRAPH})
+    others = sorted({entry.name for entry in target.iterdir()} - {CONFIG, VOCABULARY, WEIGHTS, GRAPH, CARD})
     if others:
         raise OutputError(f"{target} holds more than a model ({others[0]}); give the name of a new folder")
     if not overwrite:

@@ -25,6 +25,7 @@ from emsync.tokenizer import vocabulary as v
 from emsync.video import DEFAULT_T_DIFF_S, spaced, timecode
 
 if TYPE_CHECKING:
+    from emsync.composer import Sampling
     from emsync.decoder import Decoder
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,6 +98,12 @@ class Settings:
             )
         object.__setattr__(self, "by_kind", {k: (float(t), float(p)) for k, (t, p) in self.by_kind.items()})
 
+    def sampling(self) -> Sampling:
+        """How events are drawn: these settings, and for the rest what `composer.Sampling` says."""
+        from emsync.composer import Sampling
+
+        return Sampling(self.temperature, self.top_p, self.by_kind, mood_strength=self.mood_strength)
+
     def tempo(self, arousal: float = math.nan) -> float | None:
         """The tempo to compose in: the one given; else, on the grid, one within `DRAWN_QPM`, drawn with the seed.
 
@@ -144,7 +151,6 @@ def compose(
     mood: heard at the cursor, and its mean by the whole piece; before its first point and after its last it stays.
     Raises `ModelError` where a mood is asked of a model that was trained without, `InputError` for all else.
     """
-    from emsync.composer import Sampling
     from emsync.composer import compose as compose_events
     from emsync.conditions import Conditions
     from emsync.tokenizer.events import decode
@@ -166,13 +172,12 @@ def compose(
         valence, arousal = mean_mood(mood, duration_s)
     conditions = Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
     how: Literal["exact", "beat", "free"] = "beat" if settings.hits == "bend" else settings.hits
-    sampling = Sampling(settings.temperature, settings.top_p, settings.by_kind, mood_strength=settings.mood_strength)
     (piece,) = compose_events(
         decoder,
         [conditions],
         seed=settings.seed,
         instruments=settings.instruments,
-        sampling=sampling,
+        sampling=settings.sampling(),
         land=how,
         tempo_qpm=settings.tempo(arousal),
         grid=settings.grid == "sixteenths",

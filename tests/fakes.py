@@ -39,6 +39,8 @@ class Fake:
     prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     #: (B,) ids, (B,) heard and (B, N_LANES) lanes of every event told, the first ones by prefill.
     told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    #: Which rows were read on when others were finished, and how many events each had been told by then.
+    selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     knows_mood = False
     backend = "fake"
@@ -58,7 +60,10 @@ class Fake:
         return self._answer(ids, heard, lanes)
 
     def select(self, rows: np.ndarray) -> None:
-        raise AssertionError("not asked for")
+        n = len(self.told[-1][0])
+        assert 0 < len(rows) < n
+        assert 0 <= rows.min() <= rows.max() < n
+        self.selected.append((len(self.told), rows.copy()))
 
     def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
         self.told.append((ids.copy(), heard.copy(), lanes.copy()))
@@ -81,6 +86,10 @@ class Feeling(Fake):
     def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
         self.mood = mood
         return super().prefill(ids, heard, lanes, mood)
+
+    def select(self, rows: np.ndarray) -> None:
+        super().select(rows)
+        self.mood = self.mood[rows]
 
     def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
         logits, levels = super()._answer(ids, heard, lanes)

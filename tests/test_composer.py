@@ -135,8 +135,9 @@ def test_velocities_are_guided_too() -> None:
 def test_at_strength_0_mood_is_unheard() -> None:
     decoder = Feeling()
     assert felt(decoder, JOY, CALM, strength=0.0) == felt(Feeling(), asked(6.0, 3.0), asked(5.0), strength=1.0)
-    assert np.isnan(decoder.mood).all()
-    assert decoder.mood.shape == (2, 2)
+    ((*_, mood),) = decoder.prefills
+    assert mood.shape == (2, 2)
+    assert np.isnan(mood).all()
     assert all(np.isnan(lanes[:, 1:3]).all() for _, _, lanes in decoder.told)
 
 
@@ -145,14 +146,22 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
     decoder = Feeling(context)
     felt(decoder, JOY, asked(8.0), CALM, strength=2.0)
     assert len(decoder.prefills) == 1 if context == MOST else len(decoder.prefills) > 4
-    for ids, heard, lanes in [*decoder.told, *(window[:3] for window in decoder.prefills)]:
-        assert len(ids) == 5
-        for told in (ids, heard, lanes[..., [0, 3]]):
-            assert np.array_equal(told[3:], told[[0, 2]], equal_nan=True)
-        assert np.isnan(lanes[3:, ..., 1:3]).all()
-        assert np.isnan(lanes[1, ..., 1:3]).all()
-        assert not np.isnan(lanes[0, ..., 1:3]).any()
-    for *_, mood in decoder.prefills:
+    rows = np.array(["JOY", "none", "CALM", "JOY again", "CALM again"])
+    for at, (ids, heard, lanes) in enumerate(decoder.told):
+        for when, left in decoder.selected:
+            rows = rows[left] if when == at else rows
+        assert len(ids) == len(rows)
+        for row, name in enumerate(rows):
+            assert np.isnan(lanes[row, 1:3]).all() == (name not in ("JOY", "CALM"))
+            if name.endswith(" again"):
+                (first,) = np.flatnonzero(rows == name.removesuffix(" again"))
+                for told in (ids, heard, lanes[:, [0, 3]]):
+                    assert np.array_equal(told[row], told[first], equal_nan=True)
+    assert len(rows) < 5
+    for ids, heard, lanes, mood in decoder.prefills[: 1 if context == MOST else 2]:
+        for window in (ids, heard, lanes[..., [0, 3]]):
+            assert np.array_equal(window[3:], window[[0, 2]], equal_nan=True)
+        assert np.isnan(lanes[[1, 3, 4], ..., 1:3]).all()
         assert mood[0].tolist() == [0.25, 0.5]
         assert np.isnan(mood[1:]).all()
 
@@ -200,23 +209,53 @@ def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
 
 @pytest.mark.parametrize("land", [EXACT, FREE])
 def test_lanes_follow_algorithm_1(land: Any) -> None:
-    boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
+    asked_for = boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
+    settings: dict[str, Any] = {}
+    if land == FREE:  # told on the sixteenths of the tempo
+        settings = {"tempo_qpm": 96.0, "grid": True}
+        sixteenth_s = beat_of(96.0) // 4 * v.STEP_S
+        boundaries = (np.rint(np.array(asked_for) / sixteenth_s) * sixteenth_s).tolist()
+        assert 0.01 < np.abs(np.array(boundaries) - asked_for).max() <= sixteenth_s / 2 + 1e-9
     liking_chords = np.where(np.arange(SIZE) == v.CHORD, 8.0, 0.0)
     n_chords = 0
     for seed in range(3):
         decoder = Fake(bias=liking_chords)
-        (piece,) = compose(decoder, [asked(16.0, *boundaries)], seed=seed, land=land)
+        (piece,) = compose(decoder, [asked(16.0, *asked_for)], seed=seed, land=land, **settings)
         ids = piece.events.ids[1:].tolist()  # without the instrument count, from START on
         told = decoder.told
         assert [int(i[0]) for i, _, _ in told] == ids
         offsets = [float(lanes[0, 0]) for _, _, lanes in told]
-        assert offsets == pytest.approx(algorithm_1(ids, boundaries), abs=1e-6)
+        # From the first bar on: there is no grid before.
+        assert offsets[1:] == pytest.approx(algorithm_1(ids, boundaries)[1:], abs=1e-6)
         n_chords += ids.count(v.CHORD)
         # The same function that training calls, on the whole sequence at once; the end is told when it is near.
         times_s = clock_s(piece)[1:]
         whole = asked(16.0, *boundaries, end_heard_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
-        assert np.allclose(np.stack([lanes[0] for _, _, lanes in told]), whole, atol=1e-6, equal_nan=True)
+        assert np.allclose(np.stack([lanes[0] for _, _, lanes in told])[1:], whole[1:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3
+
+
+def test_a_boundary_that_was_passed_is_not_asked_for_again() -> None:
+    decoder = Fake(bias=HATING_CHORDS)
+    (piece,) = compose(decoder, [asked(16.0, 3.3, 14.0)], seed=1, land=FREE, tempo_qpm=120.0, grid=True)
+    assert not len(piece.boundaries_s)
+    times_s = clock_s(piece)[1:]
+    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.told])
+    between = (times_s > 3.5) & (times_s < 6.0)
+    assert between.any()
+    assert (offsets[between] == 8.0).all()
+
+
+def test_finished_pieces_are_read_no_further_and_the_others_go_on_as_they_would() -> None:
+    films = [asked(4.0), asked(12.0, 6.0), asked(5.0), asked(9.0, 4.5)]
+    decoder = Fake()
+    together = compose(decoder, films, seed=7)
+    assert [len(rows) for _, rows in decoder.selected] == [3, 2, 1]
+    assert sum(len(ids) for ids, _, _ in decoder.told) < 1.2 * sum(len(piece.events.ids) for piece in together)
+    # One row fewer changes nothing: the same pieces come with other lengths beside them.
+    longer = compose(Fake(), [asked(14.0, 6.0) if i == 1 else film for i, film in enumerate(films)], seed=7)
+    for i in (0, 2, 3):
+        assert together[i].events.ids.tolist() == longer[i].events.ids.tolist()
 
 
 def test_each_event_hears_the_velocity_of_the_one_before() -> None:

@@ -499,7 +499,9 @@ def test_shipping_refuses_what_it_would_destroy(copied: Path, tmp_path: Path) ->
     export.ship(copied, target)
     with pytest.raises(OutputError, match="exists already; give --overwrite"):
         export.ship(copied, target)
+    (target / export.CARD).write_text("what it can do")
     export.ship(copied, target, overwrite=True)
+    assert (target / export.CARD).read_text() == "what it can do"
     (target / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds more than a model \(notes\.txt\)"):
         export.ship(copied, target, overwrite=True)

@@ -311,7 +311,9 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert set(values["landing"]["films"]) == {"pieces", "cuts", "seconds", "free", "beat", "exact"}
     assert len(values["stability"]["statistics"]["notes_per_s"]["by_minute"]) == 2
     composing = values["settings"]["composing"]
-    assert (composing["seed"], composing["together"], composing["grid"], composing["temperature"]) == (3, 2, True, 0.9)
+    assert (composing["seed"], composing["together"], composing["grid"]) == (3, 2, True)
+    sampling = composing["sampling"]
+    assert (sampling["temperature"], sampling["by_kind"]["ON"], sampling["stray_bias"]) == (0.9, [0.95, 0.96], -1.7)
     assert composing["finish"] is True
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
