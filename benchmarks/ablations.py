@@ -1,7 +1,7 @@
 """What each choice in the composer is worth: equal compute, one choice changed at a time.
 
     python benchmarks/ablations.py train TRAIN.npz VALID.npz -o FOLDER [--model DIR] [--only TOPIC ...]
-    python benchmarks/ablations.py draw FOLDER -o docs/pictures/ablations.png
+    python benchmarks/ablations.py draw FOLDER -o docs/pictures
     python benchmarks/ablations.py table FOLDER
 
 `train` tokenizes both archives into FOLDER, trains one arm after the other and keeps each arm's figures in
@@ -137,15 +137,17 @@ ARMS = (
     Arm("attention", "relative, all layers global", model=RELATIVE, fresh="attention", longer=1.5),
     Arm("shape", "3 layers of 184", model={"n_layers": 3, "width": 184, "ff_width": 736}, scratch=True),
     Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}, scratch=True),
-    Arm("optimizer", "Adam, 2e-3", train={"optimizer": "adam", "rate": 2e-3}, scratch=True),
+    Arm("optimizer", "Muon and AdamW, half the rates", train={"matrix_rate": 0.005, "rate": 3.75e-4}),
+    Arm("optimizer", "Muon and AdamW, a quarter", train={"matrix_rate": 0.0025, "rate": 1.9e-4}),
+    Arm("optimizer", "Adam, 1e-4", train={"optimizer": "adam", "rate": 1e-4}),
+    Arm("optimizer", "Adam, 3e-4", train={"optimizer": "adam", "rate": 3e-4}),
+    Arm("optimizer", "Adam, 1e-3", train={"optimizer": "adam", "rate": 1e-3}),
     Arm("chords", "half left out", crops={"drop_chord": 0.5}),
     Arm("context", "4096", model={"context": 4096}, train={"batch": 1}),
     Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
     Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
     Arm("songs", f"curated {CURATED_TIMES} times", songs="curated"),
     Arm("scratch", "seed 2", train={"seed": 2}, scratch=True),
-    Arm("optimizer", "rate of the rest 1.5e-3", train={"rate": 1.5e-3}, scratch=True),
-    Arm("optimizer", "rate of the rest 2.4e-2", train={"rate": 2.4e-2}, scratch=True),
 )
 
 
@@ -395,34 +397,31 @@ FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Bars of each arm's difference from its base, topic by topic; grey: how far two seeds of the base are apart."""
+    """A picture for each topic: bars of each arm's difference from its base; grey: how far two seeds are apart."""
     from matplotlib.figure import Figure
 
     results = read_results(args.folder)
     shown = {name: differences(results, name) for name, _ in _DRAWN}
     arms = [arm for arm in ARMS if arm.key in shown[_DRAWN[0][0]]][::-1]
-    halves = [half for x in (False, True) if (half := [arm for arm in arms if arm.scratch == x])]
-    figure = Figure(figsize=(13, 0.34 * len(arms) + 1.8), layout="constrained")
-    grid = figure.add_gridspec(len(halves), len(_DRAWN), height_ratios=[len(half) for half in halves])
-    for row, half in enumerate(halves):
+    args.output.mkdir(parents=True, exist_ok=True)
+    for topic in dict.fromkeys(arm.topic for arm in arms if arm.topic not in ("base", "scratch")):
+        mine = [arm for arm in arms if arm.topic == topic]
+        figure = Figure(figsize=(12, 0.3 * len(mine) + 0.9), layout="constrained")
         for column, (name, title) in enumerate(_DRAWN):
-            axes = figure.add_subplot(grid[row, column])
-            shift = np.array([shown[name][arm.key][0] for arm in half])
-            apart = max(shown[name][arm.key][1] for arm in half)
+            axes = figure.add_subplot(1, len(_DRAWN), column + 1)
+            shift = np.array([shown[name][arm.key][0] for arm in mine])
+            apart = max(shown[name][arm.key][1] for arm in mine)
             axes.axvspan(-apart, apart, color="0.88")
-            axes.barh(np.arange(len(half)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
+            axes.barh(np.arange(len(mine)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
             for y, x in enumerate(shift):
                 axes.text(x, y, f" {x:+.3f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
-            axes.margins(x=0.2)
+            axes.margins(x=0.25)
             axes.axvline(0, color="black", linewidth=0.8)
-            kind = "from nothing" if half[0].scratch else "going on"
-            axes.set_title(f"{title}, {kind}: more than its base", fontsize=10)
-            axes.set_yticks(np.arange(len(half)), [f"{arm.topic}: {arm.name}" for arm in half] if not column else [])
-            for y in range(1, len(half)):
-                if half[y].topic != half[y - 1].topic:
-                    axes.axhline(y - 0.5, color="0.7", linewidth=0.6)
-    with atomic_path(args.output) as partial:
-        figure.savefig(partial, dpi=100, format="png")
+            axes.set_title(f"{title}: more than the base", fontsize=9)
+            axes.tick_params(labelsize=8)
+            axes.set_yticks(np.arange(len(mine)), [arm.name for arm in mine] if not column else [])
+        with atomic_path(args.output / f"ablations-{topic}.png") as partial:
+            figure.savefig(partial, dpi=80, format="png")
 
 
 def main() -> None:
