@@ -39,6 +39,10 @@ _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 MAX_EVENTS_PER_S: Final = 150.0
 #: Guidance further than this leaves the model's own distribution behind.
 MAX_MOOD_STRENGTH: Final = 10.0
+#: How many bars in a row one pitch may come in before `Sampling.stale_bias` counts, and how many more it counts.
+FRESH_BARS: Final = 2
+STALEST_BARS: Final = 8
+_PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 #: When no more than this share of the pieces read are unfinished, only those are read on.
 KEPT_ROWS: Final = 0.75
 _MOOD_LANES: Final = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
@@ -54,9 +58,11 @@ class Sampling:
     and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
     on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
     TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
-    sixteenths. mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a
-    model that is told no mood and c those of one that is; 1 is the model as it was trained, 0 leaves mood unheard,
-    and any other number makes the pieces with a mood take twice the work.
+    sixteenths. stale_bias, at most 0, is added to the logit of a pitched ON for every bar in a row that it came in,
+    beyond `FRESH_BARS` and up to `STALEST_BARS` more: a harmony that stands still grows unlikely
+    (docs/decisions/0011-sampling.md). mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c -
+    u), with u those of a model that is told no mood and c those of one that is; 1 is the model as it was trained, 0
+    leaves mood unheard, and any other number makes the pieces with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -66,6 +72,7 @@ class Sampling:
     chord_bias: float = -math.log(10.0)
     stray_bias: float = -1.7
     loose_bias: float = -0.9
+    stale_bias: float = -0.15
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -299,6 +306,9 @@ class _Writer:
         self.ids, self.velocities = [v.START], [0]
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
+        self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
+        self._bars_struck = np.zeros(v.SIZE, dtype=np.int64)  # in how many bars in a row each ON came, up to the last
+        self._stale = np.zeros(v.SIZE, dtype=np.float32)
         self._told = conditions
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
 
@@ -316,8 +326,8 @@ class _Writer:
             hurry = allowed & (v.KIND != v.K_ON)  # a runaway: no more notes
             allowed = hurry if hurry.any() else allowed
         off_grid = self.grammar.off_grid()
-        if len(off_grid):
-            logits = logits.copy()
+        if len(off_grid) or self.sampling.stale_bias:
+            logits = logits + self._stale
             logits[off_grid] += self.sampling.loose_bias
         event = draw(logits, allowed, self.rng, self.sampling)
         self.grammar.accept(event)
@@ -326,6 +336,9 @@ class _Writer:
         told = self._told
         if kind == v.K_BAR:
             self._aim()
+            self._age()
+        elif kind == v.K_ON:
+            self._struck[event] = True
         lanes = self.lanes[-1]  # they change with the clock, with a CHORD, and with what is asked; not with every event
         if kind in (v.K_TIMESHIFT, v.K_CHORD) or self._told is not told:
             lanes = self._told.at(np.array([now_s]), np.array([kind == v.K_CHORD]))[0]
@@ -354,6 +367,13 @@ class _Writer:
             if abs(target - step) < reach:
                 self.settled[boundary] = step
         self.pending = [(b, t) for b, t in self.pending if abs(t - step) >= reach]
+
+    def _age(self) -> None:
+        """At a bar: what comes in every bar grows stale."""
+        self._bars_struck = np.where(self._struck, self._bars_struck + 1, 0)
+        self._struck[:] = False
+        beyond = np.clip(self._bars_struck - FRESH_BARS, 0, STALEST_BARS)
+        self._stale = (self.sampling.stale_bias * beyond * _PITCHED_ONS).astype(np.float32)
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.

@@ -47,7 +47,7 @@ FURTHEST_LEVEL: Final = 0.95
 #: How strongly a mood is followed (`composer.Sampling.mood_strength`).
 DEFAULT_MOOD_STRENGTH: Final = 2.0
 #: Pitches are drawn a little more freely than all else: one chord is struck for bars otherwise (docs/decisions/0011).
-DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (0.95, 0.96)}
+DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync.composer import Piece, Sampling, beat_of, compose, draw
+from emsync.composer import FRESH_BARS, Piece, Sampling, beat_of, compose, draw
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
@@ -174,6 +174,30 @@ def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> N
 
     assert strays("exact", stray_bias=-6.0) < strays("exact", stray_bias=0.0)
     assert strays("free", stray_bias=-6.0) == strays("free", stray_bias=0.0)
+
+
+def test_what_comes_in_every_bar_grows_stale() -> None:
+    """A model that likes four pitches of the piano, and a bias that lets no pitch come for long."""
+    liked = [int(v.ON_BASE[v.PIANO]) + pitch for pitch in (60, 64, 67, 72)]
+    bias = np.where(np.isin(np.arange(SIZE), liked), 6.0, 0.0)
+
+    def longest(stale_bias: float) -> int:
+        (piece,) = compose(
+            Fake(bias=bias), [asked(60.0)], seed=3, sampling=Sampling(stale_bias=stale_bias), tempo_qpm=120.0, grid=True
+        )
+        ids = piece.events.ids
+        bar = np.cumsum(v.KIND[ids] == v.K_BAR)
+        runs = []
+        for on in liked:
+            came = np.isin(np.arange(1, bar[-1] + 1), bar[ids == on])
+            ends = np.flatnonzero(np.diff(np.concatenate([[0], came, [0]]).astype(int)))
+            runs.append(int((ends[1::2] - ends[::2]).max(initial=0)))
+        return max(runs)
+
+    assert longest(0.0) > 2 * longest(-20.0)
+    assert longest(-20.0) <= FRESH_BARS + 2
+    same = [compose(Fake(), [FILM], seed=4, sampling=Sampling(stale_bias=x))[0].events.ids.tolist() for x in (0, -1e-9)]
+    assert same[0] == same[1]
 
 
 def test_a_piece_without_mood_is_the_same_beside_guided_ones() -> None:
