@@ -381,7 +381,10 @@ class _Writer:
         In the songs that a model learns from, boundaries are onsets of chords and so on the grid: of one beside it, it
         can make nothing (docs/decisions/0013-told-on-the-grid.md).
         """
+        limits = self.grammar.limits
         if self.land == "exact" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
+            return
+        if self.land == "free" and not (limits.grid and limits.beat_steps):
             return
         at, part = self.grammar.step, self.grammar.beat_steps / (1 if self.land == "beat" else SIXTEENTHS)
         moved = []
