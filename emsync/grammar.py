@@ -16,8 +16,8 @@ The rules
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
 7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, or where a hit asks
-   for one. With `Limits.loose_ends` notes may end on any 24th part of a beat: time may go there if a note may be closed
-   there, and what comes is OFF, once or more, and nothing else.
+   for one. With `Limits.loose_ends` notes may end on any 24th part of a beat from the third on: time may go there if a
+   note may be closed there, and what comes is OFF, once or more, and nothing else.
 
 With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
 8. A beginning: something sounds within the first beat.
@@ -62,6 +62,9 @@ EARLY_END_S: Final = 1.0
 #: Notes begin on sixteenths and loose ends are on ticks, so many of them a beat. The songs that models learn from are
 #: written in such ticks (`training.archive`); what lies between would be the model's own imprecision.
 SIXTEENTHS, TICKS = 4, 24
+#: A note is not closed before so many ticks: 4 to 8 in 100 real notes are shorter, and a model that once plays one of
+#: a single tick, 20 ms, plays on like that (docs/decisions/0010-closing-off-the-grid.md).
+MIN_NOTE_TICKS: Final = 3
 #: So long may one pitch of a family go on, though struck anew, and then it rests, in beats; at most so many rest.
 MAX_STAY_BEATS: Final = {v.PIANO: 32.0, v.GUITAR: 32.0, v.BASS: 20.0, v.STRINGS: 32.0}
 STAY_GAP_BEATS, REST_BEATS, MAX_RESTING = 0.55, 4.0, 12
@@ -157,6 +160,7 @@ class Grammar:
         self._grid = limits.grid and limits.beat_steps is not None
         # Which steps behind a bar line stand on its sixteenths and ticks, from 0 to as far as time can go in a bar.
         self._sixteenths, self._ticks = (_parts(self.beat_steps, parts) for parts in (SIXTEENTHS, TICKS))
+        self._shortest = math.floor(MIN_NOTE_TICKS * self.beat_steps / TICKS)
         self._closes_only = False  # whether this moment is off the grid, for OFFs alone
         self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
         self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
@@ -387,6 +391,8 @@ class Grammar:
             if family != v.DRUMS:
                 self._since[event] = self.step
                 self._notes[event] = False
+                if self._grid:
+                    self._hold[event] = self.step + self._shortest
                 self._count[family] += 1
             if self._in_chord and family in self._chord_notes:
                 self._chord_notes[family] += 1

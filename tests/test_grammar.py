@@ -630,14 +630,29 @@ def test_time_leaves_the_grid_only_for_what_may_be_closed_there() -> None:
         "126 steps are two beats and a twentieth: 36 from here, the chord may be closed"
     )
     take(grammar, "ON_BASS_40")
-    assert min(shifts(grammar)) == 2, "the bass may be closed at once"
-    take(grammar, "TIMESHIFT_16")
+    assert min(shifts(grammar)) == 7, "the bass may be closed from its third tick on"
+    take(grammar, "TIMESHIFT_56")
     assert np.flatnonzero(grammar.allowed()).tolist() == [v.ID_OF["OFF_BASS_40"]]
     take(grammar, "OFF_BASS_40")
     assert set(v.KIND[grammar.allowed()].tolist()) == {v.K_TIMESHIFT}
-    assert min(shifts(grammar)) == 13, "back to the grid, as the chord is still held"
-    take(grammar, "TIMESHIFT_104")
+    assert min(shifts(grammar)) == 8, "back to the grid, as the chord is still held"
+    take(grammar, "TIMESHIFT_64")
     assert grammar.allowed()[v.ID_OF["ON_BASS_40"]]
+
+
+@pytest.mark.parametrize("policy", ["uniformly", "by kind", "shortest steps"])
+def test_on_the_grid_no_note_is_a_click(policy: str) -> None:
+    end, shortest = 1500, 3 * BEAT // 24
+    lengths: list[int] = []
+    for seed in range(3):
+        ids, steps, _ = finished(end, [400, 1100], POLICIES[policy], seed)
+        begun: dict[int, int] = {}
+        for event, step in zip(ids, steps.tolist(), strict=True):
+            if v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
+                begun[event] = step
+            elif v.KIND[event] == v.K_OFF and step < end:
+                lengths.append(step - begun[int(v.PARTNER[event])])
+    assert min(lengths) == shortest == 7
 
 
 # ---- finishing -----------------------------------------------------------------------------------------------------
