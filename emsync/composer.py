@@ -117,13 +117,15 @@ def compose(
 ) -> list[Piece]:
     """Compose one piece for each of `conditions`, all at once; each must say where it ends (`end_s`).
 
-    The same seed, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend on
-    its place in the batch, not on the other pieces (but whether there are any decides how a full window goes on). land:
-    chords stand on the boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to
-    bring them together, `hits.land`), or where the model likes ("free"). tempo_qpm: the tempo to keep, moved to the
-    nearest one of the grid (`beat_of`); None leaves it to the model. grid: with a tempo,
-    events stand on the sixteenths of their bar only. finish: a piece begins at once and closes on a chord, and neither
-    drones nor rolls without end (`grammar.Limits`). progress: called with the share done, 0 to 1.
+    The same seed, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend
+    on its place in the batch, not on the other pieces: only whether there are any decides how a full window goes
+    on, and products of fewer rows, once some have ended, may be rounded otherwise. land: chords stand on the
+    boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to bring them
+    together, `hits.land`), or where the model likes ("free"; on the grid it is told the nearest sixteenth).
+    tempo_qpm: the tempo to keep, moved to the nearest one of the grid (`beat_of`); None leaves it to the model.
+    grid: with a tempo, events stand on the sixteenths of their bar only. finish: a piece begins at once and closes
+    on a chord, and neither drones nor rolls without end (`grammar.Limits`). progress: called with the share done, 0
+    to 1.
     """
     sampling = sampling or Sampling()
     if land != "free":
