@@ -136,6 +136,7 @@ ARMS = (
     Arm("attention", "rotary, all layers global", model={"local_block": 0}, fresh="attention", longer=1.5),
     Arm("optimizer", "Adam, 3e-4", train={"optimizer": "adam", "rate": 3e-4}),
     Arm("optimizer", "Adam, 1e-3", train={"optimizer": "adam", "rate": 1e-3}),
+    Arm("optimizer", "Muon and AdamW, a quarter of the rates", train={"matrix_rate": 2.5e-3, "rate": 1.9e-4}),
     Arm("songs", f"curated {CURATED_TIMES} times", songs="curated"),
     Arm("context", "4096", model={"context": 4096}, train={"batch": 1}),
     Arm("attention", "relative, all layers global", model=RELATIVE, fresh="attention", longer=1.5),

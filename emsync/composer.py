@@ -58,8 +58,8 @@ class Sampling:
     and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
     on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
     TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
-    sixteenths. stale_bias, at most 0, is added to the logit of a pitched ON for every bar in a row that it came in,
-    beyond `FRESH_BARS` and up to `STALEST_BARS` more: a harmony that stands still grows unlikely
+    sixteenths. stale_bias, at most 0, is added to the logit of a pitched ON times the square of how many bars in a
+    row it came in, beyond `FRESH_BARS` and up to `STALEST_BARS` more: a harmony that stands still grows unlikely
     (docs/decisions/0011-sampling.md). mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c -
     u), with u those of a model that is told no mood and c those of one that is; 1 is the model as it was trained, 0
     leaves mood unheard, and any other number makes the pieces with a mood take twice the work.
@@ -72,7 +72,7 @@ class Sampling:
     chord_bias: float = -math.log(10.0)
     stray_bias: float = -1.7
     loose_bias: float = -0.9
-    stale_bias: float = -0.15
+    stale_bias: float = -0.05
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -375,7 +375,7 @@ class _Writer:
         self._bars_struck = np.where(self._struck, self._bars_struck + 1, 0)
         self._struck[:] = False
         beyond = np.clip(self._bars_struck - FRESH_BARS, 0, STALEST_BARS)
-        self._stale = (self.sampling.stale_bias * beyond * _PITCHED_ONS).astype(np.float32)
+        self._stale = (self.sampling.stale_bias * beyond**2 * _PITCHED_ONS).astype(np.float32)
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.
