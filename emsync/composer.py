@@ -39,7 +39,9 @@ _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 MAX_EVENTS_PER_S: Final = 150.0
 #: Guidance further than this leaves the model's own distribution behind.
 MAX_MOOD_STRENGTH: Final = 10.0
-#: How many bars in a row one pitch may come in before `Sampling.stale_bias` counts, and how many more it counts.
+#: A harmony stands still while at least this share of a bar's pitches, family by family, came in the bar before; how
+#: many bars in a row it may before `Sampling.stale_bias` counts, and how many more count.
+STILL_SHARE: Final = 0.9
 FRESH_BARS: Final = 2
 STALEST_BARS: Final = 8
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
@@ -58,11 +60,11 @@ class Sampling:
     and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
     on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
     TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
-    sixteenths. stale_bias, at most 0, is added to the logit of a pitched ON times the square of how many bars in a
-    row it came in, beyond `FRESH_BARS` and up to `STALEST_BARS` more: a harmony that stands still grows unlikely
-    (docs/decisions/0011-sampling.md). mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c -
-    u), with u those of a model that is told no mood and c those of one that is; 1 is the model as it was trained, 0
-    leaves mood unheard, and any other number makes the pieces with a mood take twice the work.
+    sixteenths. stale_bias, at most 0: while harmony stands still (`STILL_SHARE`), it is added to the logits of the
+    pitched ONs of the last bar, times the square of how many bars it has stood beyond `FRESH_BARS`, at most
+    `STALEST_BARS` (docs/decisions/0011-sampling.md). mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u +
+    mood_strength (c - u), with u those of a model that is told no mood and c those of one that is; 1 is the model
+    as it was trained, 0 leaves mood unheard, and any other number makes the pieces with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -72,7 +74,7 @@ class Sampling:
     chord_bias: float = -math.log(10.0)
     stray_bias: float = -1.7
     loose_bias: float = -0.9
-    stale_bias: float = -0.05
+    stale_bias: float = -0.1
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -309,7 +311,8 @@ class _Writer:
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
         self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
-        self._bars_struck = np.zeros(v.SIZE, dtype=np.int64)  # in how many bars in a row each ON came, up to the last
+        self._struck_before = np.zeros(v.SIZE, dtype=bool)  # those of the last bar that had any, without the drums
+        self._still_bars = 0  # how many bars in a row brought next to nothing new
         self._stale = np.zeros(v.SIZE, dtype=np.float32)
         self._told = conditions
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
@@ -371,11 +374,15 @@ class _Writer:
         self.pending = [(b, t) for b, t in self.pending if abs(t - step) >= reach]
 
     def _age(self) -> None:
-        """At a bar: what comes in every bar grows stale."""
-        self._bars_struck = np.where(self._struck, self._bars_struck + 1, 0)
-        self._struck[:] = False
-        beyond = np.clip(self._bars_struck - FRESH_BARS, 0, STALEST_BARS)
-        self._stale = (self.sampling.stale_bias * beyond**2 * _PITCHED_ONS).astype(np.float32)
+        """At a bar: harmony stands still while a bar brings next to nothing that the one before had not."""
+        struck, before = self._struck & _PITCHED_ONS, self._struck_before
+        if struck.any():
+            old = np.count_nonzero(struck & before) / np.count_nonzero(struck)
+            self._still_bars = self._still_bars + 1 if old >= STILL_SHARE else 0
+            self._struck_before = struck
+            beyond = min(max(self._still_bars - FRESH_BARS, 0), STALEST_BARS)
+            self._stale = (self.sampling.stale_bias * beyond**2 * struck).astype(np.float32)
+        self._struck = np.zeros(v.SIZE, dtype=bool)
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.
