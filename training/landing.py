@@ -323,6 +323,7 @@ class Landing:
         for row, films in enumerate(self.films):
             # "beat" once as composed and once bent, where only what sounds is known.
             groups = [("free", ""), ("beat", ""), ("beat", "_bent"), ("exact", "")]
+            groups = [x for x in groups if x[0] in {aim.land for aim in self.tallies if aim.films == films}]
             for column, (name, title) in enumerate(
                 {"recall": "recall", "precision": "precision", "iou": "IoU"}.items()
             ):
