@@ -590,7 +590,9 @@ def test_the_presets_say_what_the_paper_says() -> None:
     for name in train.PRESETS:
         preset = Preset.read(name)
         assert (preset.train.chord_weight, preset.train.clip) == (10.0, 1.0)
-        assert (preset.crops.drop_chord, preset.crops.transpose, preset.crops.at_bar) == (0.2, 3, 0.5)
+        assert (preset.crops.transpose, preset.crops.at_bar) == (3, 0.5)
+        # `small` is what ships: docs/decisions/0014-trained-further-still.md says why it leaves out fewer.
+        assert preset.crops.drop_chord == (0.1 if name == "small" else 0.2)
         assert preset.crops.context == preset.model.context
 
 
