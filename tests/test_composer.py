@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emsync import composer
 from emsync.composer import FRESH_BARS, Piece, Sampling, beat_of, compose, draw
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
@@ -271,16 +272,21 @@ def test_a_boundary_that_was_passed_is_not_asked_for_again() -> None:
     assert (offsets[between] == 8.0).all()
 
 
-def test_finished_pieces_are_read_no_further_and_the_others_go_on_as_they_would() -> None:
+def test_finished_pieces_are_read_no_further_and_others_go_on_as_they_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     films = [asked(4.0), asked(12.0, 6.0), asked(5.0), asked(9.0, 4.5)]
     decoder = Fake()
-    together = compose(decoder, films, seed=7)
+    narrowed = compose(decoder, films, seed=7)
     assert [len(rows) for _, rows in decoder.selected] == [3, 2, 1]
-    assert sum(len(ids) for ids, _, _ in decoder.told) < 1.2 * sum(len(piece.events.ids) for piece in together)
-    # One row fewer changes nothing: the same pieces come with other lengths beside them.
-    longer = compose(Fake(), [asked(14.0, 6.0) if i == 1 else film for i, film in enumerate(films)], seed=7)
-    for i in (0, 2, 3):
-        assert together[i].events.ids.tolist() == longer[i].events.ids.tolist()
+    assert sum(len(ids) for ids, _, _ in decoder.told) < 1.2 * sum(len(piece.events.ids) for piece in narrowed)
+    monkeypatch.setattr(composer, "KEPT_ROWS", 0.0)
+    decoder = Fake()
+    whole = compose(decoder, films, seed=7)
+    assert not decoder.selected
+    for one, other in zip(narrowed, whole, strict=True):
+        assert one.events.ids.tolist() == other.events.ids.tolist()
+        assert one.events.velocities.tolist() == other.events.velocities.tolist()
 
 
 def test_each_event_hears_the_velocity_of_the_one_before() -> None:
