@@ -39,6 +39,8 @@ class Fake:
     prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     #: (B,) ids, (B,) heard and (B, N_LANES) lanes of every event told, the first ones by prefill.
     told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    #: Where in `told` the last event of each prefill stands.
+    prefilled_at: list[int] = field(default_factory=list)
     #: Which rows were read on when others were finished, and how many events each had been told by then.
     selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
@@ -51,6 +53,7 @@ class Fake:
         assert mood.shape == (len(ids), 2)
         assert ids.shape[1] <= self.context
         self.prefills.append((ids.copy(), heard.copy(), lanes.copy(), mood.copy()))
+        self.prefilled_at.append(len(self.told))
         self.length = ids.shape[1]
         return self._answer(ids[:, -1], heard[:, -1], lanes[:, -1])
 

@@ -148,23 +148,24 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
     felt(decoder, JOY, asked(8.0), CALM, strength=2.0)
     assert len(decoder.prefills) == 1 if context == MOST else len(decoder.prefills) > 4
     rows = np.array(["JOY", "none", "CALM", "JOY again", "CALM again"])
-    for at, (ids, heard, lanes) in enumerate(decoder.told):
+    windows = dict(zip(decoder.prefilled_at, decoder.prefills, strict=True))
+    for at, one in enumerate(decoder.told):
         for when, left in decoder.selected:
             rows = rows[left] if when == at else rows
-        assert len(ids) == len(rows)
-        for row, name in enumerate(rows):
-            assert np.isnan(lanes[row, 1:3]).all() == (name not in ("JOY", "CALM"))
-            if name.endswith(" again"):
-                (first,) = np.flatnonzero(rows == name.removesuffix(" again"))
-                for told in (ids, heard, lanes[:, [0, 3]]):
-                    assert np.array_equal(told[row], told[first], equal_nan=True)
+        for ids, heard, lanes in [one, *([windows[at][:3]] if at in windows else [])]:
+            assert len(ids) == len(rows)
+            for row, name in enumerate(rows):
+                told = ~np.isnan(lanes[row, ..., 1:3])
+                assert told.any() == (name in ("JOY", "CALM"))
+                assert told.all() or name != "JOY"
+                if name.endswith(" again"):
+                    (first,) = np.flatnonzero(rows == name.removesuffix(" again"))
+                    for part in (ids, heard, lanes[..., [0, 3]]):
+                        assert np.array_equal(part[row], part[first], equal_nan=True)
+        if at in windows:
+            for name, mood in zip(rows, windows[at][3], strict=True):
+                assert mood.tolist() == [0.25, 0.5] if name == "JOY" else np.isnan(mood).all()
     assert len(rows) < 5
-    for ids, heard, lanes, mood in decoder.prefills[: 1 if context == MOST else 2]:
-        for window in (ids, heard, lanes[..., [0, 3]]):
-            assert np.array_equal(window[3:], window[[0, 2]], equal_nan=True)
-        assert np.isnan(lanes[[1, 3, 4], ..., 1:3]).all()
-        assert mood[0].tolist() == [0.25, 0.5]
-        assert np.isnan(mood[1:]).all()
 
 
 def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> None:
@@ -233,11 +234,11 @@ def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
     return deltas
 
 
-@pytest.mark.parametrize("land", [EXACT, FREE])
-def test_lanes_follow_algorithm_1(land: Any) -> None:
+@pytest.mark.parametrize(("land", "grid"), [(EXACT, False), (FREE, False), (FREE, True)])
+def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
     asked_for = boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
     settings: dict[str, Any] = {}
-    if land == FREE:  # told on the sixteenths of the tempo
+    if grid:  # told on the sixteenths of the tempo
         settings = {"tempo_qpm": 96.0, "grid": True}
         sixteenth_s = beat_of(96.0) // 4 * v.STEP_S
         boundaries = (np.rint(np.array(asked_for) / sixteenth_s) * sixteenth_s).tolist()
@@ -251,13 +252,14 @@ def test_lanes_follow_algorithm_1(land: Any) -> None:
         told = decoder.told
         assert [int(i[0]) for i, _, _ in told] == ids
         offsets = [float(lanes[0, 0]) for _, _, lanes in told]
-        # From the first bar on: there is no grid before.
-        assert offsets[1:] == pytest.approx(algorithm_1(ids, boundaries)[1:], abs=1e-6)
+        first = int(grid)  # there is no grid before the first bar
+        assert offsets[first:] == pytest.approx(algorithm_1(ids, boundaries)[first:], abs=1e-6)
         n_chords += ids.count(v.CHORD)
         # The same function that training calls, on the whole sequence at once; the end is told when it is near.
         times_s = clock_s(piece)[1:]
         whole = asked(16.0, *boundaries, end_heard_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
-        assert np.allclose(np.stack([lanes[0] for _, _, lanes in told])[1:], whole[1:], atol=1e-6, equal_nan=True)
+        heard = np.stack([lanes[0] for _, _, lanes in told])
+        assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3
 
 

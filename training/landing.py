@@ -322,8 +322,9 @@ class Landing:
         bars = [(what, window) for what in ("chord_events", "sounding_chords") for window in WINDOWS]
         for row, films in enumerate(self.films):
             # "beat" once as composed and once bent, where only what sounds is known.
-            groups = [("free", ""), ("beat", ""), ("beat", "_bent"), ("exact", "")]
-            groups = [x for x in groups if x[0] in {aim.land for aim in self.tallies if aim.films == films}]
+            every = [("free", ""), ("beat", ""), ("beat", "_bent"), ("exact", "")]
+            measured = {aim.land for aim in self.tallies if aim.films == films}
+            groups = [(land, bent) for land, bent in every if land in measured]
             for column, (name, title) in enumerate(
                 {"recall": "recall", "precision": "precision", "iou": "IoU"}.items()
             ):
