@@ -19,10 +19,11 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync.conditions import LANE_NAMES, SENSITIVITY_S, Conditions
+from emsync.conditions import LANE_NAMES, METRE_LANES, SENSITIVITY_S, Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.grammar import SIXTEENTHS, Grammar, Limits
+from emsync.metre import Metre
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events
 
@@ -308,6 +309,7 @@ class _Writer:
         self.pending = [(b, int(np.rint(b / v.STEP_S))) for b in self.boundaries_s]  # (boundary, its target step now)
         self.settled: dict[float, int] = {}
         self.ids, self.velocities = [v.START], [0]
+        self._metre = Metre(None if tempo_qpm is None else beat_of(tempo_qpm) / SIXTEENTHS)
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
         self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
@@ -340,13 +342,15 @@ class _Writer:
         now_s = self.grammar.step * v.STEP_S
         told = self._told
         if kind == v.K_BAR:
+            self._metre.begin(self.grammar.step, int(v.VALUE[event]))
             self._aim()
             self._age()
         elif kind == v.K_ON:
             self._struck[event] = True
-        lanes = self.lanes[-1]  # they change with the clock, with a CHORD, and with what is asked; not with every event
-        if kind in (v.K_TIMESHIFT, v.K_CHORD) or self._told is not told:
+        lanes = self.lanes[-1]  # they change with the clock, with a CHORD or a BAR, and with what is asked; not else
+        if kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._told is not told:
             lanes = self._told.at(np.array([now_s]), np.array([kind == v.K_CHORD]))[0]
+            lanes[METRE_LANES] = self._metre.at(self.grammar.step)
         if kind == v.K_CHORD:
             self._met(now_s)
             self._told = self._told.after_chord(now_s)

@@ -1,8 +1,9 @@
 """What the composer is told at each moment: the lanes.
 
 A lane is one number at every event, NaN where it is not given. Training and composing compute lanes with the same
-function, `Conditions.at`. Conventions: times in seconds; valence and arousal in [-1, 1]; a boundary is the onset of a
-long chord in music, a scene cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
+functions: `Conditions.at` what was asked for, `metre` where in the bar the music is, which its own events tell.
+Conventions: times in seconds; valence and arousal in [-1, 1]; a boundary is the onset of a long chord in music, a scene
+cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from emsync import metre
 from emsync.errors import InputError
 
 FloatArray = npt.NDArray[np.floating]
@@ -31,7 +33,7 @@ class Lane:
     """One condition: its unit and range, how it is computed from a Score, and how a user gives it."""
 
     name: str
-    kind: Literal["offset", "level"]
+    kind: Literal["offset", "level", "place"]
     unit: str
     low: float
     high: float
@@ -45,9 +47,16 @@ LANES: Final = (
     Lane("valence", "level", "", -1.0, 1.0, "mood labels of the corpus", "--valence"),
     Lane("arousal", "level", "", -1.0, 1.0, "mood labels of the corpus", "--arousal"),
     Lane("time_to_end", "offset", "s", 0.0, MAX_TO_END_S, "time to END", "the video's duration, --duration"),
+    Lane("position", "place", "ticks", 0, metre.POSITIONS - 1, "time since BAR, in its tempo", "follows the music"),
+    Lane("bar", "place", "bars", 0, metre.BARS - 1, "how many BARs came", "follows the music"),
+    Lane(
+        "sixteenth", "place", "steps", 0, metre.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
+    ),
 )
 LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
+#: The lanes that `metre` computes from the events; `Conditions.at` leaves them NaN.
+METRE_LANES: Final = slice(N_LANES - metre.N_VALUES, N_LANES)
 
 
 def boundary_offsets(
@@ -153,7 +162,7 @@ class Conditions:
         """The lanes after each of a run of events: times_s (T,), is_chord (T,) -> (T, N_LANES), NaN where not given.
 
         Chords within the run consume boundaries from their event on; those before it must be gone already
-        (`after_chord`).
+        (`after_chord`). `METRE_LANES` are left NaN.
         """
         times_s = np.asarray(times_s, dtype=np.float64)
         if is_chord is None:

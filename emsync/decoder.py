@@ -362,7 +362,7 @@ class OnnxNetwork:
         self._session = session
         self._relative = config["attention"] == "relative"
         self._outputs = [output.name for output in session.get_outputs()]
-        self._context = int(config["context"])
+        self._context, self._n_lanes = int(config["context"]), len(config["lanes"])
         self._pasts: dict[str, FloatArray] = {}
 
     def zeros(self, *shape: int) -> FloatArray:
@@ -386,6 +386,7 @@ class OnnxNetwork:
             for span in spans:
                 for layer, pair in zip(span.layers, span.buffer, strict=True):
                     self._pasts[f"past_k_{layer}"], self._pasts[f"past_v_{layer}"] = pair
+        lanes = np.ascontiguousarray(lanes[..., : self._n_lanes])
         feeds = {"ids": ids, "heard": heard, "lanes": lanes, "mood": mood, **self._pasts}
         feeds["positions"] = np.arange(start, start + count)
         for span in spans:

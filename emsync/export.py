@@ -43,7 +43,7 @@ from emsync.checkpoint import (
     save,
     weights_header,
 )
-from emsync.conditions import LANES, N_LANES
+from emsync.conditions import LANES
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
@@ -190,7 +190,7 @@ def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
     inputs = [
         ints("ids", "B", "T"),
         ints("heard", "B", "T"),
-        floats("lanes", "B", "T", N_LANES),
+        floats("lanes", "B", "T", len(config.lanes)),
         floats("mood", "B", 2),
     ]
     inputs.append(ints("positions", "T"))
@@ -228,10 +228,12 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
         felt = _level_lane(g, level, f"mood.{i}", config.width)  # (B, 1, width)
         x = g.op("Where", g.op("Unsqueeze", g.op("Equal", "ids", g.constant(slot)), g.constant([-1])), felt, x)
     told = ""
-    for i, lane in enumerate(LANES):
+    for i, lane in enumerate(LANES[: len(config.lanes)]):
         column = g.op("Gather", "lanes", g.constant(i), axis=2)  # (B, T)
         if lane.kind == "offset":
             out = _offset_lane(g, column, f"lanes.{i}", config, lane.high)
+        elif lane.kind == "place":
+            out = _place_lane(g, column, f"lanes.{i}", round(lane.high) + 1, config.lane_width)
         else:
             out = _level_lane(g, column, f"lanes.{i}", config.lane_width)
         told = g.op("Add", told, out) if told else out
@@ -259,6 +261,16 @@ def _level_lane(g: _Graph, level: str, name: str, width: int) -> str:
     """`LevelLane`: (...) -> (..., width)."""
     absent, level = _given(g, level)
     out = _small_net(g, g.op("Unsqueeze", level, g.constant([-1])), name, 1, width)
+    return g.op("Where", absent, g.weight(f"{name}.absent", (width,)), out)
+
+
+def _place_lane(g: _Graph, place: str, name: str, n: int, width: int) -> str:
+    """`PlaceLane`: (B, T) -> (B, T, width)."""
+    from onnx import TensorProto
+
+    absent, place = _given(g, place)
+    index = g.op("Clip", g.op("Round", place), g.constant(0.0), g.constant(n - 1.0))
+    out = g.op("Gather", g.weight(f"{name}.table.weight", (n, width)), g.op("Cast", index, to=TensorProto.INT64))
     return g.op("Where", absent, g.weight(f"{name}.absent", (width,)), out)
 
 

@@ -15,19 +15,21 @@ the velocities of the notes before it, and an ON event's own velocity is drawn f
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emsync.conditions import LANES, MAX_OFFSET_S
+from emsync.conditions import LANE_NAMES, LANES, MAX_OFFSET_S, Lane
 from emsync.errors import ModelError
 from emsync.tokenizer import vocabulary as v
 
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2
+#: Models from before `metre` have these many lanes, and take no notice of the others.
+FEWEST_LANES = 4
 
 #: Relative attention takes this many queries at a time: what lies ahead of them is not computed, 40 % at 1216.
 RELATIVE_CHUNK = 256
@@ -45,6 +47,7 @@ class ModelConfig:
     block of this many positions; 0 makes every layer global.
     lane_encoding: "scalar" (the paper's FFN of nearness), "fourier" (multi-scale features of it) or "lookup" (an
     embedding of the offset itself, exact up to the longest TIMESHIFT).
+    lanes: those of `conditions.LANES` that the model listens to: all, or the first ones.
     """
 
     n_layers: int = 11
@@ -60,7 +63,7 @@ class ModelConfig:
     qk_norm: bool = False
     tied: bool = False
     lane_encoding: Literal["scalar", "fourier", "lookup"] = "scalar"
-    lanes: tuple[str, ...] = tuple(lane.name for lane in LANES)
+    lanes: tuple[str, ...] = LANE_NAMES
     knows_mood: bool = True
     vocabulary_size: int = v.SIZE
 
@@ -73,7 +76,7 @@ class ModelConfig:
                 raise ModelError(f"model: {name} is {getattr(self, name)!r}; it must be a whole number above 0")
         if self.width % (2 * self.n_heads):
             raise ModelError(f"model: width {self.width} must be a multiple of twice n_heads ({self.n_heads})")
-        if self.lanes != tuple(lane.name for lane in LANES):
+        if len(self.lanes) < FEWEST_LANES or self.lanes != LANE_NAMES[: len(self.lanes)]:
             raise ModelError(f"model: lanes {self.lanes} are not those of this version; train it again")
         if self.vocabulary_size != v.SIZE:
             raise ModelError(
@@ -168,6 +171,29 @@ class LevelLane(nn.Module):
         given = ~torch.isnan(level)
         out = self.net(torch.where(given, level, torch.zeros_like(level)).unsqueeze(-1))
         return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
+
+
+class PlaceLane(nn.Module):
+    """A whole number from 0 to n - 1 (NaN = not given) to a vector: (B, T) -> (B, T, width)."""
+
+    def __init__(self, width: int, n: int) -> None:
+        super().__init__()
+        self.absent = nn.Parameter(torch.zeros(width))
+        self.table = nn.Embedding(n, width)
+
+    def forward(self, place: Tensor) -> Tensor:
+        given = ~torch.isnan(place)
+        index = torch.where(given, place, torch.zeros_like(place)).round().long()
+        out = self.table(index.clamp(0, self.table.num_embeddings - 1))
+        return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
+
+
+def _lane(lane: Lane, config: ModelConfig) -> nn.Module:
+    if lane.kind == "offset":
+        return OffsetLane(config.lane_width, lane.high, config.lane_encoding)
+    if lane.kind == "place":
+        return PlaceLane(config.lane_width, round(lane.high) + 1)
+    return LevelLane(config.lane_width)
 
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
@@ -373,12 +399,7 @@ class Composer(nn.Module):
         self.events = nn.Embedding(config.vocabulary_size, config.width)
         self.velocity = nn.Embedding(v.VELOCITY_LEVELS + 1, config.width)
         self.mood = nn.ModuleList(LevelLane(config.width) for _ in range(MOOD_POSITIONS))
-        self.lanes = nn.ModuleList(
-            OffsetLane(config.lane_width, lane.high, config.lane_encoding)
-            if lane.kind == "offset"
-            else LevelLane(config.lane_width)
-            for lane in LANES
-        )
+        self.lanes = nn.ModuleList(_lane(lane, config) for lane in LANES[: len(config.lanes)])
         if config.attention == "relative":
             self.positions = nn.Parameter(torch.randn(config.context, config.width - config.lane_width) * 0.02)
         blocks = [Block(config, layer) for layer in range(config.n_layers)]
@@ -416,6 +437,17 @@ class Composer(nn.Module):
         if self.config.attention == "relative":
             told = torch.cat([told, self.positions[positions].to(told.dtype).expand(*told.shape[:2], -1)], dim=-1)
         return x + told
+
+    def with_all_lanes(self) -> Composer:
+        """A model that gives the same logits and has every lane of this version: what was not there is told as zero."""
+        if self.config.lanes == LANE_NAMES:
+            return self
+        grown = Composer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
+        grown.load_state_dict(self.state_dict(), strict=False)
+        for lane in list(grown.lanes)[len(self.config.lanes) :]:
+            for parameter in lane.parameters():
+                nn.init.zeros_(parameter)
+        return grown.train(self.training)
 
     def read_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.norm(x)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync import composer
+from emsync import composer, metre
 from emsync.composer import FRESH_BARS, Piece, Sampling, beat_of, compose, draw
-from emsync.conditions import Conditions
+from emsync.conditions import METRE_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.tokenizer import events
@@ -258,6 +258,10 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         # The same function that training calls, on the whole sequence at once; the end is told when it is near.
         times_s = clock_s(piece)[1:]
         whole = asked(16.0, *boundaries, end_heard_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
+        steps = np.rint(times_s / v.STEP_S).astype(np.int64)
+        sixteenth = beat_of(96.0) / 4 if grid else None
+        whole[:, METRE_LANES] = metre.of_events(piece.events.ids[1:], steps, sixteenth)
+        assert np.isfinite(whole[-1, METRE_LANES]).all()
         heard = np.stack([lanes[0] for _, _, lanes in told])
         assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync.conditions import LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S
+from emsync.conditions import LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 from emsync.tokenizer import vocabulary as v
@@ -29,7 +29,7 @@ MOOD = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 PLAIN = CropConfig(
     context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
     drop_boundaries=0, sparse_boundaries=0, drop_end=0, late_end=0, drop_mood=0, drop_piece_mood=0,
-    drop_mood_lanes=0, drop_axis=0,
+    drop_mood_lanes=0, drop_axis=0, drop_metre=0, drop_tempo=0,
 )  # fmt: skip
 
 
@@ -380,11 +380,15 @@ def test_chords_before_the_crop_are_not_left_out(data: Dataset) -> None:
 def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
     changing = replace(
         PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0,
-        drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0,
+        drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0, drop_metre=1.0, drop_tempo=1.0,
     )  # fmt: skip
     for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):
         place(data, row)
-        assert not np.isnan(row.lanes).any()
+        before_music = row.ids == v.START  # and the prefix, which hears what it hears
+        before_music[:PREFIX] = before_music[PREFIX]
+        assert np.isnan(row.lanes[before_music, METRE_LANES]).all()
+        assert not np.isnan(row.lanes[~before_music]).any()
+        assert not np.isnan(row.lanes[:, : METRE_LANES.start]).any()
         assert not np.isnan(row.mood).any()
         np.testing.assert_array_equal(row.ids, plain.ids)
         np.testing.assert_array_equal(row.lanes, plain.lanes)
@@ -440,6 +444,35 @@ def test_conditions_are_left_out_as_often_as_asked(data: Dataset) -> None:
         assert [bool(np.isnan(row.lanes[:, lane]).any()) for row in drawn] == absent
         assert share - 0.1 < np.mean(absent) < share + 0.1
     assert not any(np.isnan(row.mood).any() or np.isnan(row.lanes[:, MOOD]).any() for row in drawn)
+
+
+def test_the_metre_is_told(data: Dataset) -> None:
+    """In a toy song something begins on every quarter note, and a bar is 96 ticks and 2 s long."""
+    seen = set()
+    for row in rows(data, PLAIN, 40):
+        song, at = place(data, row)
+        number = np.cumsum(v.KIND[data.song(song)[0]] == v.K_BAR)[at : at + len(row.ids) - PREFIX] - 1
+        position, bar, sixteenth = row.lanes[PREFIX:, METRE_LANES].T
+        in_bar = number >= 0
+        assert (bar[in_bar] == number[in_bar] % 8).all()
+        assert (sixteenth[in_bar] == 16).all()  # 117.2 quarter notes a minute, snapped
+        begins = in_bar & (v.KIND[row.ids[PREFIX:]] == v.K_ON)
+        assert (position[begins] % 24 == 0).all()
+        seen |= set(position[begins])
+        assert np.isnan(row.lanes[PREFIX:, METRE_LANES][~in_bar]).all()
+        np.testing.assert_array_equal(row.lanes[:PREFIX], np.repeat(row.lanes[PREFIX : PREFIX + 1], PREFIX, axis=0))
+    assert seen == {0, 24, 48, 72}
+
+
+def test_the_metre_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data: Dataset) -> None:
+    config = replace(PLAIN, drop_metre=0.3, drop_tempo=0.6, at_start=1.0)
+    drawn = rows(data, config, 400)
+    silent = np.array([np.isnan(row.lanes[:, METRE_LANES]).all() for row in drawn])
+    assert 0.2 < silent.mean() < 0.4
+    told = [row for row, without in zip(drawn, silent, strict=True) if not without]
+    untold_tempo = [bool(np.isnan(row.lanes[PREFIX + 2, METRE_LANES.stop - 1])) for row in told]
+    assert 0.5 < np.mean(untold_tempo) < 0.7
+    assert all(row.lanes[PREFIX + 2, METRE_LANES.stop - 2] == 0 for row in told)  # which bar it is needs no tempo
 
 
 def untold(drawn: list[Row]) -> np.ndarray:

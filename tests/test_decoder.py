@@ -20,7 +20,7 @@ import emsync
 from emsync import checkpoint, decoder, export
 from emsync.cli.export import command
 from emsync.composer import compose
-from emsync.conditions import LANES, N_LANES, Conditions
+from emsync.conditions import LANE_NAMES, LANES, N_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
 from emsync.model import Composer, ModelConfig
@@ -35,6 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
     "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
     "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
+    "before-metre": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }
 

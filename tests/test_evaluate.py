@@ -15,9 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emsync import checkpoint
+from emsync import checkpoint, metre
 from emsync.cli import main as root
-from emsync.conditions import Conditions
+from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
 from emsync.tokenizer import vocabulary as v
@@ -57,6 +57,11 @@ def naive(
         means = {f"piece_{axis}": float(levels[:, k].mean()) for k, axis in enumerate(("valence", "arousal"))}
         asked = replace(asked, valence=(times_s, levels[:, 0]), arousal=(times_s, levels[:, 1]), **means)
     lanes = asked.at(seconds, ids == v.CHORD)
+    if told:
+        bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
+        steps = times_steps(ids)
+        sixteenth = (steps[bars[1]] - steps[bars[0]]) / (2 * v.VALUE[ids[bars[0]]])
+        lanes[:, METRE_LANES] = metre.of_events(ids, steps, sixteenth)
     cost, velocity_cost = np.full(len(ids), np.nan), 0.0
     for begin, first, end in windows(len(ids), model.config.context - PREFIX):
         read = torch.tensor([VALENCE_SLOT, AROUSAL_SLOT, count, *ids[begin:end]])[None]

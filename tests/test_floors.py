@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.errors",),
     ("emsync.files", "emsync.soundfonts"),
-    ("emsync.score", "emsync.film", "emsync.mood"),
+    ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre"),
     ("emsync.midi", "emsync.plot", "emsync.cut_detector", "emsync.vision"),
     ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film"),
     ("emsync.affect_clip", "emsync.affect_vlm"),

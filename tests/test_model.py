@@ -285,6 +285,20 @@ def test_all_lanes_and_the_mood_can_be_left_out_and_still_train() -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_from_before_metre_is_given_its_lanes(name: str) -> None:
+    """It says what it said, whatever it is told of metre, until it has learned to listen."""
+    before, inputs = random_model(replace(CONFIGS[name], lanes=LANE_NAMES[:4])), random_inputs(LENGTH)
+    grown = before.with_all_lanes()
+    assert (grown.config.lanes, before.config.lanes) == (LANE_NAMES, LANE_NAMES[:4])
+    assert (grown.training, grown.with_all_lanes()) == (False, grown)
+    for right, found in zip(before(*inputs), grown(*inputs), strict=True):
+        torch.testing.assert_close(found, right)
+    with torch.no_grad():
+        grown.lanes[-1].table.weight.add_(1.0)
+    assert not torch.allclose(grown(*inputs)[0], before(*inputs)[0])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_mood_prefix_is_heard(name: str) -> None:
     model, (ids, velocities, lanes, _) = random_model(CONFIGS[name]), random_inputs(LENGTH)
 
@@ -346,6 +360,7 @@ def test_looked_up_offsets_tell_every_step_of_the_last_second_apart() -> None:
         ({"n_heads": True}, "n_heads is True"),
         ({"n_heads": "2"}, "n_heads is '2'"),
         ({"width": 20, "n_heads": 3}, r"width 20 must be a multiple of twice n_heads \(3\)"),
+        ({"lanes": (*LANE_NAMES[:4], "bar")}, "not those of this version; train it again"),
         ({"lanes": ("boundary",)}, "not those of this version; train it again"),
         ({"lanes": 5}, "lanes are 5; give a list of names"),
         ({"local_block": 8}, "local_block goes with rotary attention; set it to 0"),

@@ -21,6 +21,7 @@ import torch
 
 from emsync import checkpoint
 from emsync.cli.main import main
+from emsync.conditions import LANE_NAMES
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import Composer
 from emsync.tokenizer import vocabulary as v
@@ -352,6 +353,15 @@ def test_training_begins_from_an_initial_model(data: Dataset, tmp_path: Path) ->
         torch.testing.assert_close(a, b)
     with pytest.raises(ModelError, match="is not a model folder"):
         run(data, tmp_path / "other", steps=2, initial=tmp_path / "nothing")
+
+
+def test_a_model_from_before_metre_learns_it(data: Dataset, tmp_path: Path) -> None:
+    shape = replace(toy_preset().model, lanes=LANE_NAMES[:4])
+    initial = model_folder(tmp_path / "initial", shape)
+    run(data, tmp_path / "run", steps=3, initial=initial)
+    trained = checkpoint.load(tmp_path / "run" / "model")
+    assert trained.config == toy_preset().model
+    assert all(lane.table.weight.abs().sum() > 0 for lane in list(trained.lanes)[4:])
 
 
 # Interrupted, killed, out of room, out of numbers

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emsync import metre
 from emsync.checkpoint import check_replaceable
-from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, N_LANES, Conditions
+from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
@@ -277,6 +278,10 @@ class CropConfig:
     """Share of crops that are not told when the piece ends."""
     late_end: float = 0.3
     """Share of crops that are told of the end only in the last seconds before it, as in composing."""
+    drop_metre: float = 0.1
+    """Share that is not told where in the bar it is."""
+    drop_tempo: float = 0.3
+    """Of the others, the share not told the tempo of the song's first bar."""
     drop_mood: float = 0.15
     """Share that is told no mood at all: what guidance is measured against."""
     drop_piece_mood: float = 0.25
@@ -300,6 +305,8 @@ class CropConfig:
             "sparse_boundaries",
             "drop_end",
             "late_end",
+            "drop_metre",
+            "drop_tempo",
             "drop_mood",
             "drop_piece_mood",
             "drop_mood_lanes",
@@ -402,6 +409,9 @@ class Crops:
         mood = self._mood(rng, song, length_s)
         conditions = Conditions(boundaries_s=told, end_s=end_s, end_heard_s=end_heard_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
+        if not (self.augment and rng.random() < c.drop_metre):
+            told_tempo = not self.augment or rng.random() >= c.drop_tempo
+            lanes[:, METRE_LANES] = song_metre(ids, steps, told_tempo)[window]
         inside = window >= begin
         ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
         if self.augment and c.transpose:
@@ -471,6 +481,14 @@ def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int6
     out = ids.copy()
     out[pitched] += semitones
     return out
+
+
+def song_metre(
+    ids: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], told_tempo: bool = True
+) -> npt.NDArray[np.float32]:
+    """The values (T, 3) of `metre.of_events` of a whole song, the tempo of its first bar given or not."""
+    known = metre.lengths(ids, steps)
+    return metre.of_events(ids, steps, float(known[0]) if told_tempo and len(known) else None)
 
 
 def _thinned(boundaries_s: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -5,8 +5,9 @@ Total bits over whole songs, divided by their notes, so that vocabularies can be
   counts as one event, like any other.
 - Songs longer than the model's context are read in windows that overlap by half: of the first window every event is
   scored, of later ones those that no earlier window scored, so each has at least half a window before it.
-- The model is told what it is told in composing: the song's own chords as boundaries, the time to end, and, if it knows
-  mood, the song's mood curve and its mean (`Dataset.song_mood`).
+- The model is told what it is told in composing: the song's own chords as boundaries, the time to end, the tempo of its
+  first bar and where in the bar it is (`metre`), and, if it knows mood, the song's mood curve and its mean
+  (`Dataset.song_mood`).
 - `bits_per_note` is of events alone; the velocities' bits stand beside it.
 - N-gram baselines (`ngrams`) are measured on the same events of the same songs.
 - Other parts of the yardstick measure what a model composes (`yardstick`); an `Evaluation` holds them, too.
@@ -25,13 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import __version__, checkpoint
-from emsync.conditions import Conditions
+from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError
 from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import ngrams
 from emsync.training.archive import read_archive
-from emsync.training.dataset import PREFIX, Dataset, Row, collate
+from emsync.training.dataset import PREFIX, Dataset, Row, collate, song_metre
 from emsync.training.report_page import PARTS, Part
 from emsync.training.report_page import table as table
 
@@ -188,6 +189,8 @@ def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool
             end_s = max(float(steps[-1]), 1.0) * v.STEP_S
             conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
         lanes = conditions.at(steps * v.STEP_S, chord)
+        if told:
+            lanes[:, METRE_LANES] = song_metre(ids, steps)
         for begin, first, end in windows(len(ids), size):
             row = Row(
                 np.concatenate([slots, count, ids[begin:end]]),

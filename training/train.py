@@ -230,7 +230,7 @@ def fit(
     def context() -> Any:
         return torch.autocast(place.type, torch.bfloat16) if bf16 else nullcontext()
 
-    model = Composer(preset.model) if initial is None else checkpoint.load(initial).train()
+    model = Composer(preset.model) if initial is None else checkpoint.load(initial).with_all_lanes().train()
     if replace(model.config, knows_mood=preset.model.knows_mood) == preset.model:
         model.config = preset.model  # it has the parameters for mood in any case, and learns it now
     if model.config != preset.model:

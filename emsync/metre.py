@@ -1,0 +1,88 @@
+"""Where in the bar the music is: the position, the bar's number, and the tempo, as its own events tell them.
+
+A model that hears only how far each event is from the one before must add up a bar's TIMESHIFTs to know its downbeat;
+told the place, it can put the snare on the second quarter and say again what it said four bars ago. REMI (Huang and
+Yang 2020) writes positions as events; here they stand beside the events, and time stays in seconds.
+
+Conventions
+- Steps are those of 8 ms (`vocabulary.STEP_S`), ticks 24ths of a quarter note.
+- The tempo of a bar is that of the bar before it, so nothing is told that the events so far do not tell; that of the
+  first bar must be given, or its places stay NaN. In composing with a tempo it is given for every bar.
+- The values of a moment: its position behind the bar line (ticks, rounded), the bar's number (counted from 0, modulo
+  `BARS`), and how long a sixteenth lasts (steps, rounded). Beyond the last value of a table its last one stands.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.tokenizer import vocabulary as v
+
+TICKS: Final = 24
+#: Sizes of the three tables: a bar is at most eight quarter notes long.
+POSITIONS: Final = v.MAX_BAR_HALF_QUARTERS * TICKS // 2
+BARS: Final = 8
+SIXTEENTHS: Final = 64
+N_VALUES: Final = 3
+
+Values = tuple[float, float, float]
+NOWHERE: Final[Values] = (math.nan, math.nan, math.nan)
+_TICKS_A_SIXTEENTH: Final = TICKS // 4
+_IS_BAR: Final = v.KIND == v.K_BAR
+
+
+def of_events(
+    ids: npt.NDArray[np.integer], steps: npt.NDArray[np.integer], first_sixteenth: float | None = None
+) -> npt.NDArray[np.float32]:
+    """The values (T, 3) of a song's events from its beginning on: ids (T,), steps (T,) the clock after each.
+
+    first_sixteenth: the length in steps of a sixteenth in the first bar; None: not given.
+    """
+    bars = np.flatnonzero(_IS_BAR[ids])
+    values = np.full((len(ids), N_VALUES), np.nan, dtype=np.float32)
+    if not len(bars):
+        return values
+    sixteenth = np.concatenate([[np.nan if first_sixteenth is None else first_sixteenth], lengths(ids, steps)])
+    at = np.searchsorted(bars, np.arange(len(ids)), side="right") - 1
+    inside = at >= 0
+    at = at[inside]
+    position = np.rint((steps[inside] - steps[bars][at]) * _TICKS_A_SIXTEENTH / sixteenth[at])
+    values[inside, 0] = np.minimum(position, POSITIONS - 1)
+    values[inside, 1] = at % BARS
+    values[inside, 2] = np.rint(sixteenth)[at]
+    return values
+
+
+def lengths(ids: npt.NDArray[np.integer], steps: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """How long a sixteenth lasts, in steps, in every bar of a song but its last: 1 to `SIXTEENTHS` - 1."""
+    bars = np.flatnonzero(_IS_BAR[ids])
+    return (np.diff(steps[bars]) / (2.0 * v.VALUE[ids[bars[:-1]]])).clip(1, SIXTEENTHS - 1)
+
+
+class Metre:
+    """The same, event by event, of a piece in the making; sixteenth: its length in steps if the tempo was given."""
+
+    def __init__(self, sixteenth: float | None = None) -> None:
+        self._given = sixteenth is not None
+        self._sixteenth = math.nan if sixteenth is None else float(min(max(sixteenth, 1), SIXTEENTHS - 1))
+        self._count, self._step, self._halves = 0, 0, 1
+
+    def begin(self, step: int, half_quarters: int) -> None:
+        """A BAR of so many half quarters stands at this step."""
+        if self._count and not self._given:
+            self._sixteenth = min(max((step - self._step) / (2.0 * self._halves), 1.0), SIXTEENTHS - 1.0)
+        self._count, self._step, self._halves = self._count + 1, step, half_quarters
+
+    def at(self, step: int) -> Values:
+        """The values at a step of the bar that was begun last."""
+        if not self._count:
+            return NOWHERE
+        number = float((self._count - 1) % BARS)
+        if math.isnan(self._sixteenth):
+            return math.nan, number, math.nan
+        position = round((step - self._step) * _TICKS_A_SIXTEENTH / self._sixteenth)
+        return float(min(position, POSITIONS - 1)), number, float(round(self._sixteenth))
