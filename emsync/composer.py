@@ -45,6 +45,10 @@ MAX_MOOD_STRENGTH: Final = 10.0
 STILL_SHARE: Final = 0.9
 FRESH_BARS: Final = 2
 STALEST_BARS: Final = 8
+#: A pitch that is struck again within so many beats, more often in a row than three of four real songs ever do in 40 s,
+#: is one that the model cannot leave alone: from there on `Sampling.repeat_bias` counts.
+REPEAT_BEATS: Final = 0.55
+FREE_REPEATS: Final = {v.PIANO: 6, v.GUITAR: 9, v.BASS: 5, v.STRINGS: 5}
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 #: When no more than this share of the pieces read are unfinished, only those are read on.
 KEPT_ROWS: Final = 0.75
@@ -63,9 +67,11 @@ class Sampling:
     TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
     sixteenths. stale_bias, at most 0: while harmony stands still (`STILL_SHARE`), it is added to the logits of the
     pitched ONs of the last bar, times the square of how many bars it has stood beyond `FRESH_BARS`, at most
-    `STALEST_BARS` (docs/decisions/0011-sampling.md). mood_strength, in [0, `MAX_MOOD_STRENGTH`]: logits are u +
-    mood_strength (c - u), with u those of a model that is told no mood and c those of one that is; 1 is the model
-    as it was trained, 0 leaves mood unheard, and any other number makes the pieces with a mood take twice the work.
+    `STALEST_BARS` (docs/decisions/0011-sampling.md). repeat_bias, at most 0: while a pitch is struck again and again
+    (`REPEAT_BEATS`), it is added to the logit of its ON for every time beyond `FREE_REPEATS`. mood_strength, in
+    [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a model that is told no mood and c
+    those of one that is; 1 is the model as it was trained, 0 leaves mood unheard, and any other number makes the pieces
+    with a mood take twice the work.
     """
 
     temperature: float = 1.0
@@ -76,6 +82,7 @@ class Sampling:
     stray_bias: float = -1.7
     loose_bias: float = -0.9
     stale_bias: float = -0.1
+    repeat_bias: float = -0.2
     mood_strength: float = 1.0
 
     def __post_init__(self) -> None:
@@ -87,6 +94,9 @@ class Sampling:
                 raise InputError(f"temperature {temperature:g} must be above 0 and at most 10; 1 is the model's own")
             if not 0 < top_p <= 1:
                 raise InputError(f"top-p {top_p:g} must be above 0 and at most 1; 1 keeps every event")
+        for name, bias in (("stale", self.stale_bias), ("repeat", self.repeat_bias)):
+            if not bias <= 0:
+                raise InputError(f"a {name} bias of {bias:g} would have it go on for ever; give 0 or less")
         if not 0 <= self.mood_strength <= MAX_MOOD_STRENGTH:
             raise InputError(
                 f"mood strength {self.mood_strength:g} must be from 0 to {MAX_MOOD_STRENGTH:g}; "
@@ -316,6 +326,7 @@ class _Writer:
         self._struck_before = np.zeros(v.SIZE, dtype=bool)  # those of the last bar that had any, without the drums
         self._still_bars = 0  # how many bars in a row brought next to nothing new
         self._stale = np.zeros(v.SIZE, dtype=np.float32)
+        self._repeats: dict[int, tuple[float, int]] = {}  # by ON id: when it was struck last, and how often in a row
         self._told = conditions
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
 
@@ -333,9 +344,12 @@ class _Writer:
             hurry = allowed & (v.KIND != v.K_ON)  # a runaway: no more notes
             allowed = hurry if hurry.any() else allowed
         off_grid = self.grammar.off_grid()
-        if len(off_grid) or self.sampling.stale_bias:
+        repeated = self._repeated()
+        if len(off_grid) or repeated or self.sampling.stale_bias:
             logits = logits + self._stale
             logits[off_grid] += self.sampling.loose_bias
+            for on, times in repeated:
+                logits[on] += self.sampling.repeat_bias * times
         event = draw(logits, allowed, self.rng, self.sampling)
         self.grammar.accept(event)
         kind = int(v.KIND[event])
@@ -347,6 +361,7 @@ class _Writer:
             self._age()
         elif kind == v.K_ON:
             self._struck[event] = True
+            self._repeat(event)
         lanes = self.lanes[-1]  # they change with the clock, with a CHORD or a BAR, and with what is asked; not else
         if kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._told is not told:
             lanes = self._told.at(np.array([now_s]), np.array([kind == v.K_CHORD]))[0]
@@ -387,6 +402,21 @@ class _Writer:
             beyond = min(max(self._still_bars - FRESH_BARS, 0), STALEST_BARS)
             self._stale = (self.sampling.stale_bias * beyond**2 * struck).astype(np.float32)
         self._struck = np.zeros(v.SIZE, dtype=bool)
+
+    def _repeat(self, on: int) -> None:
+        """An ON: how often in a row was this pitch struck?"""
+        step = self.grammar.step
+        last, times = self._repeats.get(on, (-math.inf, 0))
+        self._repeats[on] = step, times + 1 if step - last <= REPEAT_BEATS * self.grammar.beat_steps else 0
+
+    def _repeated(self) -> list[tuple[int, int]]:
+        """The ONs that are struck again and again just now, and how much too often."""
+        if not self.sampling.repeat_bias:
+            return []
+        since = self.grammar.step - REPEAT_BEATS * self.grammar.beat_steps
+        self._repeats = {on: told for on, told in self._repeats.items() if told[0] >= since}
+        free = ((on, times - FREE_REPEATS.get(int(v.FAMILY[on]), math.inf)) for on, (_, times) in self._repeats.items())
+        return [(on, int(times)) for on, times in free if times > 0]
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.

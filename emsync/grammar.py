@@ -11,6 +11,8 @@ The rules
    use it up (Algorithm 1 would count that as met).
 4. Behind CHORD come at least three notes of piano or of guitar in the same moment, and they are held for two beats
    (as far as the piece lasts). So that pitches are left for them, no family plays more than `MAX_SOUNDING` notes.
+   There is no long chord without CHORD, as in all songs that models learn from: of notes of piano or of guitar that
+   began together otherwise, no three are held for longer than `UNTOLD_QUARTERS`; which of them end, the model chooses.
 5. A note ends after at most `MAX_NOTE_BEATS` beats; nothing passes the end, where every note is closed and END stands.
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
@@ -50,6 +52,8 @@ MAX_NOTE_BEATS: Final = 4
 MAX_SOUNDING: Final = {v.PIANO: 5, v.GUITAR: 4, v.BASS: 1, v.STRINGS: 4}
 #: A chord's notes are held for a little more than two beats: how long a beat was, the next bar may tell otherwise.
 HELD_QUARTERS: Final = 1.05 * MIN_QUARTERS
+#: A sixteenth less than what makes a long chord.
+UNTOLD_QUARTERS: Final = MIN_QUARTERS - 0.25
 #: Until two bars have told the tempo, a beat is half a second.
 DEFAULT_BEAT_STEPS: Final = 62.5
 #: Beats may last from 0.2 to 1.5 s (300 to 40 quarter notes a minute).
@@ -166,6 +170,9 @@ class Grammar:
         self._chord_ons: set[int] = set()  # the sounding notes of chords, by ON id
         self._count = dict.fromkeys(range(v.DRUMS + 1, len(v.FAMILIES)), 0)  # how many notes sound, by family
         self._chord_notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
+        # ONs of this moment, by family; and those of three and more that no CHORD told: (until when, which still sound)
+        self._together: dict[int, set[int]] = {}
+        self._untold: list[tuple[int, set[int]]] = []
         self._closing: int | None = None  # where the last chord belongs, for all that is known yet
         self._heard: list[tuple[int, int]] = []  # (step, ON id) of all pitched notes
         self._begun = not limits.finish  # whether anything has sounded
@@ -215,7 +222,7 @@ class Grammar:
         step, end, due = self.step, self.limits.end_step, self.due()
         allowed: BoolArray = LATER[self._last] & self._notes
         if self._since:
-            first = self._expired()
+            first = min((x for x in (self._expired(), self._untold_until()) if x is not None), default=None)
             if first is not None:  # close these first, in order
                 allowed[: _OFF.start] = False
                 allowed[_OFF] &= ORDER[_OFF] <= first
@@ -258,6 +265,8 @@ class Grammar:
                 until = max(min(until, int(begun + MAX_NOTE_BEATS * self.beat_steps)), step + 1)
                 break
             until = min(until, self._hold.get(on, step + 1))  # what is not of the last chord makes way for it
+        if self._untold:
+            until = min(until, *(by for by, _ in self._untold))
         if not self._begun and end - step > self.margin:
             allowed[v.END] = False
             until = max(min(until, int(self.beat_steps)), step + 1)
@@ -335,6 +344,18 @@ class Grammar:
         ]  # fmt: skip
         return min(due, default=None)
 
+    def _untold_until(self) -> int | None:
+        """`ORDER` of the last OFF that may come before all but two of those are ended that no CHORD told; None: now or
+        ever so.
+        """
+        last = _PLACE[self._last] if self._last >= 0 else -1
+        limits = []
+        for until, together in self._untold:
+            if until <= self.step:
+                later = sorted(place for on in together if (place := _PLACE[_PARTNER[on]]) > last)
+                limits.append(later[len(later) - (len(together) - MIN_PITCHES + 1)])
+        return min(limits, default=None)
+
     def _bar_fits(self) -> bool:
         """Whether a bar may begin here."""
         at, half = self.bars[-1]
@@ -394,6 +415,8 @@ class Grammar:
                 if self._grid:
                     self._hold[event] = self.step + self._shortest
                 self._count[family] += 1
+            if not self._in_chord and family in self._chord_notes:
+                self._tell_apart(event, family)
             if self._in_chord and family in self._chord_notes:
                 self._chord_notes[family] += 1
                 self._hold[event] = self.step + math.ceil(HELD_QUARTERS * self.beat_steps)
@@ -405,6 +428,7 @@ class Grammar:
             del self._since[on]
             self._hold.pop(on, None)
             self._chord_ons.discard(on)
+            self._forget(on)
             self._count[_FAMILY[on]] -= 1
             self._notes[on], self._notes[event] = True, False
             if self.limits.finish:
@@ -426,6 +450,7 @@ class Grammar:
         """A new moment: what began before it may be closed, unless it is held."""
         before, self.step = self.step, self.step + steps
         self._last, self._in_chord = -1, False
+        self._together.clear()
         at_end = self.step >= self.limits.end_step
         for on in [on for on, until in self._resting.items() if until <= self.step]:
             del self._resting[on]
@@ -446,6 +471,22 @@ class Grammar:
             and not at_end
             and not self._sixteenths[self.step - self.bars[-1][0]]
         )
+
+    def _tell_apart(self, on: int, family: int) -> None:
+        """A note of piano or guitar without CHORD: is it the third that begins here?"""
+        together = self._together.setdefault(family, set())
+        together.add(on)
+        if len(together) == MIN_PITCHES:
+            self._untold.append((self.step + math.floor(UNTOLD_QUARTERS * self.beat_steps), together))
+
+    def _forget(self, on: int) -> None:
+        """A note ends; two that are left of a chord are none."""
+        for until, together in self._untold:
+            if on in together:
+                together.discard(on)
+                if len(together) < MIN_PITCHES:
+                    self._untold.remove((until, together))
+                return
 
     def _bar(self, half: int) -> None:
         """A bar begins here, and the one before it tells the tempo, unless it was missed or cut short by a hit."""

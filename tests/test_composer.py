@@ -18,6 +18,7 @@ from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.tokenizer import events
 from emsync.tokenizer import vocabulary as v
+from emsync.tokenizer.events import times_steps
 from tests.fakes import MOST, SIZE, Fake, Feeling, exported_model
 
 
@@ -178,27 +179,54 @@ def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> N
     assert strays("free", stray_bias=-6.0) == strays("free", stray_bias=0.0)
 
 
-def test_a_harmony_that_stands_still_grows_stale() -> None:
-    """A model that likes four pitches of the piano, and a bias that lets no pitch come for long."""
-    liked = [int(v.ON_BASE[v.PIANO]) + pitch for pitch in (60, 64, 67, 72)]
-    pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
-    bias = np.where(np.isin(np.arange(SIZE), liked), 6.0, np.where(pitched, -30.0, 0.0))
+def test_no_pitch_is_struck_for_ever() -> None:
+    """A model that likes one note of the strings and sixteenths, and a bias that makes it stop."""
+    note = int(v.ON_BASE[v.STRINGS]) + 60
+    steps = beat_of(120.0)
+    bias = np.where(np.arange(SIZE) == note, 18.0, np.where((v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS), -9.0, 0.0))
+    bias[v.SHIFT_BASE + steps // 4] = 12.0
+    bias[v.ids_of_kind(v.K_OFF)] = 18.0
 
-    def longest(stale_bias: float) -> int:
-        (piece,) = compose(
-            Fake(bias=bias), [asked(60.0)], seed=3, sampling=Sampling(stale_bias=stale_bias), tempo_qpm=120.0, grid=True
-        )
+    def longest(**biases: float) -> int:
+        sampling = Sampling(stale_bias=0.0, **biases)
+        (piece,) = compose(Fake(bias=bias), [asked(60.0)], seed=3, sampling=sampling, tempo_qpm=120.0, grid=True)
+        at = times_steps(piece.events.ids)[piece.events.ids == note]
+        run = most = 0
+        for gap in np.diff(at).tolist():
+            run = run + 1 if gap <= 0.55 * steps else 0
+            most = max(most, run)
+        return most
+
+    free = composer.FREE_REPEATS[v.STRINGS]
+    assert longest(repeat_bias=0.0) > 4 * free
+    assert free <= longest(repeat_bias=-30.0) <= free + 1
+    assert longest(repeat_bias=-30.0) < longest(repeat_bias=-1.0) < longest(repeat_bias=0.0)
+
+
+def test_a_harmony_that_stands_still_grows_stale() -> None:
+    """A model that likes four pitches of the strings, and a bias that has the others come after a while."""
+    liked = [int(v.ON_BASE[v.STRINGS]) + pitch for pitch in (60, 64, 67, 72)]
+    pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+    bias = np.where(np.isin(np.arange(SIZE), liked), 9.0, np.where(pitched, -30.0, 0.0))
+
+    def longest(seed: int, stale_bias: float) -> int:
+        """So many bars in a row brought next to nothing that the bar before had not."""
+        sampling = Sampling(stale_bias=stale_bias, repeat_bias=0.0)
+        (piece,) = compose(Fake(bias=bias), [asked(60.0)], seed=seed, sampling=sampling, tempo_qpm=120.0, grid=True)
         ids = piece.events.ids
         bar = np.cumsum(v.KIND[ids] == v.K_BAR)
-        runs = []
-        for on in liked:
-            came = np.isin(np.arange(1, bar[-1] + 1), bar[ids == on])
-            ends = np.flatnonzero(np.diff(np.concatenate([[0], came, [0]]).astype(int)))
-            runs.append(int((ends[1::2] - ends[::2]).max(initial=0)))
-        return max(runs)
+        run = most = 0
+        before: set[int] = set()
+        for number in range(1, int(bar[-1]) + 1):
+            struck = set(ids[(bar == number) & pitched[ids]].tolist())
+            if struck:
+                run = run + 1 if len(struck & before) >= composer.STILL_SHARE * len(struck) else 0
+                most, before = max(most, run), struck
+        return most
 
-    assert longest(0.0) > 2 * longest(-40.0)
-    assert longest(-40.0) <= FRESH_BARS + 4
+    seeds = range(1, 5)
+    assert max(longest(seed, 0.0) for seed in seeds) > 2 * (FRESH_BARS + 1)
+    assert max(longest(seed, -40.0) for seed in seeds) == FRESH_BARS + 1
     same = [compose(Fake(), [FILM], seed=4, sampling=Sampling(stale_bias=x))[0].events.ids.tolist() for x in (0, -1e-9)]
     assert same[0] == same[1]
 
@@ -539,6 +567,9 @@ def test_extreme_logits_are_drawn_from() -> None:
         ({"by_kind": {"ON": (1.0, 2.0)}}, "top-p 2 must be above 0"),
         ({"by_kind": {"NOTE": (1.0, 0.9)}}, "no kind of event 'NOTE'; kinds are PAD, START, .*, ON, OFF"),
         ({"velocity_temperature": 0.0}, "temperature 0 must be above 0"),
+        ({"stale_bias": 0.1}, "a stale bias of 0.1 would have it go on for ever; give 0 or less"),
+        ({"repeat_bias": 1.0}, "a repeat bias of 1 would have it go on for ever"),
+        ({"repeat_bias": math.nan}, "a repeat bias of nan"),
         ({"mood_strength": -0.1}, "mood strength -0.1 must be from 0 to 10; 1 is the model's own, 0 leaves mood"),
         ({"mood_strength": 10.5}, "mood strength 10.5 must be from 0 to 10"),
         ({"mood_strength": math.nan}, "mood strength nan must be from 0 to 10"),

@@ -123,6 +123,7 @@ class Naive:
         self.chords: list[int] = []
         self.landed: list[int] = []
         self.lengths: list[int] = []
+        self.together: dict[tuple[int, str], tuple[float, set[str]]] = {}  # without CHORD: until when, and what sounds
 
     def play(self, ids: list[int]) -> None:
         names = [v.NAMES[i] for i in ids]
@@ -156,11 +157,16 @@ class Naive:
         self.sounding[note] = self.clock
         if "CHORD" in self.moment and note.startswith(("PIANO", "GUITAR")):
             self.release[note] = min(self.clock + int(np.ceil(2 * self.beat)), self.end)
+        elif note.startswith(("PIANO", "GUITAR")):
+            key = self.clock, note.partition("_")[0]
+            self.together.setdefault(key, (self.clock + 1.75 * self.beat, set()))[1].add(note)
 
     def take_off(self, name: str) -> None:
         note = name.removeprefix("OFF_")
         assert note in self.sounding, f"{note} does not sound"
         begun = self.sounding.pop(note)
+        for _, notes in self.together.values():
+            notes.discard(note)
         assert begun < self.clock, f"{note} has no length"
         assert self.release.pop(note, 0) <= self.clock, f"{note} of a chord is not held for two beats"
         self.lengths.append(self.clock - begun)
@@ -198,6 +204,8 @@ class Naive:
         assert self.end - SECOND <= self.clock <= self.end
 
     def check_chord_of_moment(self) -> None:
+        for until, notes in self.together.values():
+            assert self.clock < np.floor(until) or len(notes) < 3, f"{sorted(notes)} are a long chord without CHORD"
         if "CHORD" in self.moment:
             notes = self.moment[self.moment.index("CHORD") :]
             count = {family: sum(n.startswith(f"ON_{family}") for n in notes) for family in ("PIANO", "GUITAR")}
@@ -340,11 +348,12 @@ def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
     """All guitar notes and all piano notes but the four lowest sound: only those can make the chord, in order."""
     grammar = Grammar(Limits(2000), np.array([SECOND]))
     grammar.accept(v.ID_OF["BAR_4"])
+    grammar.accept(v.ID_OF["TIMESHIFT_504"])  # notes without CHORD do not sound together for two beats
     for family in (v.GUITAR, v.PIANO):
         low, high = v.PITCH_RANGE[family]
         for pitch in range(low + (4 if family == v.PIANO else 0), high + 1):
             grammar.accept(int(v.ON_BASE[family]) + pitch)
-    grammar.accept(v.ID_OF["TIMESHIFT_1000"])
+    grammar.accept(v.ID_OF["TIMESHIFT_496"])
     grammar.accept(v.CHORD)
     for expected in ({21, 22}, {22, 23}, {23, 24}):
         live = np.flatnonzero(grammar.allowed())
@@ -352,6 +361,26 @@ def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
         assert set(v.VALUE[pitched].tolist()) == expected
         assert not (v.FAMILY[live] == v.GUITAR).any()
         grammar.accept(int(pitched[0]))
+
+
+def test_no_long_chord_without_chord() -> None:
+    """Of four notes of piano two end before they have lasted two beats, whichever the model likes, and no strings'."""
+    grammar = Grammar(Limits(2000))
+    names = ["BAR_4", "ON_BASS_40", "ON_PIANO_60", "ON_PIANO_64", "ON_PIANO_67", "ON_PIANO_71"]
+    for name in [*names, "ON_STRINGS_60", "ON_STRINGS_64", "ON_STRINGS_67"]:
+        grammar.accept(v.ID_OF[name])
+    shifts = np.flatnonzero(grammar.allowed() & (v.KIND == v.K_TIMESHIFT))
+    assert v.VALUE[shifts].max() == int(1.75 * 62.5)
+    grammar.accept(int(shifts.max()))
+    allowed = np.flatnonzero(grammar.allowed())
+    assert (v.KIND[allowed] == v.K_OFF).all()
+    piano = [v.NAMES[i] for i in allowed if v.FAMILY[i] == v.PIANO]
+    assert piano == ["OFF_PIANO_60", "OFF_PIANO_64", "OFF_PIANO_67"]  # not the last one first: another must follow
+    grammar.accept(v.ID_OF["OFF_PIANO_64"])
+    left = np.flatnonzero(grammar.allowed())
+    assert [v.NAMES[i] for i in left] == ["OFF_PIANO_67", "OFF_PIANO_71"]
+    grammar.accept(v.ID_OF["OFF_PIANO_71"])
+    assert grammar.allowed()[[v.ID_OF["TIMESHIFT_1000"], v.ID_OF["OFF_STRINGS_60"]]].all()
 
 
 def test_notes_end_after_four_beats() -> None:
