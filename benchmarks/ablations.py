@@ -82,7 +82,7 @@ class Arm:
     """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
 
     scratch: trained from nothing. fresh: begins with new encodings of the offset lanes ("lanes"), or of all lanes, and
-    new attention ("attention"), and trains `longer` times.
+    new attention ("attention"), or with lanes of metre that nothing is known of ("metre"), and trains `longer` times.
     """
 
     topic: str
@@ -107,7 +107,7 @@ class Arm:
 
     def preset(self, shape: ModelConfig | None) -> Preset:
         """What `fit` is given; shape: of the trained model."""
-        going_on = {**TRAINED, "model": {**(shape.to_dict() if shape else {}), **TRAINED["model"]}}
+        going_on = {**TRAINED, "model": {**(shape.to_dict() if shape else {}), **TRAINED["model"], "lanes": LANE_NAMES}}
         base = SCRATCH if self.scratch or shape is None else going_on
         return Preset.from_dict({name: {**base[name], **getattr(self, name)} for name in base}, self.key)
 
@@ -146,6 +146,8 @@ ARMS = (
     Arm("chords", "half left out", crops={"drop_chord": 0.5}),
     Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
     Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
+    Arm("metre", "never told", crops={"drop_metre": 1.0}, fresh="metre", longer=2.0),
+    Arm("metre", "told", fresh="metre", longer=2.0),
 )
 
 
@@ -218,7 +220,8 @@ def still_crops(data: Dataset, context: int) -> list[Batch]:
     """Fixed crops, told everything; boundaries thinned as a film's are."""
     config = replace(CropConfig(), context=context, drop_chord=0.0, drop_boundaries=0.0,
                      sparse_boundaries=1.0, drop_end=0.0, late_end=0.0, transpose=0, drop_mood=0.0,
-                     drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, near_chord=1.0)  # fmt: skip
+                     drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, drop_metre=0.0, drop_tempo=0.0,
+                     near_chord=1.0)  # fmt: skip
     crops = Crops(data, config, seed=20_261_121)
     return [crops.batch(i, 4) for i in range(N_CROPS // 4)]
 
@@ -282,7 +285,7 @@ def begun(arm: Arm, trained: Composer, folder: Path) -> Path:
     from emsync.model import Composer, OffsetLane
 
     model = Composer(arm.preset(trained.config).model)
-    new: tuple[str, ...] = {"": (), "lanes": (), "attention": ("lanes.", ".attention.", "positions")}[arm.fresh]
+    new: tuple[str, ...] = {"attention": ("lanes.", ".attention.", "positions")}.get(arm.fresh, ())
     if arm.fresh == "lanes":
         new = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, OffsetLane))
     own = model.state_dict()
@@ -302,7 +305,7 @@ def learned(arm: Arm, songs: Dataset, run: Path, positions: float, model: Path) 
     from emsync.model import Composer
     from emsync.training import train, utilisation
 
-    trained = checkpoint.load(model)
+    trained = checkpoint.load(model).with_all_lanes()
     shape = None if arm.scratch else trained.config
     preset, base = arm.preset(shape), Arm("", "", scratch=arm.scratch).preset(shape)
     cost = [utilisation.flops_per_event(Composer(p.model), p.crops.context) for p in (base, preset)]
@@ -389,7 +392,7 @@ def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, fl
     return found
 
 
-BASES = ("base", "scratch", "lanes", "attention")
+BASES = ("base", "scratch", "lanes", "attention", "metre")
 #: The arms that others are held against.
 FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}
 

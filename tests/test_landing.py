@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from emsync import midi
 from emsync.composer import Piece
@@ -176,6 +179,29 @@ def test_bending_brings_chords_onto_the_cuts() -> None:
     frame = {aim.what: tally for aim, (tally, _) in found.tallies.items() if aim.window == "frame"}
     assert frame["sounding_chords"].pairs == 0
     assert frame["sounding_chords_bent"] == Tally(2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("lands", "groups"),
+    [
+        (("free",), ["free"]),
+        (("beat", "exact"), ["beat", "beat, bent", "exact"]),
+        (("exact", "free"), ["free", "exact"]),
+    ],
+)
+def test_the_picture_shows_what_was_measured(
+    lands: tuple[str, ...], groups: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+
+    def look(figure: Figure, *_: Any, **__: Any) -> None:
+        drawn.extend([text.get_text() for text in axes.get_xticklabels()] for axes in figure.axes)
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    found = measure({"random": {land: [made([5.0], [5.0, 15.0])] for land in lands}})
+    with contextlib.suppress(OSError):  # nothing was written that could be put in its place
+        found.plot(tmp_path / "landing.png")
+    assert drawn == [groups] * 3
 
 
 def test_nothing_to_measure() -> None:
