@@ -4,8 +4,8 @@
         [--land beat|free|exact] [--setting "temperature=1 top_p=0.98 velocity=1 TIMESHIFT=0.8,0.9"] ...
 
 A setting changes `temperature`, `top_p`, `velocity` (the velocities' temperature), `chord_bias`, `stray_bias`,
-`loose_bias`, `stale_bias`, `repeat_bias`, `grid` (1 or 0), `finish` (1 or 0), or the temperature and top-p within one
-kind of event; all else is as users get it. Without --setting the table of docs/decisions/0011-sampling.md is made.
+`loose_bias`, `stale_bias`, `repeat_bias`, `grid`, `triplets`, `finish` (1 or 0), or the temperature and top-p within
+one kind of event; all else is as users get it. Without --setting the table of docs/decisions/0011-sampling.md is made.
 Every setting composes for the same random cut lists with the same seeds. Of each: the mean overlap of statistics and
 textures with real songs, and the area under the curve of the classifier that tells composed from real, with and without
 its knowledge of timing (`likeness.measure`); medians of some statistics, real ones in the second row; and recall /
@@ -50,7 +50,7 @@ def recipe_of(setting: str, together: int) -> landing.Recipe:
     recipe = default_recipe(together)
     for word in setting.split():
         name, _, value = word.partition("=")
-        if name in ("grid", "finish"):
+        if name in ("grid", "triplets", "finish"):
             recipe = replace(recipe, **{name: bool(int(value))})
             continue
         changed: dict[str, Any] = {name: float(value)} if name not in v.KINDS and name != "velocity" else {}

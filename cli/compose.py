@@ -70,10 +70,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--grid",
-    type=click.Choice(["sixteenths", "free"]),
-    default="sixteenths",
+    type=click.Choice(["triplets", "sixteenths", "free"]),
+    default="triplets",
     show_default=True,
-    help="Keep to the sixteenths of each bar, or leave rhythm and, without --tempo, tempo to the model.",
+    help="Keep to the sixteenths of each bar and their triplets, to sixteenths alone, or leave rhythm and, without "
+    "--tempo, tempo to the model.",
 )
 @click.option(
     "--finish",

@@ -151,7 +151,8 @@ def command(
             parts = measure_parts(decoder, archive, wanted, recipe, keep=kept, progress=bars.show)
             composing = {
                 "seed": seed, "together": recipe.together, "pieces": pieces, "backend": decoder.backend,
-                "sampling": asdict(recipe.sampling), "grid": recipe.grid, "finish": recipe.finish,
+                "sampling": asdict(recipe.sampling), "grid": recipe.grid, "triplets": recipe.triplets,
+                "finish": recipe.finish,
             }  # fmt: skip
             result = replace(result, parts=parts, settings={**result.settings, "composing": composing})
     finally:
@@ -179,10 +180,11 @@ def default_recipe(together: int) -> Recipe:
     return Recipe(
         settings.sampling(),
         settings.instruments,
-        settings.grid == "sixteenths",
+        settings.grid != "free",
         lambda seed: Settings(seed).tempo(),
         together,
         settings.finish == "on",
+        settings.grid == "triplets",
     )
 
 

@@ -64,10 +64,10 @@ class Sampling:
     logit: its loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten,
     and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
     on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
-    TIMESHIFTs that leave the grid to close a note (`grammar.Limits.loose_ends`): below 0, more notes end on the
-    sixteenths. stale_bias, at most 0: while harmony stands still (`STILL_SHARE`), it is added to the logits of the
-    pitched ONs of the last bar, times the square of how many bars it has stood beyond `FRESH_BARS`, at most
-    `STALEST_BARS` (docs/decisions/0011-sampling.md). repeat_bias, at most 0: while a pitch is struck again and again
+    TIMESHIFTs that leave the sixteenths to close a note or for a triplet (`grammar.Limits`): below 0, fewer do.
+    stale_bias, at most 0: while harmony stands still (`STILL_SHARE`), it is added to the logits of the pitched ONs of
+    the last bar, times the square of how many bars it has stood beyond `FRESH_BARS`, at most `STALEST_BARS`
+    (docs/decisions/0011-sampling.md). repeat_bias, at most 0: while a pitch is struck again and again
     (`REPEAT_BEATS`), it is added to the logit of its ON for every time beyond `FREE_REPEATS`. mood_strength, in
     [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a model that is told no mood and c
     those of one that is; 1 is the model as it was trained, 0 leaves mood unheard, and any other number makes the pieces
@@ -125,6 +125,7 @@ def compose(
     land: Literal["exact", "beat", "free"] = "beat",
     tempo_qpm: float | None = None,
     grid: bool = False,
+    triplets: bool = False,
     finish: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
@@ -136,9 +137,9 @@ def compose(
     boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to bring them
     together, `hits.land`), or where the model likes ("free"; on the grid it is told the nearest sixteenth).
     tempo_qpm: the tempo to keep, moved to the nearest one of the grid (`beat_of`); None leaves it to the model.
-    grid: with a tempo, events stand on the sixteenths of their bar only. finish: a piece begins at once and closes
-    on a chord, and neither drones nor rolls without end (`grammar.Limits`). progress: called with the share done, 0
-    to 1.
+    grid: with a tempo, events stand on the sixteenths of their bar only; triplets: or on sixteenth triplets. finish: a
+    piece begins at once and closes on a chord, and neither drones nor rolls without end (`grammar.Limits`). progress:
+    called with the share done, 0 to 1.
     """
     sampling = sampling or Sampling()
     if land != "free":
@@ -152,6 +153,7 @@ def compose(
             v.MORE if instruments == "more" else v.FEWER,
             tempo_qpm,
             grid,
+            triplets,
             finish,
         )
         for row, c in enumerate(conditions)
@@ -297,6 +299,7 @@ class _Writer:
         count: int,
         tempo_qpm: float | None = None,
         grid: bool = False,
+        triplets: bool = False,
         finish: bool = False,
     ) -> None:
         conditions = replace(conditions, end_heard_s=END_HEARD_S)
@@ -313,6 +316,7 @@ class _Writer:
             land != "free",
             beat_steps=None if tempo_qpm is None else beat_of(tempo_qpm),
             grid=grid,
+            triplets=triplets,
             finish=finish,
         )
         self.grammar = Grammar(limits, np.rint(self.boundaries_s / v.STEP_S))

@@ -17,9 +17,10 @@ The rules
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
-7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, or where a hit asks
-   for one. With `Limits.loose_ends` notes may end on any 24th part of a beat from the third on: time may go there if a
-   note may be closed there, and what comes is OFF, once or more, and nothing else.
+7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, and with
+   `Limits.triplets` on thirds of its eighths, or where a hit asks for one. With `Limits.loose_ends` notes may end on
+   any 24th part of a beat from the third on: time may go there if a note may be closed there, and what comes is OFF,
+   once or more, and nothing else.
 
 With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
 8. A beginning: something sounds within the first beat.
@@ -65,7 +66,7 @@ LAST_ONSET_S: Final = 0.2
 EARLY_END_S: Final = 1.0
 #: Notes begin on sixteenths and loose ends are on ticks, so many of them a beat. The songs that models learn from are
 #: written in such ticks (`training.archive`); what lies between would be the model's own imprecision.
-SIXTEENTHS, TICKS = 4, 24
+SIXTEENTHS, TRIPLETS, TICKS = 4, 6, 24
 #: A note is not closed before so many ticks: 4 to 8 in 100 real notes are shorter, and a model that once plays one of
 #: a single tick, 20 ms, plays on like that (docs/decisions/0010-closing-off-the-grid.md).
 MIN_NOTE_TICKS: Final = 3
@@ -116,14 +117,15 @@ class Limits:
     """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
 
     end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms. grid: events stand
-    only on the sixteenths of their bar, where a tempo is given; loose_ends: all but OFFs do
-    (docs/decisions/0010-closing-off-the-grid.md). finish: rules 8 to 11.
+    only on the sixteenths of their bar, where a tempo is given; triplets: on sixteenth triplets, too; loose_ends: all
+    but OFFs do (docs/decisions/0010-closing-off-the-grid.md). finish: rules 8 to 11.
     """
 
     end_step: int
     land: bool = True
     beat_steps: float | None = None
     grid: bool = False
+    triplets: bool = False
     loose_ends: bool = True
     finish: bool = False
 
@@ -162,8 +164,10 @@ class Grammar:
         self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
         self._last = -1  # the last event of this moment, -1 at its beginning
         self._grid = limits.grid and limits.beat_steps is not None
-        # Which steps behind a bar line stand on its sixteenths and ticks, from 0 to as far as time can go in a bar.
+        # Which steps behind a bar line stand on its sixteenths and ticks, from 0 to as far as time can go in a bar; and
+        # where notes may begin.
         self._sixteenths, self._ticks = (_parts(self.beat_steps, parts) for parts in (SIXTEENTHS, TICKS))
+        self._onsets = self._sixteenths | _parts(self.beat_steps, TRIPLETS) if limits.triplets else self._sixteenths
         self._shortest = math.floor(MIN_NOTE_TICKS * self.beat_steps / TICKS)
         self._closes_only = False  # whether this moment is off the grid, for OFFs alone
         self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
@@ -295,8 +299,8 @@ class Grammar:
         return allowed
 
     def off_grid(self) -> npt.NDArray[np.intp]:
-        """Ids of the TIMESHIFTs, allowed or not, that go where nothing but OFF may come (rule 7); none without it."""
-        if not (self._grid and self.limits.loose_ends and self.bars):
+        """Ids of the TIMESHIFTs, allowed or not, that leave the sixteenths, for an OFF or a triplet (rule 7)."""
+        if not (self._grid and (self.limits.loose_ends or self.limits.triplets) and self.bars):
             return _NONE
         first = self.step + 1 - self.bars[-1][0]
         off = ~self._sixteenths[first : first + v.MAX_SHIFT_STEPS]
@@ -306,11 +310,11 @@ class Grammar:
         return _SHIFT.start + off.nonzero()[0]
 
     def _keep_to_grid(self, allowed: BoolArray, until: int) -> None:
-        """Of the TIMESHIFTs, those to a sixteenth of this bar, and with loose ends those to a tick of it where a note
-        may be closed; where none is left, the one to what comes next.
+        """Of the TIMESHIFTs, those to where notes may begin in this bar, and with loose ends those to a tick of it
+        where a note may be closed; where none is left, the one to what comes next.
         """
         first = self.step + 1 - self.bars[-1][0]
-        kept = self._sixteenths[first : first + v.MAX_SHIFT_STEPS].copy()
+        kept = self._onsets[first : first + v.MAX_SHIFT_STEPS].copy()
         if self.limits.loose_ends and self._since:
             # Where all notes are held, so many TIMESHIFTs are too short to reach one that may be closed.
             held = min(self._hold.values()) - self.step - 1 if len(self._hold) == len(self._since) else 0
@@ -469,7 +473,7 @@ class Grammar:
             and len(self._hold) < len(self._since)
             and self.step not in (self.due(), self.next_bar())
             and not at_end
-            and not self._sixteenths[self.step - self.bars[-1][0]]
+            and not self._onsets[self.step - self.bars[-1][0]]
         )
 
     def _tell_apart(self, on: int, family: int) -> None:
@@ -477,7 +481,10 @@ class Grammar:
         together = self._together.setdefault(family, set())
         together.add(on)
         if len(together) == MIN_PITCHES:
-            self._untold.append((self.step + math.floor(UNTOLD_QUARTERS * self.beat_steps), together))
+            until = self.step + math.floor(UNTOLD_QUARTERS * self.beat_steps)
+            while self._grid and not self._onsets[until - self.bars[-1][0]]:  # one begun on a triplet ends on one
+                until -= 1
+            self._untold.append((until, together))
 
     def _forget(self, on: int) -> None:
         """A note ends; two that are left of a chord are none."""

@@ -56,22 +56,23 @@ class Settings:
 
     hits: "bend" (chords on the beat, and the tempo bends to put them on the cuts), "exact" (chords on the cuts,
     whatever the beat) or "free" (the model's own anticipation only). temperature above 0, top_p in (0, 1]; by_kind
-    overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "sixteenths" keeps
-    every onset to the sixteenths of its bar, in the tempo given or else one drawn with the seed; "free" leaves rhythm,
-    and tempo where none is given, to the model. mood_strength, in [0, 10]: how strongly a mood is followed, 1 as the
-    model learned it, 0 not at all (`composer.Sampling`). finish: whether the piece is made to begin at once and close
-    on a chord, without drones and endless rolls, its chords on cuts accented (`finish`, `grammar.Limits.finish`).
+    overrides both for single kinds of event. tempo_qpm: quarter notes a minute, 45 to 240. grid: "triplets" keeps
+    every onset to the sixteenths of its bar and to sixteenth triplets, "sixteenths" to the former alone, in the tempo
+    given or else one drawn with the seed; "free" leaves rhythm, and tempo where none is given, to the model.
+    mood_strength, in [0, 10]: how strongly a mood is followed, 1 as the model learned it, 0 not at all
+    (`composer.Sampling`). finish: whether the piece is made to begin at once and close on a chord, without drones and
+    endless rolls, its chords on cuts accented (`finish`, `grammar.Limits.finish`).
     """
 
     seed: int = 0
     instruments: Literal["more", "fewer"] = "more"
-    temperature: float = 0.9
+    temperature: float = 0.8
     top_p: float = 0.95
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict(DEFAULT_BY_KIND))
     hits: Literal["bend", "exact", "free"] = "bend"
     t_diff_s: float = DEFAULT_T_DIFF_S
     tempo_qpm: float | None = None
-    grid: Literal["sixteenths", "free"] = "sixteenths"
+    grid: Literal["triplets", "sixteenths", "free"] = "triplets"
     mood_strength: float = DEFAULT_MOOD_STRENGTH
     finish: Literal["on", "off"] = "on"
 
@@ -81,7 +82,7 @@ class Settings:
         for name, choices in (
             ("instruments", ("more", "fewer")),
             ("hits", ("bend", "exact", "free")),
-            ("grid", ("sixteenths", "free")),
+            ("grid", ("triplets", "sixteenths", "free")),
             ("finish", ("on", "off")),
         ):
             if getattr(self, name) not in choices:
@@ -180,7 +181,8 @@ def compose(
         sampling=settings.sampling(),
         land=how,
         tempo_qpm=settings.tempo(arousal),
-        grid=settings.grid == "sixteenths",
+        grid=settings.grid != "free",
+        triplets=settings.grid == "triplets",
         finish=settings.finish == "on",
         progress=progress,
     )

@@ -571,17 +571,19 @@ def moments(ids: list[int]) -> Iterator[tuple[int, list[str], int, int]]:
     policy=st.sampled_from(sorted(POLICIES)),
     seed=st.integers(0, 2**32),
     finish=st.booleans(),
+    triplets=st.booleans(),
 )
-@example(end=1600, targets=[247], beat=60, policy="by kind", seed=0, finish=False)
-@example(end=171, targets=[15], beat=28, policy="BAR", seed=0, finish=True)
-@example(end=1597, targets=[247, 900], beat=60, policy="shortest steps", seed=0, finish=True)
+@example(end=1600, targets=[247], beat=60, policy="by kind", seed=0, finish=False, triplets=False)
+@example(end=171, targets=[15], beat=28, policy="BAR", seed=0, finish=True, triplets=False)
+@example(end=1597, targets=[247, 900], beat=60, policy="shortest steps", seed=0, finish=True, triplets=False)
 def test_with_loose_ends_only_offs_leave_the_grid(
-    end: int, targets: list[int], beat: int, policy: str, seed: int, finish: bool
+    end: int, targets: list[int], beat: int, policy: str, seed: int, finish: bool, triplets: bool
 ) -> None:
-    """All else is on a sixteenth of its bar, on a hit, or where the piece closes, which a bar that begins on a hit may
-    leave off the grid; and no moment off the grid is without an OFF.
+    """All else is on a sixteenth of its bar or a triplet, where those are wanted, on a hit, or where the piece closes,
+    which a bar that begins on a hit may leave off the grid; and no moment off the grid is without an OFF.
     """
-    grammar = Grammar(Limits(end, beat_steps=beat, grid=True, finish=finish), np.array(targets, dtype=np.int64))
+    limits = Limits(end, beat_steps=beat, grid=True, finish=finish, triplets=triplets)
+    grammar = Grammar(limits, np.array(targets, dtype=np.int64))
     ids = walk(grammar, POLICIES[policy], seed)
     asked = [*targets, end, *(grammar.chords[-1:] if grammar.closed else [])]
     sounding: set[str] = set()
@@ -596,6 +598,8 @@ def test_with_loose_ends_only_offs_leave_the_grid(
                 sounding.remove(note)
         landed += [step] if "CHORD" in names else []
         if step in asked or (step - before) * 4 % beat == 0:
+            continue
+        if triplets and abs((step - before) - round((step - before) * 6 / beat) * beat / 6) <= 0.5:
             continue
         assert bar == before, f"a bar at {step}"
         kinds = [name.partition("_")[0] for name in names]
@@ -624,6 +628,19 @@ def test_loose_ends_are_on_the_ticks_that_songs_are_written_in(policy: str) -> N
     assert ends_off_the_grid(policy, loose_ends=False) == (0, 0)
 
 
+def test_notes_begin_on_triplets_where_those_are_wanted() -> None:
+    def onsets(triplets: bool, loose_ends: bool) -> set[int]:
+        limits = Limits(1620, beat_steps=BEAT, grid=True, triplets=triplets, loose_ends=loose_ends)
+        walks = [moments(walk(Grammar(limits), POLICIES["uniformly"], seed)) for seed in range(3)]
+        begun = [(step - bar) % BEAT for of in walks for step, names, _, bar in of if any("ON_" in n for n in names)]
+        return set(begun)
+
+    sixteenths, thirds = {0, 15, 30, 45}, {10, 20, 40, 50}
+    for loose_ends in (True, False):
+        assert onsets(False, loose_ends) <= sixteenths
+        assert onsets(True, loose_ends) == sixteenths | thirds
+
+
 def test_what_leaves_the_grid_is_told() -> None:
     assert len(Grammar(Limits(2000, beat_steps=BEAT, grid=True)).off_grid()) == 0, "before the first bar"
     for limits in (Limits(2000, beat_steps=BEAT), Limits(2000, beat_steps=BEAT, grid=True, loose_ends=False)):
@@ -634,6 +651,9 @@ def test_what_leaves_the_grid_is_told() -> None:
     take(grammar, "BAR_4")
     told = {int(v.VALUE[i]) for i in grammar.off_grid()}
     assert told == {s for s in range(1, 126) if s % 15} - {52}, "a chord may come on the hit at 52"
+    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True, loose_ends=False, triplets=True))
+    take(grammar, "BAR_4")
+    assert {10, 20} <= {int(v.VALUE[i]) for i in grammar.off_grid()}, "triplets are off the sixteenths"
 
 
 def shifts(grammar: Grammar) -> set[int]:

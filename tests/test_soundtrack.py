@@ -498,17 +498,19 @@ def test_without_a_tempo_one_is_drawn_with_the_seed() -> None:
     assert Settings(seed=3).tempo() == Settings(seed=3).tempo()
     assert Settings(grid="free").tempo() is None
     assert Settings(grid="free", tempo_qpm=100.0).tempo() == 100.0
-    with pytest.raises(InputError, match="grid is 'triplets'; choose one of sixteenths, free"):
-        Settings(grid="triplets")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="grid is 'quavers'; choose one of triplets, sixteenths, free"):
+        Settings(grid="quavers")  # type: ignore[arg-type]
 
 
-def test_by_default_music_keeps_to_sixteenths_in_the_drawn_tempo() -> None:
-    settings = Settings(seed=3)
+@pytest.mark.parametrize("grid", [None, "sixteenths"])
+def test_by_default_music_keeps_to_sixteenths_and_triplets_in_the_drawn_tempo(grid: Any) -> None:
+    settings = Settings(seed=3) if grid is None else Settings(seed=3, grid=grid)
     score = soundtrack.compose(Fake(), 20.0, [], settings).score
     drawn = settings.tempo()
     assert drawn is not None
     assert score.tempo.qpm == pytest.approx(60 / (beat_of(drawn) * v.STEP_S), rel=1e-3)
-    sixteenths = 4 * score.tempo.quarters_at(score.start_s)
-    assert np.abs(sixteenths - np.rint(sixteenths)).max() < 0.05
+    off = [np.abs(parts * score.tempo.quarters_at(score.start_s) % 1 - 0.5) for parts in (4, 6)]
+    assert (0.5 - (off[0] if grid else np.maximum(*off))).max() < 0.05
+    assert grid or (0.5 - off[0]).max() > 0.2, "there are triplets"
     ends = 4 * score.tempo.quarters_at(score.end_s[score.instrument > 0])
     assert (np.abs(ends - np.rint(ends)) > 0.1).mean() > 0.2, "notes close where they like"

@@ -127,8 +127,8 @@ class Recipe:
     """How pieces are composed: what users get by default, if the caller reads it off `soundtrack.Settings`.
 
     tempo_qpm: from a seed, the tempo of the pieces composed together (None: the model's own). together: how many
-    pieces are composed at once, at most. finish: `grammar.Limits.finish`; what `finish.finish` does to accents and
-    loudness afterwards is left out.
+    pieces are composed at once, at most. grid, triplets, finish: `grammar.Limits`; what `finish.finish` does to accents
+    and loudness afterwards is left out.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -137,6 +137,7 @@ class Recipe:
     tempo_qpm: Callable[[int], float | None] = lambda seed: None
     together: int = DEFAULT_TOGETHER
     finish: bool = False
+    triplets: bool = False
 
     def __post_init__(self) -> None:
         if self.together < 1:
@@ -186,6 +187,7 @@ def compose_all(
             land=land,
             tempo_qpm=recipe.tempo_qpm(own_seed),
             grid=recipe.grid,
+            triplets=recipe.triplets,
             finish=recipe.finish,
             progress=told,
         )
