@@ -55,8 +55,9 @@ def main() -> None:
         for seed in range(options.seeds):
             decoder = open_decoder(options.model, backend=options.backend)
             scores = perform(
-                decoder, asked, options.duration, sampling=sampling, seed=seed, tempo_qpm=TEMPO_QPM, grid=True
-            )
+                decoder, asked, options.duration, sampling=sampling, seed=seed, tempo_qpm=TEMPO_QPM,
+                grid=settings.grid != "free", triplets=settings.grid == "triplets",
+            )  # fmt: skip
             heard += [hear(score, task, scale) for score, task in zip(scores, asked, strict=True)]
         found[strength] = heard
         for axis, name in enumerate(AXES):

@@ -95,6 +95,7 @@ def perform(
     seed: int,
     tempo_qpm: float | None,
     grid: bool,
+    triplets: bool = False,
     boundaries_s: npt.ArrayLike = (),
     progress: Callable[[float], None] | None = None,
 ) -> list[Score]:
@@ -120,6 +121,7 @@ def perform(
         land="beat",
         tempo_qpm=tempo_qpm,
         grid=grid,
+        triplets=triplets,
         progress=progress,
     )
     return [decode(piece.events.ids, piece.events.velocities) for piece in pieces]
