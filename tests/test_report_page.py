@@ -313,7 +313,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     composing = values["settings"]["composing"]
     assert (composing["seed"], composing["together"], composing["grid"]) == (3, 2, True)
     sampling = composing["sampling"]
-    assert (sampling["temperature"], sampling["by_kind"]["ON"], sampling["stray_bias"]) == (0.9, [1.0, 0.97], -1.7)
+    assert (sampling["temperature"], sampling["by_kind"]["ON"], sampling["stray_bias"]) == (0.8, [1.0, 0.97], -1.7)
     assert composing["finish"] is True
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
