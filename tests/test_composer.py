@@ -203,6 +203,23 @@ def test_no_pitch_is_struck_for_ever() -> None:
     assert longest(repeat_bias=-30.0) < longest(repeat_bias=-1.0) < longest(repeat_bias=0.0)
 
 
+def test_a_pitch_that_rested_is_as_free_as_any() -> None:
+    beat, free = beat_of(120.0), composer.FREE_REPEATS[v.PIANO]
+    note, drum = int(v.ON_BASE[v.PIANO]) + 60, int(v.ON_BASE[v.DRUMS]) + 42
+    writer = composer._Writer(asked(60.0), np.random.default_rng(0), "beat", Sampling(), v.MORE, 120.0, True)
+    for i in range(free + 3):  # eighths
+        writer.grammar.step = i * beat // 2
+        writer._repeat(note)
+        writer._repeat(drum)  # drums may
+        assert writer._repeated() == ([(note, i - free)] if i > free else [])
+    writer.grammar.step += math.floor(0.55 * beat)
+    assert writer._repeated() == [(note, 2)]
+    writer.grammar.step += 1
+    assert writer._repeated() == []
+    writer._repeat(note)
+    assert writer._repeated() == []
+
+
 def test_a_harmony_that_stands_still_grows_stale() -> None:
     """A model that likes four pitches of the strings, and a bias that has the others come after a while."""
     liked = [int(v.ON_BASE[v.STRINGS]) + pitch for pitch in (60, 64, 67, 72)]

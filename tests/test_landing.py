@@ -248,6 +248,18 @@ def test_composing_lands_by_grammar_and_keeps_the_films_order(tmp_path: Path) ->
     assert len(midi.read(tmp_path / "a.mid")) == len(by_land["beat"][0].score)
 
 
+def test_the_recipe_says_where_notes_begin() -> None:
+    def off(**grid: bool) -> bool:
+        """Whether a note begins off the sixteenths."""
+        recipe = Recipe(tempo_qpm=lambda _: 120.0, **grid)
+        made = compose_all(Fake(), FILMS[:1], recipe, land="beat", seed=1)[0].score
+        place = 4 * made.tempo.quarters_at(made.start_s)
+        return bool((np.abs(place - np.rint(place)) > 0.2).any())
+
+    assert not off(grid=True)
+    assert off(grid=True, triplets=True)
+
+
 def test_composing_is_the_same_for_the_same_seed() -> None:
     def ids(seed: int) -> list[list[int]]:
         pieces = compose_all(Fake(), FILMS[:2], Recipe(), land="beat", seed=seed)

@@ -311,7 +311,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert set(values["landing"]["films"]) == {"pieces", "cuts", "seconds", "free", "beat", "exact"}
     assert len(values["stability"]["statistics"]["notes_per_s"]["by_minute"]) == 2
     composing = values["settings"]["composing"]
-    assert (composing["seed"], composing["together"], composing["grid"]) == (3, 2, True)
+    assert (composing["seed"], composing["together"], composing["grid"], composing["triplets"]) == (3, 2, True, True)
     sampling = composing["sampling"]
     assert (sampling["temperature"], sampling["by_kind"]["ON"], sampling["stray_bias"]) == (0.8, [1.0, 0.97], -1.7)
     assert composing["finish"] is True
