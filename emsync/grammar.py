@@ -573,10 +573,11 @@ class Grammar:
 
 def _parts(beat_steps: float, parts: int) -> BoolArray:
     """(steps,) Which whole steps are on one of so many parts of a beat, to half a step; for as long as any bar lasts,
-    what the last may be longer (`next_bar`), and a TIMESHIFT behind it.
+    what the last may be longer (`next_bar`), and a TIMESHIFT or an untold chord behind it.
     """
     part = beat_steps / parts
-    longest = math.ceil(v.MAX_BAR_HALF_QUARTERS / 2 * beat_steps) + Grammar.margin + 1 + v.MAX_SHIFT_STEPS
+    behind = max(v.MAX_SHIFT_STEPS, math.ceil(UNTOLD_QUARTERS * beat_steps))
+    longest = math.ceil(v.MAX_BAR_HALF_QUARTERS / 2 * beat_steps) + Grammar.margin + 1 + behind
     place = np.arange(longest + 1) / part
     return np.asarray(np.abs(place - np.rint(place)) * part <= 0.5 + 1e-9)
 

@@ -383,6 +383,21 @@ def test_no_long_chord_without_chord() -> None:
     assert grammar.allowed()[[v.ID_OF["TIMESHIFT_1000"], v.ID_OF["OFF_STRINGS_60"]]].all()
 
 
+def test_a_chord_without_chord_at_the_end_of_the_longest_and_slowest_bar() -> None:
+    beat = 184
+    grammar = Grammar(Limits(8000, beat_steps=beat, grid=True))
+    take(grammar, "BAR_8")
+    at = 8 * beat - beat // 4  # the last sixteenth
+    while grammar.step < at:
+        grammar.accept(v.SHIFT_BASE + min(at - grammar.step, v.MAX_SHIFT_STEPS))
+    take(grammar, "ON_PIANO_60", "ON_PIANO_64", "ON_PIANO_67")
+    while grammar.step < at + 2 * beat:
+        allowed = np.flatnonzero(grammar.allowed())
+        shifts = allowed[v.KIND[allowed] == v.K_TIMESHIFT]
+        grammar.accept(int(shifts[-1] if len(shifts) else allowed[0]))
+    assert len(grammar.sounding) <= 2
+
+
 def test_notes_end_after_four_beats() -> None:
     """Without a second bar a beat is half a second: notes that nobody closes are closed after two."""
 
