@@ -408,7 +408,9 @@ class _Writer:
         self._struck = np.zeros(v.SIZE, dtype=bool)
 
     def _repeat(self, on: int) -> None:
-        """An ON: how often in a row was this pitch struck?"""
+        """An ON: how often in a row was this pitch struck? Drums may be struck as often as they like."""
+        if int(v.FAMILY[on]) not in FREE_REPEATS:
+            return
         step = self.grammar.step
         last, times = self._repeats.get(on, (-math.inf, 0))
         self._repeats[on] = step, times + 1 if step - last <= REPEAT_BEATS * self.grammar.beat_steps else 0
@@ -419,8 +421,8 @@ class _Writer:
             return []
         since = self.grammar.step - REPEAT_BEATS * self.grammar.beat_steps
         self._repeats = {on: told for on, told in self._repeats.items() if told[0] >= since}
-        free = ((on, times - FREE_REPEATS.get(int(v.FAMILY[on]), math.inf)) for on, (_, times) in self._repeats.items())
-        return [(on, int(times)) for on, times in free if times > 0]
+        beyond = [(on, times - FREE_REPEATS[int(v.FAMILY[on])]) for on, (_, times) in self._repeats.items()]
+        return [(on, times) for on, times in beyond if times > 0]
 
     def _aim(self) -> None:
         """At a bar: move the boundaries ahead to the grid that is being played, to its nearest beats or sixteenths.

@@ -419,9 +419,9 @@ class Grammar:
                 if self._grid:
                     self._hold[event] = self.step + self._shortest
                 self._count[family] += 1
-            if not self._in_chord and family in self._chord_notes:
+            if family in self._chord_notes and not self._in_chord:
                 self._tell_apart(event, family)
-            if self._in_chord and family in self._chord_notes:
+            elif family in self._chord_notes:
                 self._chord_notes[family] += 1
                 self._hold[event] = self.step + math.ceil(HELD_QUARTERS * self.beat_steps)
                 self._chord_ons.add(event)

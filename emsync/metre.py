@@ -46,7 +46,8 @@ def of_events(
     values = np.full((len(ids), N_VALUES), np.nan, dtype=np.float32)
     if not len(bars):
         return values
-    sixteenth = np.concatenate([[np.nan if first_sixteenth is None else first_sixteenth], lengths(ids, steps)])
+    first = math.nan if first_sixteenth is None else _in_table(first_sixteenth)
+    sixteenth = np.concatenate([[first], lengths(ids, steps)])
     at = np.searchsorted(bars, np.arange(len(ids)), side="right") - 1
     inside = at >= 0
     at = at[inside]
@@ -63,18 +64,22 @@ def lengths(ids: npt.NDArray[np.integer], steps: npt.NDArray[np.integer]) -> npt
     return (np.diff(steps[bars]) / (2.0 * v.VALUE[ids[bars[:-1]]])).clip(1, SIXTEENTHS - 1)
 
 
+def _in_table(sixteenth: float) -> float:
+    return float(min(max(sixteenth, 1), SIXTEENTHS - 1))
+
+
 class Metre:
     """The same, event by event, of a piece in the making; sixteenth: its length in steps if the tempo was given."""
 
     def __init__(self, sixteenth: float | None = None) -> None:
         self._given = sixteenth is not None
-        self._sixteenth = math.nan if sixteenth is None else float(min(max(sixteenth, 1), SIXTEENTHS - 1))
+        self._sixteenth = math.nan if sixteenth is None else _in_table(sixteenth)
         self._count, self._step, self._halves = 0, 0, 1
 
     def begin(self, step: int, half_quarters: int) -> None:
         """A BAR of so many half quarters stands at this step."""
         if self._count and not self._given:
-            self._sixteenth = min(max((step - self._step) / (2.0 * self._halves), 1.0), SIXTEENTHS - 1.0)
+            self._sixteenth = _in_table((step - self._step) / (2.0 * self._halves))
         self._count, self._step, self._halves = self._count + 1, step, half_quarters
 
     def at(self, step: int) -> Values:

@@ -115,4 +115,6 @@ def test_a_given_tempo_holds_although_a_hit_cuts_a_bar() -> None:
 def test_a_tempo_beyond_the_table_is_its_last(sixteenth: float) -> None:
     running = Metre(sixteenth)
     running.begin(0, 8)
-    assert running.at(0)[2] == (1 if sixteenth < 1 else SIXTEENTHS - 1)
+    expected = 1 if sixteenth < 1 else SIXTEENTHS - 1
+    assert running.at(0)[2] == expected
+    assert of_events(SONG, times_steps(SONG), sixteenth)[1, 2] == expected
