@@ -40,9 +40,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emsync import checkpoint
+from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES
 from emsync.files import atomic_path
-from emsync.tokenizer import vocabulary as v
 from emsync.training import archive_events, evaluate
 from emsync.training.archive import read_archive
 from emsync.training.dataset import Batch, CropConfig, Crops, Dataset, build

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emsync import vocabulary as v
 from emsync.conditions import N_LANES
 from emsync.decoder import CachedDecoder, open_decoder
-from emsync.tokenizer import vocabulary as v
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BATCHES, CONTEXTS, STEPS = (1, 4), (270, 1000), 12

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from emsync.tokenizer import vocabulary as v
+from emsync import vocabulary as v
 from emsync.tokenizer.families import FAMILY_PROGRAMS
 from emsync.training.archive import Song, bar_table, read_archive
 from emsync.training.archive_events import STEPS_PER_QUARTER, tokenize

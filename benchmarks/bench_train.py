@@ -19,9 +19,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from emsync import vocabulary as v
 from emsync.conditions import LANES
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer, ModelConfig
-from emsync.tokenizer import vocabulary as v
 from emsync.training import train
 from emsync.training.dataset import Batch
 

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import midi, plot, soundfonts, soundtrack
+from emsync import vocabulary as v
 from emsync.decoder import open_decoder
 from emsync.errors import InputError
 from emsync.grammar import ROLL_DRUMS
 from emsync.hits import sounding_chords
 from emsync.score import Score
-from emsync.tokenizer import vocabulary as v
 from emsync.training.archive import read_archive, song_score
 
 #: What is measured, in the order of `figures`.

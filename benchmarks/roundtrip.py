@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from emsync import midi
+from emsync import vocabulary as v
 from emsync.errors import EmsyncError
 from emsync.score import Score
 from emsync.tokenizer import events
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.families import reduce
 from emsync.training.archive import read_archive, song_score
 

@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from emsync import vocabulary as v
 from emsync.cli.evaluate import default_recipe
 from emsync.decoder import Decoder, open_decoder
 from emsync.score import Score
-from emsync.tokenizer import vocabulary as v
 from emsync.training import landing, likeness
 from emsync.training.archive import read_archive, song_score
 

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
-from emsync.tokenizer import vocabulary as v
 
 if TYPE_CHECKING:
     from torch import Tensor

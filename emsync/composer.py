@@ -19,12 +19,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, METRE_LANES, SENSITIVITY_S, Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.grammar import SIXTEENTHS, Grammar, Limits
 from emsync.metre import Metre
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]

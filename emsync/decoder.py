@@ -26,10 +26,10 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, embedded_folder, load, read_config, weights_header
 from emsync.conditions import N_LANES
 from emsync.errors import MissingExtraError, ModelError
-from emsync.tokenizer import vocabulary as v
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float32]

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
 from emsync.checkpoint import (
     CONFIG,
     DEFAULT_BITS,
@@ -47,7 +48,6 @@ from emsync.conditions import LANES
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
-from emsync.tokenizer import vocabulary as v
 
 if TYPE_CHECKING:
     from emsync.model import Composer, ModelConfig

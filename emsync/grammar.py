@@ -39,10 +39,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
+from emsync.chords import MIN_PITCHES, MIN_QUARTERS
 from emsync.conditions import SENSITIVITY_S
 from emsync.errors import InputError
-from emsync.tokenizer import vocabulary as v
-from emsync.tokenizer.chords import MIN_PITCHES, MIN_QUARTERS
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -2,7 +2,7 @@
 
 Music is composed with its chords on its own beats (`composer`, land="beat"); `land` then moves those beats onto the
 cuts by playing each stretch between two of them somewhat faster or slower. `measure` looks at what *sounds*: three or
-more notes of piano or guitar, begun together and held two beats (`tokenizer.chords`), not at CHORD events.
+more notes of piano or guitar, begun together and held two beats (`emsync.chords`), not at CHORD events.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync.chords import chord_onsets
 from emsync.errors import InputError
 from emsync.score import Bars, KeySignature, Marker, Score, TempoMap
-from emsync.tokenizer.chords import chord_onsets
 from emsync.tokenizer.families import FAMILY_PROGRAMS
-from emsync.tokenizer.vocabulary import STEP_S
+from emsync.vocabulary import STEP_S
 
 FloatArray = npt.NDArray[np.float64]
 

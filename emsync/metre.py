@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync.tokenizer import vocabulary as v
+from emsync import vocabulary as v
 
 TICKS: Final = 24
 #: Sizes of the three tables: a bar is at most eight quarter notes long.

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, LANES, MAX_OFFSET_S, Lane
 from emsync.errors import ModelError
-from emsync.tokenizer import vocabulary as v
 
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import __version__, checkpoint, cutlist
+from emsync import vocabulary as v
 from emsync.errors import InputError, ModelError
 from emsync.files import check_writable, write_bytes
 from emsync.finish import finish
 from emsync.hits import Hit, land, measure
 from emsync.mood import MoodCurve
 from emsync.score import Marker, Score
-from emsync.tokenizer import vocabulary as v
 from emsync.video import DEFAULT_T_DIFF_S, spaced, timecode
 
 if TYPE_CHECKING:

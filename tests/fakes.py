@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emsync import vocabulary as v
 from emsync.conditions import N_LANES
-from emsync.tokenizer import vocabulary as v
 
 SIZE = v.SIZE
 #: What random music likes: neither too dense nor too sparse, a bar now and then.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from emsync import checkpoint
+from emsync import vocabulary as v
 from emsync.conditions import LANES
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer, ModelConfig
-from emsync.tokenizer import vocabulary as v
 from emsync.training.archive import Archive, Song, pack, write_archive
 from emsync.training.train import Preset
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from emsync.errors import CorpusError, OutputError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.tokenizer.vocabulary import BASS, DRUMS, PIANO, STRINGS
 from emsync.training import songs as songs_module
 from emsync.training.archive import (
     MOOD_SCHEMA,
@@ -35,6 +34,7 @@ from emsync.training.archive import (
 )
 from emsync.training.archive_events import tokenize
 from emsync.training.songs import Losses, Refused, Timeline, build_song, convert_score, score_to_song
+from emsync.vocabulary import BASS, DRUMS, PIANO, STRINGS
 
 Note = tuple[int, int, int, int, int]  # family, pitch, start, end, velocity
 NO_TIMELINE = Timeline(*(np.zeros(0, dtype=np.int64) for _ in range(5)))

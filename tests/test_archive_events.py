@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.tokenizer import events
-from emsync.tokenizer import vocabulary as v
 from emsync.training import archive_events
 from emsync.training.archive import Song, pack, to_score
 from emsync.training.archive_events import tokenize

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 
 from emsync import checkpoint
+from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
 from emsync.model import Composer, ModelConfig
-from emsync.tokenizer import vocabulary as v
 from tests.models import CONFIGS, LOCAL, ROTARY, model_folder, random_inputs, random_model
 
 #: Wide enough for matrices of 8 bits.

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emsync.tokenizer import vocabulary as v
-from emsync.tokenizer.chords import chord_onsets
+from emsync import vocabulary as v
+from emsync.chords import chord_onsets
 
 Row = tuple[int, int, int, int, float]  # song, family, onset, pitch, length in quarters
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from emsync import checkpoint, demo_film, midi, video
+from emsync import vocabulary as v
 from emsync.cli.main import main
 from emsync.mood import MoodCurve
-from emsync.tokenizer import vocabulary as v
 from tests.fakes import exported_model
 
 FILM_S = 9.0

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from emsync import composer, metre
+from emsync import vocabulary as v
 from emsync.composer import FRESH_BARS, Piece, Sampling, beat_of, compose, draw
 from emsync.conditions import METRE_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.tokenizer import events
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from tests.fakes import MOST, SIZE, Fake, Feeling, exported_model
 

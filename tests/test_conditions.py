@@ -24,7 +24,7 @@ from emsync.conditions import (
     consume,
 )
 from emsync.errors import EmsyncError, InputError
-from emsync.tokenizer.vocabulary import MAX_SHIFT_STEPS, STEP_S
+from emsync.vocabulary import MAX_SHIFT_STEPS, STEP_S
 
 BOUNDARY, VALENCE, AROUSAL, TO_END = (LANE_NAMES.index(n) for n in ("boundary", "valence", "arousal", "time_to_end"))
 

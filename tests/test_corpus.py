@@ -19,7 +19,6 @@ from click.testing import CliRunner, Result
 from emsync.cli.main import cli, main
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.families import GROUPS
-from emsync.tokenizer.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
 from emsync.training import corpus, label_archives, mood_features, neardup
 from emsync.training import songs as songs_module
 from emsync.training.archive import Archive, Song, read_archive, write_archive
@@ -35,6 +34,7 @@ from emsync.training.songs import (
     read_song,
 )
 from emsync.training.work_folder import survives
+from emsync.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
 from tests.models import archive_file, toy_archive, toy_song
 
 Tune = list[tuple[int, int, int]]  # pitch, start, length in eighths

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import dataset
 from emsync.training.archive import Archive, pack, read_archive, write_archive

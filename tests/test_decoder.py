@@ -18,13 +18,13 @@ from click.testing import CliRunner
 
 import emsync
 from emsync import checkpoint, decoder, export
+from emsync import vocabulary as v
 from emsync.cli.export import command
 from emsync.composer import compose
 from emsync.conditions import LANE_NAMES, LANES, N_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
 from emsync.model import Composer, ModelConfig
-from emsync.tokenizer import vocabulary as v
 
 BACKENDS = ("onnx", "torch")
 CONTEXT, BLOCK = 64, 16

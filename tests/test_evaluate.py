@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emsync import checkpoint, metre
+from emsync import vocabulary as v
 from emsync.cli import main as root
 from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import report_page
 from emsync.training.archive import Song, pack, write_archive

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer import events
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events, decode, encode
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emsync.errors import InputError
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
 from emsync.tokenizer import families
-from emsync.tokenizer.vocabulary import BASS, DRUMS, GUITAR, PIANO, STEP_S, STRINGS
+from emsync.vocabulary import BASS, DRUMS, GUITAR, PIANO, STEP_S, STRINGS
 
 PIANO_TRACK, ORGAN_TRACK, DRUM_TRACK = Instrument("a", 0, False), Instrument("b", 16, False), Instrument("c", 0, True)
 

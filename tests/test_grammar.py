@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.grammar import MAX_SOUNDING, Grammar, Limits
-from emsync.tokenizer import vocabulary as v
 
 Choose = Callable[[np.ndarray, np.random.Generator], int]
 

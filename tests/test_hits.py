@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.hits import FRAME_S, Hit, land, measure, sounding_chords, warp
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.families import FAMILY_PROGRAMS
 
 FAMILIES = tuple(

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from emsync import midi
+from emsync import vocabulary as v
 from emsync.composer import Piece
 from emsync.errors import InputError, VideoError
 from emsync.score import Bars, Score, TempoMap
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training import landing

@@ -12,9 +12,9 @@ import pytest
 from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.tokenizer.vocabulary import BASS, DRUMS, PIANO
 from emsync.training import likeness
 from emsync.training.likeness import auc, bin_edges, binned, fit, held_out, measure, overlap
+from emsync.vocabulary import BASS, DRUMS, PIANO
 
 LENGTH_S = 8.0
 

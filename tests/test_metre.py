@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emsync import metre
+from emsync import vocabulary as v
 from emsync.metre import BARS, NOWHERE, POSITIONS, SIXTEENTHS, Metre, lengths, of_events
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 
 ON = int(v.ON_BASE[v.PIANO]) + 60

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from emsync import model
+from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, LANES
 from emsync.errors import ModelError
 from emsync.model import (
@@ -29,7 +30,6 @@ from emsync.model import (
     shifted_velocities,
     skew,
 )
-from emsync.tokenizer import vocabulary as v
 from emsync.training.train import PRESETS, Preset
 from tests.models import CONFIGS, LOCAL, RELATIVE, ROTARY, random_inputs, random_model
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from emsync import vocabulary as v
 from emsync.errors import CorpusError, InputError
-from emsync.tokenizer import vocabulary as v
 from emsync.training.dataset import Dataset
 from emsync.training.ngrams import SMOOTHINGS, NGrams, discounts, fit
 

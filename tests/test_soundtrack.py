@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from emsync import checkpoint, midi, soundtrack
+from emsync import vocabulary as v
 from emsync.composer import beat_of
 from emsync.decoder import open_decoder
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.hits import measure
 from emsync.mood import MoodCurve
 from emsync.soundtrack import Record, Settings, Soundtrack
-from emsync.tokenizer import vocabulary as v
 from tests.fakes import Fake, Feeling
 
 DURATION_S = 16.0

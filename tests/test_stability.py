@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emsync import vocabulary as v
 from emsync.composer import Piece
 from emsync.errors import InputError
 from emsync.score import Bars, Instrument, Score, TempoMap
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training.landing import Composed, CutList, Recipe, compose_all

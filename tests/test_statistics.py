@@ -13,7 +13,6 @@ from hypothesis import given
 from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.tokenizer.vocabulary import BASS, DRUMS, PIANO, STRINGS
 from emsync.training.archive import song_score
 from emsync.training.music_statistics import (
     STATISTICS,
@@ -24,6 +23,7 @@ from emsync.training.music_statistics import (
     textures,
     window,
 )
+from emsync.vocabulary import BASS, DRUMS, PIANO, STRINGS
 from tests.models import toy_archive
 from tests.strategies import scores
 

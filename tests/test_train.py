@@ -20,11 +20,11 @@ import pytest
 import torch
 
 from emsync import checkpoint
+from emsync import vocabulary as v
 from emsync.cli.main import main
 from emsync.conditions import LANE_NAMES
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import Composer
-from emsync.tokenizer import vocabulary as v
 from emsync.training import dataset, train
 from emsync.training.dataset import Dataset
 from emsync.training.train import Preset, Progress, TrainConfig, fit, plot_log, prefetch, rate_at, read_log

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emsync.tokenizer import vocabulary as v
+from emsync import vocabulary as v
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -99,7 +99,7 @@ def test_velocities_stay_in_their_level() -> None:
 
 def test_the_documentation_has_this_table() -> None:
     text = (REPOSITORY / "docs" / "events.md").read_text(encoding="utf-8")
-    assert v.markdown() in text, "docs/events.md: paste what `python -m emsync.tokenizer.vocabulary` prints"
+    assert v.markdown() in text, "docs/events.md: paste what `python -m emsync.vocabulary` prints"
     assert v.HASH in text
 
 

@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from emsync.tokenizer.families import reduce as reduce
     from emsync.tokenizer.midi_tokenizer import EventSequence as EventSequence
     from emsync.tokenizer.midi_tokenizer import EventTokenizer as EventTokenizer
-    from emsync.tokenizer.vocabulary import EVENTS as EVENTS
-    from emsync.tokenizer.vocabulary import FAMILIES as FAMILIES
-    from emsync.tokenizer.vocabulary import HASH as HASH
-    from emsync.tokenizer.vocabulary import ID_OF as ID_OF
-    from emsync.tokenizer.vocabulary import NAMES as NAMES
-    from emsync.tokenizer.vocabulary import SIZE as SIZE
-    from emsync.tokenizer.vocabulary import STEP_S as STEP_S
-    from emsync.tokenizer.vocabulary import Event as Event
+    from emsync.vocabulary import EVENTS as EVENTS
+    from emsync.vocabulary import FAMILIES as FAMILIES
+    from emsync.vocabulary import HASH as HASH
+    from emsync.vocabulary import ID_OF as ID_OF
+    from emsync.vocabulary import NAMES as NAMES
+    from emsync.vocabulary import SIZE as SIZE
+    from emsync.vocabulary import STEP_S as STEP_S
+    from emsync.vocabulary import Event as Event
 
 #: Public names, and the module each is defined in.
 _NAMES = {
-    "EVENTS": "vocabulary",
-    "FAMILIES": "vocabulary",
-    "HASH": "vocabulary",
-    "ID_OF": "vocabulary",
-    "NAMES": "vocabulary",
-    "SIZE": "vocabulary",
-    "STEP_S": "vocabulary",
-    "Event": "vocabulary",
-    "EventSequence": "midi_tokenizer",
-    "EventTokenizer": "midi_tokenizer",
-    "Events": "events",
-    "Reduction": "families",
-    "decode": "events",
-    "encode": "events",
-    "reduce": "families",
+    "EVENTS": "emsync.vocabulary",
+    "FAMILIES": "emsync.vocabulary",
+    "HASH": "emsync.vocabulary",
+    "ID_OF": "emsync.vocabulary",
+    "NAMES": "emsync.vocabulary",
+    "SIZE": "emsync.vocabulary",
+    "STEP_S": "emsync.vocabulary",
+    "Event": "emsync.vocabulary",
+    "EventSequence": "emsync.tokenizer.midi_tokenizer",
+    "EventTokenizer": "emsync.tokenizer.midi_tokenizer",
+    "Events": "emsync.tokenizer.events",
+    "Reduction": "emsync.tokenizer.families",
+    "decode": "emsync.tokenizer.events",
+    "encode": "emsync.tokenizer.events",
+    "reduce": "emsync.tokenizer.families",
 }
 
 __all__ = sorted(_NAMES)
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
     if name not in _NAMES:
         raise AttributeError(f"module 'emsync.tokenizer' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"emsync.tokenizer.{_NAMES[name]}"), name)
+    value = getattr(importlib.import_module(_NAMES[name]), name)
     globals()[name] = value
     return value
 

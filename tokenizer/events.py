@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
+from emsync.chords import chord_onsets
 from emsync.errors import InputError
 from emsync.score import DEFAULT_QPM, Bars, Score, TempoMap
-from emsync.tokenizer import vocabulary as v
-from emsync.tokenizer.chords import chord_onsets
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
 
 IntArray = npt.NDArray[np.integer]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from emsync.errors import InputError
 from emsync.score import Instrument, Score
-from emsync.tokenizer.vocabulary import BASS, DRUMS, FAMILIES, GUITAR, PIANO, PITCH_RANGE, STEP_S, STRINGS
+from emsync.vocabulary import BASS, DRUMS, FAMILIES, GUITAR, PIANO, PITCH_RANGE, STEP_S, STRINGS
 
 #: General MIDI's sixteen groups of eight programs, and the family each becomes; None: an effect, dropped.
 GROUPS: Final[tuple[tuple[str, int | None], ...]] = (

@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import midi
+from emsync import vocabulary as v
 from emsync.errors import InputError, MissingExtraError, ModelError, OutputError
 from emsync.files import write_bytes
 from emsync.score import DENOMINATORS, Instrument, Score
 from emsync.tokenizer import events
-from emsync.tokenizer import vocabulary as v
 
 try:
     import symusic

@@ -29,8 +29,8 @@ from emsync.errors import CorpusError
 from emsync.files import atomic_path
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.tokenizer.vocabulary import FAMILIES, PITCH_RANGE
 from emsync.training.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
+from emsync.vocabulary import FAMILIES, PITCH_RANGE
 
 DRUM_STEPS: Final = 3
 MAX_DURATION_STEPS: Final = 384

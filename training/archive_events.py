@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emsync.tokenizer import vocabulary as v
-from emsync.tokenizer.chords import chord_onsets
+from emsync import vocabulary as v
+from emsync.chords import chord_onsets
 from emsync.tokenizer.events import MAX_STEPS, Notes, assemble
 
 STEPS_PER_QUARTER = 24

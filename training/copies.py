@@ -25,9 +25,9 @@ import numpy.typing as npt
 from emsync.errors import CorpusError
 from emsync.score import Score
 from emsync.tokenizer.families import reduce
-from emsync.tokenizer.vocabulary import DRUMS, FAMILIES
 from emsync.training.archive import Archive
 from emsync.training.archive_events import STEPS_PER_QUARTER
+from emsync.vocabulary import DRUMS, FAMILIES
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

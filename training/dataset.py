@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import metre
+from emsync import vocabulary as v
 from emsync.checkpoint import check_replaceable
 from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training.archive import Archive, read_archive
 from emsync.training.archive_events import SongEvents, tokenize

@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import __version__, checkpoint
+from emsync import vocabulary as v
 from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import times_steps
 from emsync.training import ngrams
 from emsync.training.archive import read_archive

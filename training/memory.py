@@ -22,11 +22,11 @@ import numpy.typing as npt
 from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
-from emsync.tokenizer.vocabulary import DRUMS, FAMILIES
 from emsync.training.archive import Archive, read_archive
 from emsync.training.copies import LEAST_PITCHES, LEAST_STEPS, WINDOW_NOTES, Search
 from emsync.training.music_statistics import draw_window, window
 from emsync.training.report_page import plain, table
+from emsync.vocabulary import DRUMS, FAMILIES
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from emsync.errors import InputError
 from emsync.score import Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
-from emsync.tokenizer.vocabulary import DRUMS, FAMILIES
+from emsync.vocabulary import DRUMS, FAMILIES
 
 if TYPE_CHECKING:
     from emsync.training.archive import Song

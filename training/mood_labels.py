@@ -29,9 +29,9 @@ from emsync.errors import CorpusError, ModelError
 from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
-from emsync.tokenizer.vocabulary import FAMILIES
 from emsync.training.archive import Song
 from emsync.training.mood_features import FEATURES, WINDOW_S, Notes, features
+from emsync.vocabulary import FAMILIES
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -20,11 +20,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync.chords import chord_onsets
 from emsync.errors import InputError
 from emsync.score import Score
-from emsync.tokenizer.chords import chord_onsets
 from emsync.tokenizer.events import decode, encode
-from emsync.tokenizer.vocabulary import DRUMS, FAMILIES, STEP_S
+from emsync.vocabulary import DRUMS, FAMILIES, STEP_S
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -227,7 +227,7 @@ def statistics(score: Score) -> dict[str, float]:
     - Polyphony: seconds of notes over seconds in which something sounds (muspy's, of notes instead of steps).
     - Likeness of bars k apart: the (place, pitch class) pairs that both have over all of both (Jaccard), the mean of
       bars where there are any; repetition: the share of those bars where it is `REPEATED` or more.
-    - Long chords as in the paper (Section III-B2, `tokenizer.chords`); beats are quarters from the bar line.
+    - Long chords as in the paper (Section III-B2, `emsync.chords`); beats are quarters from the bar line.
     """
     grid = _Grid.of(score)
     notes = grid.pitched

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError
-from emsync.tokenizer.vocabulary import DRUMS, FAMILIES
 from emsync.training.archive import Song
 from emsync.training.archive_events import STEPS_PER_QUARTER
+from emsync.vocabulary import DRUMS, FAMILIES
 
 SHINGLE_LENGTH: Final = 4
 SIGNATURE_SIZE: Final = 126

@@ -19,8 +19,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
 from emsync.errors import CorpusError, InputError
-from emsync.tokenizer import vocabulary as v
 from emsync.training.dataset import Dataset
 
 IntArray = npt.NDArray[np.integer]

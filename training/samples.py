@@ -10,11 +10,11 @@ import os
 
 import numpy as np
 
+from emsync import vocabulary as v
 from emsync.composer import compose
 from emsync.conditions import Conditions
 from emsync.decoder import open_decoder
 from emsync.score import Score
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.events import decode
 
 SAMPLE_S = 10.0

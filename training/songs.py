@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import midi
+from emsync import vocabulary as v
 from emsync.errors import CorpusError, MidiError
 from emsync.score import Score
-from emsync.tokenizer import vocabulary as v
 from emsync.tokenizer.families import GROUPS, PROGRAMS_PER_GROUP, family_of, fold, has_sound, resolve
 from emsync.training.archive import DRUM_STEPS, MAX_DURATION_STEPS, MAX_GAP_STEPS, Song, deltas
 from emsync.training.archive_events import STEPS_PER_QUARTER

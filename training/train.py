@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from emsync import checkpoint
 from emsync.errors import CorpusError, InputError, MissingExtraError, ModelError, OutputError
-from emsync.tokenizer.vocabulary import CHORD
 from emsync.training.dataset import Batch, Crops, Dataset
+from emsync.vocabulary import CHORD
 
 try:
     import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from emsync.tokenizer.vocabulary import CHORD_FAMILIES
+from emsync.vocabulary import CHORD_FAMILIES
 
 MIN_PITCHES = 3
 MIN_QUARTERS = 2.0

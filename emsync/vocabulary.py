@@ -130,7 +130,7 @@ def velocity_value(level: np.ndarray) -> np.ndarray:
 
 
 def markdown() -> str:
-    """The vocabulary as the table of docs/events.md; `python -m emsync.tokenizer.vocabulary` prints it."""
+    """The vocabulary as the table of docs/events.md; `python -m emsync.vocabulary` prints it."""
     rows = ["| ids | event | how many | what it says |", "|---|---|---|---|"]
     meanings = {
         K_PAD: "nothing; fills rows up",
