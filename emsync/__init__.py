@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Public names, and the module each is defined in.
 _NAMES = {
-    "Bars": "emsync.score",
+    "Bars": "emsync.tempo_map",
     "Conditions": "emsync.conditions",
     "EmsyncError": "emsync.errors",
     "Instrument": "emsync.score",
@@ -34,7 +34,7 @@ _NAMES = {
     "Marker": "emsync.score",
     "Scene": "emsync.video",
     "Score": "emsync.score",
-    "TempoMap": "emsync.score",
+    "TempoMap": "emsync.tempo_map",
 }
 
 #: Public modules, which `import emsync` alone makes reachable.

@@ -13,6 +13,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.errors", "emsync.vocabulary"),
     ("emsync.files", "emsync.soundfonts", "emsync.chords"),
+    ("emsync.columns",),
+    ("emsync.tempo_fit",),
+    ("emsync.tempo_map",),
     ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre"),
     ("emsync.midi", "emsync.plot", "emsync.cut_detector", "emsync.vision"),
     ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film"),
