@@ -12,7 +12,7 @@ WISHES := pyproject.toml constraints.txt
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit coverage bench reference wheel clean
+.PHONY: help demo test check lint types format unit coverage fuzz bench reference wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: $(FULL) ## rewrite the code in the project's style
 
 coverage: $(FULL) ## tests with the lines they miss
 	$(RUN) -m pytest -q --cov --cov-report=term
+
+fuzz: $(FULL) ## feed damaged files to every reader for SECONDS (default: 600)
+	$(RUN) -m tests.fuzz.harness --seconds $(or $(SECONDS),600)
 
 bench: $(FULL) ## the list of benchmarks
 	@echo "Benchmarks:"

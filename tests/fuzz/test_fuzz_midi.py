@@ -1,0 +1,48 @@
+"""Fuzzing of the MIDI reader."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from emsync import midi
+from tests.fuzz.harness import Target, fuzz
+
+
+def _chunk(tag: bytes, body: bytes) -> bytes:
+    return tag + struct.pack(">I", len(body)) + body
+
+
+def _file(*tracks: str, kind: int = 1, division: int = 480) -> bytes:
+    header = struct.pack(">HHh", kind, len(tracks), division)
+    return _chunk(b"MThd", header) + b"".join(_chunk(b"MTrk", bytes.fromhex(track)) for track in tracks)
+
+
+CONDUCTOR = "00ff0304536f6e67 00ff510307a120 00ff580404021808 00ff5902fe01 8360ff0603437574 00ff2f00"
+#: A name, port 1, a bank, a program, notes with and without running status, GM System On.
+NOTES = "00ff030450617274 00ff210100 00b0007f 00c005 00903c40 603c00 00f0057e7f0901f7 00903e40 60803e40 00ff2f00"
+#: GS: channel 11 is a rhythm part.
+GS = "00f00a41104212401a150110f7 009a2440 609a2400 00ff2f00"
+
+
+def seeds() -> list[bytes]:
+    plain = _file(CONDUCTOR, NOTES, GS)
+    riff = b"RIFF" + struct.pack("<I", len(plain) + 12) + b"RMIDdata" + struct.pack("<I", len(plain)) + plain
+    return [
+        plain,
+        _file(NOTES, kind=0),
+        _file(NOTES, GS, kind=2),
+        _file(CONDUCTOR, NOTES, division=-(25 << 8) + 40),
+        riff,
+    ]
+
+
+TARGETS = [Target("midi", seeds, midi.from_bytes)]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_fuzz(target: Target) -> None:
+    counts = fuzz(target, inputs=400)
+    assert counts.read > 20
+    assert counts.refused > 20
