@@ -40,6 +40,7 @@ WANTED = (
     "emsync/models/small/model.safetensors",
     "emsync/models/small/model.onnx",
     "emsync/training/small.toml",
+    "emsync/training/mood/regressor.json",
 )
 
 

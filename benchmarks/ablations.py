@@ -43,9 +43,10 @@ from emsync import checkpoint
 from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES
 from emsync.files import atomic_path
-from emsync.training import archive_events, evaluate
-from emsync.training.archive import read_archive
+from emsync.training.corpus import archive_events
+from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Batch, CropConfig, Crops, Dataset, build
+from emsync.training.evaluation import evaluate
 from emsync.training.presets import Preset
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from emsync.errors import EmsyncError
-from emsync.training.archive import read_archive
+from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
-from emsync.training.evaluate import BASELINES, baselines, choose, table
+from emsync.training.evaluation.evaluate import BASELINES, baselines, choose, table
 
 
 def main() -> int:

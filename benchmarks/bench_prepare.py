@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pretty_midi
 
-from emsync.training import neardup
-from emsync.training.corpus import find, prepare
-from emsync.training.songs import MIDI_SUFFIXES, Refused, read_song
+from emsync.training.corpus import near_duplicates
+from emsync.training.corpus.prepare import find, prepare
+from emsync.training.corpus.songs import MIDI_SUFFIXES, Refused, read_song
 
 
 def parse(path: str) -> object:
@@ -42,7 +42,7 @@ def read(path: str) -> object:
 def fingerprint(path: str) -> object:
     """The file as a song, and what finds its near-duplicates."""
     try:
-        return neardup.signature(neardup.shingles(read_song(path).song))
+        return near_duplicates.signature(near_duplicates.shingles(read_song(path).song))
     except Refused:
         return None
 

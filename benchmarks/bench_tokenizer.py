@@ -22,8 +22,8 @@ import numpy as np
 
 from emsync import vocabulary as v
 from emsync.tokenizer.families import FAMILY_PROGRAMS
-from emsync.training.archive import Song, bar_table, read_archive
-from emsync.training.archive_events import STEPS_PER_QUARTER, tokenize
+from emsync.training.corpus.archive import Song, bar_table, read_archive
+from emsync.training.corpus.archive_events import STEPS_PER_QUARTER, tokenize
 
 STEP_MS = round(1000 * v.STEP_S)
 

@@ -16,7 +16,7 @@ from emsync import plot, soundtrack
 from emsync.decoder import open_decoder
 from emsync.score import Score
 from emsync.tokenizer.events import decode
-from emsync.training.archive import read_archive
+from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
 
 

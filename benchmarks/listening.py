@@ -26,7 +26,7 @@ from emsync.errors import InputError
 from emsync.grammar import ROLL_DRUMS
 from emsync.hits import sounding_chords
 from emsync.score import Score
-from emsync.training.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive, song_score
 
 #: What is measured, in the order of `figures`.
 FIGURES: Final = {

@@ -18,8 +18,8 @@ import numpy as np
 
 from emsync.errors import CorpusError, EmsyncError
 from emsync.files import atomic_path, check_writable
-from emsync.training.archive import read_archive
-from emsync.training.mood_curves import FULL, Moods, with_mood
+from emsync.training.corpus.archive import read_archive
+from emsync.training.mood.curves import FULL, Moods, with_mood
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@
 
 VGMIDI_DIR holds `annotations.json` and `midi/`. With archives, their first 500 songs are read by both halves'
 regressors; with labels (`{song_id: {"lastfm_tags": [...]}}`) too, the tags' songs are told apart. `--write` writes
-`mood_regressor.json` (fitted on every piece), `mood_labeller.json` and `mood_judge.json` (each on half of them), and
-with `--scale` also `mood_scale.json`, of the first 1,000 songs of each of these archives. One thread; half a minute for
+`regressor.json` (fitted on every piece), `labeller.json` and `judge.json` (each on half of them), and
+with `--scale` also `scale.json`, of the first 1,000 songs of each of these archives. One thread; half a minute for
 VGMIDI, ten seconds for 1,000 songs.
 """
 
@@ -22,10 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from emsync.errors import EmsyncError, InputError
-from emsync.training.archive import read_archive
-from emsync.training.mood_curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
-from emsync.training.mood_features import FEATURES, Notes, features
-from emsync.training.mood_labels import (
+from emsync.training.corpus.archive import read_archive
+from emsync.training.evaluation.report_page import table
+from emsync.training.mood.curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
+from emsync.training.mood.features import FEATURES, Notes, features
+from emsync.training.mood.labels import (
     AXES,
     LAG_S,
     PENALTY,
@@ -46,7 +47,6 @@ from emsync.training.mood_labels import (
     read_vgmidi,
     split_half,
 )
-from emsync.training.report_page import table
 
 #: Songs that are read twice, and songs of each archive that the scale is taken from.
 COMPARED, SCALED = 500, 1000

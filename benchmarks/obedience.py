@@ -17,11 +17,11 @@ import numpy as np
 
 from emsync.decoder import open_decoder
 from emsync.soundtrack import Settings
-from emsync.training.archive import pack, read_archive
-from emsync.training.evaluate import table
-from emsync.training.mood_curves import Scale, judge, readings
-from emsync.training.mood_labels import AXES
-from emsync.training.obedience import STRENGTHS, Heard, guided_bits, hear, obedience, perform, tasks
+from emsync.training.corpus.archive import pack, read_archive
+from emsync.training.evaluation.evaluate import table
+from emsync.training.evaluation.mood_adherence import STRENGTHS, Heard, guided_bits, hear, obedience, perform, tasks
+from emsync.training.mood.curves import Scale, judge, readings
+from emsync.training.mood.labels import AXES
 
 TEMPO_QPM = 110.0
 JUDGED_SONGS = 400

@@ -22,9 +22,9 @@ import torch
 
 from emsync import checkpoint
 from emsync.model import Composer
-from emsync.training.archive import read_archive
+from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
-from emsync.training.evaluate import bits
+from emsync.training.evaluation.evaluate import bits
 
 
 def simulated(model: Composer, n_bits: int, *, per_row: bool = True) -> tuple[Composer, float]:

@@ -27,8 +27,8 @@ from emsync import vocabulary as v
 from emsync.cli.evaluate import default_recipe
 from emsync.decoder import Decoder, open_decoder
 from emsync.score import Score
-from emsync.training import landing, likeness
-from emsync.training.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.evaluation import landing, similarity
 
 DEFAULT = (
     "",
@@ -63,7 +63,7 @@ def recipe_of(setting: str, together: int) -> landing.Recipe:
     return recipe
 
 
-def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[Score]) -> likeness.Likeness:
+def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[Score]) -> similarity.Likeness:
     """Compose with one setting, print its row, give what was found."""
     films = []
     for i in range(args.pieces):
@@ -71,7 +71,7 @@ def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[
     begun = time.process_time()
     pieces = landing.compose_all(decoder, films, recipe_of(setting, 16), land=args.land, seed=args.seed)
     spent = time.process_time() - begun
-    found = likeness.measure([piece.score for piece in pieces], real, seed=args.seed)
+    found = similarity.measure([piece.score for piece in pieces], real, seed=args.seed)
     tallies = landing.measure({"random": {args.land: pieces}}).tallies
     met = []
     for window in landing.WINDOWS:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from emsync.cli import options
-from emsync.training.evaluate import DEFAULT_BATCH, evaluate
-from emsync.training.landing import DEFAULT_TOGETHER, LANDS, Land, Recipe, film_list
-from emsync.training.report_page import check_output, headline, read_evaluation, write
-from emsync.training.stability import DEFAULT_MINUTES
-from emsync.training.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
+from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
+from emsync.training.evaluation.landing import DEFAULT_TOGETHER, LANDS, Land, Recipe, film_list
+from emsync.training.evaluation.report_page import check_output, headline, read_evaluation, write
+from emsync.training.evaluation.stability import DEFAULT_MINUTES
+from emsync.training.evaluation.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
 
 if TYPE_CHECKING:
     from tqdm import tqdm

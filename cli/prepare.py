@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
-from emsync.training.corpus import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
-from emsync.training.songs import MIN_NOTES
+from emsync.training.corpus.prepare import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
+from emsync.training.corpus.songs import MIN_NOTES
 
 
 @click.command()

@@ -77,7 +77,7 @@ def command(
     import torch  # noqa: F401  # missing, it is said now and not after the films were read
     import transformers  # noqa: F401
 
-    from emsync.training.affect_heads import train
+    from emsync.training.mood.heads import train
 
     window_s = Settings.window_s if window_s is None else window_s
     settings = Settings(window_s, max(1, window_s // 2), Settings.layer if layer is None else layer)

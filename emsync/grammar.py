@@ -65,7 +65,7 @@ BAR_TOLERANCE: Final = 0.12
 LAST_ONSET_S: Final = 0.2
 EARLY_END_S: Final = 1.0
 #: Notes begin on sixteenths and loose ends are on ticks, so many of them a beat. The songs that models learn from are
-#: written in such ticks (`training.archive`); what lies between would be the model's own imprecision.
+#: written in such ticks (`training.corpus.archive`); what lies between would be the model's own imprecision.
 SIXTEENTHS, TRIPLETS, TICKS = 4, 6, 24
 #: A note is not closed before so many ticks: 4 to 8 in 100 real notes are shorter, and a model that once plays one of
 #: a single tick, 20 ms, plays on like that (docs/decisions/0010-closing-off-the-grid.md).

@@ -14,7 +14,7 @@ from emsync import checkpoint
 from emsync import vocabulary as v
 from emsync.conditions import LANES
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer, ModelConfig
-from emsync.training.archive import Archive, Song, pack, write_archive
+from emsync.training.corpus.archive import Archive, Song, pack, write_archive
 from emsync.training.train import Preset
 
 RELATIVE = ModelConfig(n_layers=2, n_heads=2, width=16, ff_width=32, context=48)

@@ -13,8 +13,8 @@ from emsync.affect_clip import Clip, open_clip
 from emsync.affect_vlm import Probe, Settings, open_vlm
 from emsync.errors import InputError, OutputError, VideoError
 from emsync.mood import MoodCurve
-from emsync.training import affect_heads as heads
-from emsync.training.affect_heads import Example, Labelled, Perceptron, Report, read_folder, train
+from emsync.training.mood import heads as heads
+from emsync.training.mood.heads import Example, Labelled, Perceptron, Report, read_folder, train
 from emsync.video import analyze
 from emsync.vision import Sight, read_head
 from tests.vision_models import BLACK, BLUE, GREEN, RED, WHITE, film, tiny_clip, tiny_llava

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from emsync.errors import CorpusError, OutputError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training import songs as songs_module
-from emsync.training.archive import (
+from emsync.training.corpus import songs as songs_module
+from emsync.training.corpus.archive import (
     MOOD_SCHEMA,
     SCHEMA,
     Archive,
@@ -32,8 +32,8 @@ from emsync.training.archive import (
     to_score,
     write_archive,
 )
-from emsync.training.archive_events import tokenize
-from emsync.training.songs import Losses, Refused, Timeline, build_song, convert_score, score_to_song
+from emsync.training.corpus.archive_events import tokenize
+from emsync.training.corpus.songs import Losses, Refused, Timeline, build_song, convert_score, score_to_song
 from emsync.vocabulary import BASS, DRUMS, PIANO, STRINGS
 
 Note = tuple[int, int, int, int, int]  # family, pitch, start, end, velocity

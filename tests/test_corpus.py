@@ -19,12 +19,12 @@ from click.testing import CliRunner, Result
 from emsync.cli.main import cli, main
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.families import GROUPS
-from emsync.training import corpus, label_archives, mood_features, neardup
-from emsync.training import songs as songs_module
-from emsync.training.archive import Archive, Song, read_archive, write_archive
-from emsync.training.corpus import content_hash, find, prepare
-from emsync.training.mood_curves import Moods, labels
-from emsync.training.songs import (
+from emsync.training.corpus import label_archives, near_duplicates
+from emsync.training.corpus import prepare as corpus
+from emsync.training.corpus import songs as songs_module
+from emsync.training.corpus.archive import Archive, Song, read_archive, write_archive
+from emsync.training.corpus.prepare import content_hash, find, prepare
+from emsync.training.corpus.songs import (
     MISSING_TRACKS,
     TOO_LONG,
     TOO_SHORT,
@@ -33,7 +33,9 @@ from emsync.training.songs import (
     Refused,
     read_song,
 )
-from emsync.training.work_folder import survives
+from emsync.training.corpus.work_folder import survives
+from emsync.training.mood import features as mood_features
+from emsync.training.mood.curves import Moods, labels
 from emsync.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
 from tests.models import archive_file, toy_archive, toy_song
 
@@ -320,13 +322,13 @@ def test_an_empty_pianoroll_is_too_short(tmp_path: Path) -> None:
 
 
 def fingerprint(song: songs_module.Song) -> tuple[np.ndarray, int]:
-    hashed = neardup.shingles(song)
-    return neardup.signature(hashed), len(hashed)
+    hashed = near_duplicates.shingles(song)
+    return near_duplicates.signature(hashed), len(hashed)
 
 
 def label(*paths: Path) -> list[int]:
     prints = [fingerprint(read_song(path).song) for path in paths]
-    return neardup.groups(np.array([a for a, _ in prints]), np.array([n for _, n in prints])).tolist()
+    return near_duplicates.groups(np.array([a for a, _ in prints]), np.array([n for _, n in prints])).tolist()
 
 
 def moved(notes: Tune, semitones: int = 0, later: int = 0) -> Tune:
@@ -354,32 +356,37 @@ def test_signature_estimates_jaccard_similarity() -> None:
         a, b = values[:2000], values[2000 - shared : 3000]
         exact = shared / 3000
         # Four standard deviations of a mean of SIGNATURE_SIZE coin tosses.
-        margin = 4 * np.sqrt(exact * (1 - exact) / neardup.SIGNATURE_SIZE) + 0.01
-        assert abs(neardup.similarity(neardup.signature(a), neardup.signature(b)) - exact) <= margin
+        margin = 4 * np.sqrt(exact * (1 - exact) / near_duplicates.SIGNATURE_SIZE) + 0.01
+        assert (
+            abs(near_duplicates.similarity(near_duplicates.signature(a), near_duplicates.signature(b)) - exact)
+            <= margin
+        )
 
 
 def test_little_is_not_compared_and_chains_are_one_group() -> None:
-    base = np.arange(neardup.SIGNATURE_SIZE, dtype=np.uint32)
-    half = neardup.SIGNATURE_SIZE // 2
+    base = np.arange(near_duplicates.SIGNATURE_SIZE, dtype=np.uint32)
+    half = near_duplicates.SIGNATURE_SIZE // 2
     second, third = base.copy(), base.copy()
     second[half:] += 1000
     third[:] = second
     third[:half] += 1000  # nothing in common with the first, half with the second
     rows = np.array([base, third, second, base])
-    assert neardup.groups(rows, np.array([50, 50, 50, 3])).tolist() == [0, 0, 0, 3]
-    assert neardup.groups(rows, np.array([50, 50, 50, 50]), threshold=0.9).tolist() == [0, 1, 2, 0]
-    assert neardup.groups(rows[:0], np.zeros(0, dtype=int)).tolist() == []
+    assert near_duplicates.groups(rows, np.array([50, 50, 50, 3])).tolist() == [0, 0, 0, 3]
+    assert near_duplicates.groups(rows, np.array([50, 50, 50, 50]), threshold=0.9).tolist() == [0, 1, 2, 0]
+    assert near_duplicates.groups(rows[:0], np.zeros(0, dtype=int)).tolist() == []
 
 
 def test_hundreds_of_copies_are_one_group() -> None:
-    rows = np.tile(np.arange(neardup.SIGNATURE_SIZE, dtype=np.uint32), (300, 1))
-    assert set(neardup.groups(rows, np.full(300, 99)).tolist()) == {0}
+    rows = np.tile(np.arange(near_duplicates.SIGNATURE_SIZE, dtype=np.uint32), (300, 1))
+    assert set(near_duplicates.groups(rows, np.full(300, 99)).tolist()) == {0}
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.5, float("nan")])
 def test_threshold_out_of_range(threshold: float) -> None:
     with pytest.raises(InputError, match=r"a similarity threshold of .* joins all or none"):
-        neardup.groups(np.zeros((0, neardup.SIGNATURE_SIZE), np.uint32), np.zeros(0, dtype=int), threshold=threshold)
+        near_duplicates.groups(
+            np.zeros((0, near_duplicates.SIGNATURE_SIZE), np.uint32), np.zeros(0, dtype=int), threshold=threshold
+        )
 
 
 def test_content_is_the_notes_alone(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 from emsync.tokenizer.events import times_steps
 from emsync.training import dataset
-from emsync.training.archive import Archive, pack, read_archive, write_archive
+from emsync.training.corpus.archive import Archive, pack, read_archive, write_archive
 from emsync.training.dataset import PREFIX, CropConfig, Crops, Dataset, Row, collate, find_archives, transpose
-from emsync.training.mood_curves import labels, mood_arrays
+from emsync.training.mood.curves import labels, mood_arrays
 from tests.models import archive_file, toy_archive, toy_song
 
 BOUNDARY, TO_END = LANE_NAMES.index("boundary"), LANE_NAMES.index("time_to_end")

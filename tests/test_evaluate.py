@@ -22,11 +22,11 @@ from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
 from emsync.tokenizer.events import times_steps
-from emsync.training import report_page
-from emsync.training.archive import Song, pack, write_archive
+from emsync.training.corpus.archive import Song, pack, write_archive
 from emsync.training.dataset import PREFIX, Dataset
-from emsync.training.evaluate import BASELINES, Report, baselines, bits, choose, evaluate, table, windows
-from emsync.training.report_page import write
+from emsync.training.evaluation import report_page
+from emsync.training.evaluation.evaluate import BASELINES, Report, baselines, bits, choose, evaluate, table, windows
+from emsync.training.evaluation.report_page import write
 from tests.models import CONFIGS, LOCAL, RELATIVE, ROTARY, archive_file, model_folder, random_model, toy_archive
 
 

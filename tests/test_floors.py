@@ -38,9 +38,11 @@ def modules() -> dict[str, Path]:
         ("emsync", "emsync"),
         *((name, f"emsync.{name}") for name in ("tokenizer", "training", "cli")),
     ):
-        for path in (ROOT / folder).glob("*.py"):
+        own = (ROOT / folder).rglob("*.py") if folder != "emsync" else (ROOT / folder).glob("*.py")
+        for path in own:
             if path.stem not in ("__init__", "__main__"):
-                found[f"{package}.{path.stem}"] = path
+                place = path.relative_to(ROOT / folder).with_suffix("").parts
+                found[".".join((package, *place))] = path
     return found
 
 

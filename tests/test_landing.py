@@ -22,8 +22,8 @@ from emsync.errors import InputError, VideoError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training import landing
-from emsync.training.landing import (
+from emsync.training.evaluation import landing
+from emsync.training.evaluation.landing import (
     LANDS,
     Aim,
     Composed,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from emsync.errors import ModelError
-from emsync.training import mood_curves
-from emsync.training.archive import Archive, Song, pack, read_archive, to_score, write_archive
-from emsync.training.mood_curves import (
+from emsync.training.corpus.archive import Archive, Song, pack, read_archive, to_score, write_archive
+from emsync.training.mood import curves as mood_curves
+from emsync.training.mood.curves import (
     FULL,
     N_QUANTILES,
     Moods,
@@ -28,8 +28,8 @@ from emsync.training.mood_curves import (
     scale,
     with_mood,
 )
-from emsync.training.mood_features import N_FEATURES
-from emsync.training.mood_labels import shipped
+from emsync.training.mood.features import N_FEATURES
+from emsync.training.mood.labels import shipped
 from tests.models import toy_archive, toy_song
 
 

@@ -13,9 +13,9 @@ from emsync import midi
 from emsync.errors import CorpusError, InputError, ModelError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.archive import Song
-from emsync.training.mood_features import FEATURES, N_FEATURES, Notes, features
-from emsync.training.mood_labels import (
+from emsync.training.corpus.archive import Song
+from emsync.training.mood.features import FEATURES, N_FEATURES, Notes, features
+from emsync.training.mood.labels import (
     CLIP,
     SHIPPED,
     USED,

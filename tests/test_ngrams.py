@@ -11,7 +11,7 @@ import pytest
 from emsync import vocabulary as v
 from emsync.errors import CorpusError, InputError
 from emsync.training.dataset import Dataset
-from emsync.training.ngrams import SMOOTHINGS, NGrams, discounts, fit
+from emsync.training.evaluation.ngrams import SMOOTHINGS, NGrams, discounts, fit
 
 A, B, C, D = v.START, v.END, v.CHORD, v.MORE
 

@@ -15,9 +15,9 @@ import pytest
 from emsync import midi
 from emsync.cli import main as root
 from emsync.errors import CorpusError, InputError, OutputError
-from emsync.training import landing, likeness, stability
-from emsync.training.landing import Aim, Composed, CutList, Landing, Recipe, Tally
-from emsync.training.report_page import (
+from emsync.training.evaluation import landing, similarity, stability
+from emsync.training.evaluation.landing import Aim, Composed, CutList, Landing, Recipe, Tally
+from emsync.training.evaluation.report_page import (
     PARTS,
     check_output,
     headline,
@@ -27,7 +27,7 @@ from emsync.training.report_page import (
     table,
     write,
 )
-from emsync.training.yardstick import Kept, Wanted, measure_parts
+from emsync.training.evaluation.yardstick import Kept, Wanted, measure_parts
 from tests.fakes import Fake
 from tests.models import archive_file, model_folder
 
@@ -183,7 +183,7 @@ def test_a_folder_of_an_evaluation_is_read(tmp_path: Path) -> None:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Films of a few seconds, minutes of four, and a piece or two for likeness."""
-    monkeypatch.setattr(likeness, "MIN_PIECES", 1)
+    monkeypatch.setattr(similarity, "MIN_PIECES", 1)
     monkeypatch.setattr(landing, "LENGTH_S", (6.0, 8.0))
     monkeypatch.setattr(landing, "GAP_S", (4.0, 5.0))
     monkeypatch.setattr(stability, "MINUTE_S", 4.0)
@@ -204,8 +204,8 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given["memory"] = (composed, corpus, valid)
         return Toy({"longest_copy": 12})
 
-    monkeypatch.setattr("emsync.training.likeness.measure", compared)
-    monkeypatch.setattr("emsync.training.memory.measure", searched)
+    monkeypatch.setattr("emsync.training.evaluation.similarity.measure", compared)
+    monkeypatch.setattr("emsync.training.evaluation.memorization.measure", searched)
     return given
 
 

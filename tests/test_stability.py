@@ -17,8 +17,8 @@ from emsync.errors import InputError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.landing import Composed, CutList, Recipe, compose_all
-from emsync.training.stability import STATISTICS, Stability, long_lists, measure, minute_by_minute
+from emsync.training.evaluation.landing import Composed, CutList, Recipe, compose_all
+from emsync.training.evaluation.stability import STATISTICS, Stability, long_lists, measure, minute_by_minute
 from tests.fakes import Fake
 
 Note = tuple[int, int, int, float, float]  # family, pitch, velocity, start, end

@@ -13,8 +13,8 @@ from hypothesis import given
 from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.archive import song_score
-from emsync.training.music_statistics import (
+from emsync.training.corpus.archive import song_score
+from emsync.training.evaluation.music_statistics import (
     STATISTICS,
     TEXTURES,
     draw_window,

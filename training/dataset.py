@@ -28,10 +28,10 @@ from emsync.checkpoint import check_replaceable
 from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.events import times_steps
-from emsync.training.archive import Archive, read_archive
-from emsync.training.archive_events import SongEvents, tokenize
-from emsync.training.mood_curves import FULL, label_songs, mood_arrays
-from emsync.training.mood_features import Notes
+from emsync.training.corpus.archive import Archive, read_archive
+from emsync.training.corpus.archive_events import SongEvents, tokenize
+from emsync.training.mood.curves import FULL, label_songs, mood_arrays
+from emsync.training.mood.features import Notes
 
 SONGS_PER_CHUNK = 400
 
@@ -92,7 +92,7 @@ def build(
 ) -> Dataset:
     """Tokenize archives into a dataset folder, chunk by chunk, with NumPy alone; nothing is left behind on failure.
 
-    Songs without a mood curve are given one (`mood_curves`), which takes most of the time.
+    Songs without a mood curve are given one (`mood.curves`), which takes most of the time.
 
     `progress` is called with (songs done, songs in this archive). Raises `CorpusError` for what is no archive, and
     `OutputError` where the folder cannot be written or holds something else.

@@ -32,7 +32,7 @@ from emsync.files import atomic_path
 from emsync.hits import FRAME_S, WIDE_S
 from emsync.score import Marker, Score
 from emsync.tokenizer.events import decode
-from emsync.training.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
+from emsync.training.evaluation.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
 
 Floats = npt.NDArray[np.float64]

@@ -26,8 +26,8 @@ from emsync import vocabulary as v
 from emsync.errors import CorpusError, MidiError
 from emsync.score import Score
 from emsync.tokenizer.families import GROUPS, PROGRAMS_PER_GROUP, family_of, fold, has_sound, resolve
-from emsync.training.archive import DRUM_STEPS, MAX_DURATION_STEPS, MAX_GAP_STEPS, Song, deltas
-from emsync.training.archive_events import STEPS_PER_QUARTER
+from emsync.training.corpus.archive import DRUM_STEPS, MAX_DURATION_STEPS, MAX_GAP_STEPS, Song, deltas
+from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
 
 MIDI_SUFFIXES: Final = (".mid", ".midi", ".kar")
 PIANOROLL_SUFFIX: Final = ".npz"

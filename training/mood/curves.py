@@ -8,7 +8,7 @@ Conventions
   then spans [-1, 1] evenly on both axes, 0 is its median, and 0.8 is more than nine tenths of it. The shipped table of
   quantiles was taken from 3,000 of the songs the embedded model learned from; other corpora use it too, so that a
   level means the same everywhere.
-- Labels are the reading of one half of VGMIDI's pieces (`mood_labels.halves`). The other half's regressor, `judge`,
+- Labels are the reading of one half of VGMIDI's pieces (`mood.labels.halves`). The other half's regressor, `judge`,
   never took part in training and may therefore judge what was learned.
 """
 
@@ -30,9 +30,9 @@ from emsync.errors import ModelError
 from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
-from emsync.training.archive import Archive, Song
-from emsync.training.mood_features import Notes
-from emsync.training.mood_labels import AXES, Regressor, readings_of
+from emsync.training.corpus.archive import Archive, Song
+from emsync.training.mood.features import Notes
+from emsync.training.mood.labels import AXES, Regressor, readings_of
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -40,9 +40,9 @@ Labels = npt.NDArray[np.int8]
 #: A level of 1 in an archive.
 FULL: Final = 127
 N_QUANTILES: Final = 41
-LABELLER: Final = Path(__file__).with_name("mood_labeller.json")
-JUDGE: Final = Path(__file__).with_name("mood_judge.json")
-SCALE: Final = Path(__file__).with_name("mood_scale.json")
+LABELLER: Final = Path(__file__).with_name("labeller.json")
+JUDGE: Final = Path(__file__).with_name("judge.json")
+SCALE: Final = Path(__file__).with_name("scale.json")
 #: What reports say of a distribution.
 PERCENTILES: Final = (5, 25, 50, 75, 95)
 _FORMAT: Final = 1

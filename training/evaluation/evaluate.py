@@ -30,11 +30,11 @@ from emsync import vocabulary as v
 from emsync.conditions import METRE_LANES, Conditions
 from emsync.errors import CorpusError, InputError, ModelError
 from emsync.tokenizer.events import times_steps
-from emsync.training import ngrams
-from emsync.training.archive import read_archive
+from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import PREFIX, Dataset, Row, collate, song_metre
-from emsync.training.report_page import PARTS, Part
-from emsync.training.report_page import table as table
+from emsync.training.evaluation import ngrams
+from emsync.training.evaluation.report_page import PARTS, Part
+from emsync.training.evaluation.report_page import table as table
 
 if TYPE_CHECKING:
     from emsync.model import Composer

@@ -29,8 +29,8 @@ from emsync.errors import CorpusError, ModelError
 from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
-from emsync.training.archive import Song
-from emsync.training.mood_features import FEATURES, WINDOW_S, Notes, features
+from emsync.training.corpus.archive import Song
+from emsync.training.mood.features import FEATURES, WINDOW_S, Notes, features
 from emsync.vocabulary import FAMILIES
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ FOLDS: Final = 10
 #: Not listened to: VGMIDI is piano alone, so how many families play and which of them says nothing there.
 UNUSED: Final = frozenset({"families", "onsets_pitched"} | {f"onsets_{name.lower()}" for name in FAMILIES})
 USED: Final = tuple(name for name in FEATURES if name not in UNUSED)
-SHIPPED: Final = Path(__file__).with_name("mood_regressor.json")
+SHIPPED: Final = Path(__file__).with_name("regressor.json")
 _FORMAT: Final = 1
 
 

@@ -22,7 +22,7 @@ from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
 from emsync.vocabulary import DRUMS, FAMILIES
 
 if TYPE_CHECKING:
-    from emsync.training.archive import Song
+    from emsync.training.corpus.archive import Song
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
@@ -117,7 +117,7 @@ class Notes:
     @classmethod
     def of_song(cls, song: Song) -> Notes:
         """A song of an archive; absurd tempi are clipped as everywhere (`archive_events.QPM_RANGE`)."""
-        from emsync.training.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
+        from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
 
         step = np.append(0, song.tempo_step).astype(np.int64)
         qpm = np.append(DEFAULT_QPM, np.clip(np.nan_to_num(song.tempo_qpm, nan=DEFAULT_QPM), *QPM_RANGE))

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from emsync.errors import CorpusError
 from emsync.score import Score
 from emsync.tokenizer.families import reduce
-from emsync.training.archive import Archive
-from emsync.training.archive_events import STEPS_PER_QUARTER
+from emsync.training.corpus.archive import Archive
+from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
 from emsync.vocabulary import DRUMS, FAMILIES
 
 Ints = npt.NDArray[np.int64]

@@ -29,7 +29,7 @@ from emsync.errors import CorpusError
 from emsync.files import atomic_path
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
+from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
 from emsync.vocabulary import FAMILIES, PITCH_RANGE
 
 DRUM_STEPS: Final = 3
@@ -61,7 +61,7 @@ SCHEMA: Final[Mapping[str, str]] = {
     "meter_num": "u1",
     "meter_den": "u1",
 }
-#: Arrays an archive may have besides, all or none: one mood value a second (`mood_curves`).
+#: Arrays an archive may have besides, all or none: one mood value a second (`mood.curves`).
 MOOD_SCHEMA: Final[Mapping[str, str]] = {"mood_offset": "i8", "mood_valence": "i1", "mood_arousal": "i1"}
 IntArray = npt.NDArray[np.integer]
 _NOTE_ARRAYS = ("family", "pitch", "start_delta", "duration", "velocity")
@@ -201,7 +201,7 @@ class Archive:
         return "mood_offset" in self.arrays
 
     def mood(self, index: int) -> npt.NDArray[np.int8]:
-        """Valence and arousal of song `index`, (seconds, 2) int8 (`mood_curves`); only where `has_mood`."""
+        """Valence and arousal of song `index`, (seconds, 2) int8 (`mood.curves`); only where `has_mood`."""
         a = self.arrays
         here = slice(int(a["mood_offset"][index]), int(a["mood_offset"][index + 1]))
         return np.stack([a["mood_valence"][here], a["mood_arousal"][here]], axis=1)

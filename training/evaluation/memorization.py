@@ -22,10 +22,10 @@ import numpy.typing as npt
 from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
-from emsync.training.archive import Archive, read_archive
-from emsync.training.copies import LEAST_PITCHES, LEAST_STEPS, WINDOW_NOTES, Search
-from emsync.training.music_statistics import draw_window, window
-from emsync.training.report_page import plain, table
+from emsync.training.corpus.archive import Archive, read_archive
+from emsync.training.evaluation.copies import LEAST_PITCHES, LEAST_STEPS, WINDOW_NOTES, Search
+from emsync.training.evaluation.music_statistics import draw_window, window
+from emsync.training.evaluation.report_page import plain, table
 from emsync.vocabulary import DRUMS, FAMILIES
 
 Ints = npt.NDArray[np.int64]

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError
-from emsync.training.archive import Song
-from emsync.training.archive_events import STEPS_PER_QUARTER
+from emsync.training.corpus.archive import Song
+from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
 from emsync.vocabulary import DRUMS, FAMILIES
 
 SHINGLE_LENGTH: Final = 4

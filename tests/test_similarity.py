@@ -12,8 +12,8 @@ import pytest
 from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training import likeness
-from emsync.training.likeness import auc, bin_edges, binned, fit, held_out, measure, overlap
+from emsync.training.evaluation import similarity
+from emsync.training.evaluation.similarity import auc, bin_edges, binned, fit, held_out, measure, overlap
 from emsync.vocabulary import BASS, DRUMS, PIANO
 
 LENGTH_S = 8.0
@@ -40,7 +40,7 @@ def song(seed: int, *, leap: int = 3, families: tuple[int, ...] = (DRUMS, PIANO,
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, few in (("REPEATS", 1), ("FLOORS", 2), ("FOLDS", 3), ("RESAMPLED", 40)):
-        monkeypatch.setattr(likeness, name, few)
+        monkeypatch.setattr(similarity, name, few)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

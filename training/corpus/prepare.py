@@ -3,12 +3,12 @@
 The way
 1. `find` lists the files; they are read in chunks, by worker processes, and each finished chunk is kept in `OUT/.work`,
    so that an interrupted run goes on where it stopped.
-2. Exact duplicates (the same notes, whatever the file) become one song, near-duplicates (`neardup`) one group; of a
-   group the best song is kept: most families, then longest.
+2. Exact duplicates (the same notes, whatever the file) become one song, near-duplicates (`near_duplicates`) one group;
+   of a group the best song is kept: most families, then longest.
 3. Groups are split by a hash: near-duplicates stay together, and a group does not move when other songs are added.
 4. Archives are written beside each other and renamed at the end, the report last.
 
-Songs get their mood curves (`mood_curves`) where they are read. Archives as inputs are given theirs and are otherwise
+Songs get their mood curves (`mood.curves`) where they are read. Archives as inputs are given theirs and are otherwise
 left as they are (`label_archives`).
 
 The result depends on the files, their places under the inputs and the options, not on the number of workers, on the
@@ -34,13 +34,13 @@ import numpy.typing as npt
 
 from emsync.errors import CorpusError, InputError
 from emsync.files import atomic_path
-from emsync.training import neardup
-from emsync.training.archive import MOOD_SCHEMA, SCHEMA, Archive, Song, pack, write_archive
-from emsync.training.corpus_report import Labelled, Refusals, Report
-from emsync.training.label_archives import archives_among, kept_moods, label_archives
-from emsync.training.mood_curves import Labels, fingerprint, labels, mood_arrays
-from emsync.training.songs import MIN_NOTES, SUFFIXES, TOO_LONG, Losses, Refused, read_song
-from emsync.training.work_folder import VALID, give_up, open_output, publish, survives, work_through
+from emsync.training.corpus import near_duplicates
+from emsync.training.corpus.archive import MOOD_SCHEMA, SCHEMA, Archive, Song, pack, write_archive
+from emsync.training.corpus.label_archives import archives_among, kept_moods, label_archives
+from emsync.training.corpus.report import Labelled, Refusals, Report
+from emsync.training.corpus.songs import MIN_NOTES, SUFFIXES, TOO_LONG, Losses, Refused, read_song
+from emsync.training.corpus.work_folder import VALID, give_up, open_output, publish, survives, work_through
+from emsync.training.mood.curves import Labels, fingerprint, labels, mood_arrays
 
 VALID_SHARE: Final = 0.05
 SONGS_PER_ARCHIVE: Final = 6000
@@ -113,7 +113,7 @@ def prepare(
     valid_share: float = VALID_SHARE,
     songs_per_archive: int = SONGS_PER_ARCHIVE,
     min_notes: int = MIN_NOTES,
-    threshold: float = neardup.THRESHOLD,
+    threshold: float = near_duplicates.THRESHOLD,
     seed: int = 0,
     overwrite: bool = False,
     resume: bool = True,
@@ -125,8 +125,9 @@ def prepare(
     them, so the options about songs must be left alone.
 
     workers: processes, by default one a core; with 1 everything happens in this process. valid_share: of groups of
-    near-duplicates, 0..0.5. threshold: similarity from which songs are near-duplicates (`neardup.groups`); 1 or less.
-    resume: take over what an interrupted run left in `output_dir/.work`; False begins anew.
+    near-duplicates, 0..0.5. threshold: similarity from which songs are near-duplicates
+    (`near_duplicates.groups`); 1 or less. resume: take over what an interrupted run left in `output_dir/.work`; False
+    begins anew.
 
     Files that cannot be read are counted in the report. Raises `InputError` for options and inputs that cannot be used,
     `CorpusError` when no song is left, `OutputError` when the folder cannot be written or holds a corpus already.
@@ -142,7 +143,8 @@ def prepare(
             raise InputError(f"a {name} of {value} is outside {low} to {high}; give one in between")
     if not 0 < threshold <= 1:
         raise InputError(
-            f"a similarity threshold of {threshold} is not over 0 and up to 1; {neardup.THRESHOLD} is the default"
+            f"a similarity threshold of {threshold} is not over 0 and up to 1; "
+            f"{near_duplicates.THRESHOLD} is the default"
         )
     output = Path(output_dir)
     files = find(inputs, leave_out=output)
@@ -295,14 +297,14 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
             songs.append(converted.song)
             curves.append(curve)
             losses += converted.losses
-    hashed = [neardup.shingles(song) for song in songs]
-    signatures = np.array([neardup.signature(each) for each in hashed], dtype=np.uint32)
+    hashed = [near_duplicates.shingles(song) for song in songs]
+    signatures = np.array([near_duplicates.signature(each) for each in hashed], dtype=np.uint32)
     with atomic_path(chunk.cache) as temporary:
         # Not compressed: it is read often and removed soon.
         np.savez(
             temporary,
             allow_pickle=False,
-            signatures=signatures.reshape(len(songs), neardup.SIGNATURE_SIZE),
+            signatures=signatures.reshape(len(songs), near_duplicates.SIGNATURE_SIZE),
             n_shingles=np.array([len(each) for each in hashed], dtype=np.int64),
             content=np.array([content_hash(song) for song in songs], dtype=np.str_),
             n_families=np.array([song.n_families for song in songs], dtype=np.int64),
@@ -397,7 +399,7 @@ def _choose(songs: Sequence[_Entry], threshold: float) -> tuple[list[_Chosen], _
         if other is None or (song.song_id, song.source) < (other.song_id, other.source):
             distinct[song.content] = song
     entries = sorted(distinct.values(), key=lambda each: (each.song_id, each.source))
-    labels = neardup.groups(
+    labels = near_duplicates.groups(
         np.array([each.signature for each in entries], dtype=np.uint32),
         np.array([each.n_shingles for each in entries], dtype=np.int64),
         threshold=threshold,

@@ -18,10 +18,10 @@ import numpy as np
 
 from emsync.errors import CorpusError, InputError
 from emsync.files import atomic_path
-from emsync.training.archive import Archive, is_archive, read_archive, song_count, write_archive
-from emsync.training.corpus_report import Labelled
-from emsync.training.mood_curves import Labels, Moods, fingerprint, label_songs, mood_arrays
-from emsync.training.work_folder import give_up, open_output, publish, work_through
+from emsync.training.corpus.archive import Archive, is_archive, read_archive, song_count, write_archive
+from emsync.training.corpus.report import Labelled
+from emsync.training.corpus.work_folder import give_up, open_output, publish, work_through
+from emsync.training.mood.curves import Labels, Moods, fingerprint, label_songs, mood_arrays
 
 SONGS_PER_PART: Final = 200
 

@@ -28,9 +28,8 @@ from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
 from emsync.tokenizer.families import reduce
-from emsync.training import mood_labels
-from emsync.training.archive import MORE_FAMILIES
-from emsync.training.music_statistics import (
+from emsync.training.corpus.archive import MORE_FAMILIES
+from emsync.training.evaluation.music_statistics import (
     STATISTICS,
     TEXTURES,
     TIMING,
@@ -39,7 +38,8 @@ from emsync.training.music_statistics import (
     statistics,
     textures,
 )
-from emsync.training.report_page import plain, table
+from emsync.training.evaluation.report_page import plain, table
+from emsync.training.mood import labels as mood_labels
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

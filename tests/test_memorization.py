@@ -12,10 +12,10 @@ import pytest
 from emsync.errors import CorpusError, InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training import copies
-from emsync.training.archive import Archive, Song, pack, song_score, write_archive
-from emsync.training.copies import Lines, Search, hashes, is_plain, lines_of_archive, lines_of_scores
-from emsync.training.memory import measure
+from emsync.training.corpus.archive import Archive, Song, pack, song_score, write_archive
+from emsync.training.evaluation import copies
+from emsync.training.evaluation.copies import Lines, Search, hashes, is_plain, lines_of_archive, lines_of_scores
+from emsync.training.evaluation.memorization import measure
 from emsync.vocabulary import BASS, DRUMS, PIANO, STRINGS
 
 Row = tuple[int, int, int]  # family, pitch, sixteenth

@@ -3,7 +3,7 @@
 Conventions
 - Pieces are asked for constant moods at the plane's four corners, for ramps and for steps of one axis while the other
   stays neutral (`tasks`). A task's two axes are both told, in the lanes and in the prefix.
-- What was composed is read by `mood_curves.judge`, fitted on pieces of VGMIDI that took no part in labelling the
+- What was composed is read by `mood.curves.judge`, fitted on pieces of VGMIDI that took no part in labelling the
   corpus. Asked and read curves are compared second by second, a second's window within the piece.
 - Readings stand in the judge's own scale of real music: `Scale.fit` on songs that were not trained on, so that 0 is
   their median and 1 their maximum.
@@ -26,8 +26,8 @@ from emsync.conditions import LANE_NAMES, Conditions
 from emsync.mood import MoodCurve
 from emsync.score import Score
 from emsync.tokenizer.events import decode
-from emsync.training.mood_curves import Scale, judge, readings
-from emsync.training.mood_labels import AXES, auc, pearson
+from emsync.training.mood.curves import Scale, judge, readings
+from emsync.training.mood.labels import AXES, auc, pearson
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder

@@ -19,8 +19,8 @@ from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
 from emsync.tokenizer.events import times_steps
-from emsync.training.landing import Composed, CutList, random_list
-from emsync.training.report_page import plain, table
+from emsync.training.evaluation.landing import Composed, CutList, random_list
+from emsync.training.evaluation.report_page import plain, table
 from emsync.vocabulary import DRUMS, FAMILIES, STEP_S
 
 Floats = npt.NDArray[np.float64]

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emsync.training.mood_curves import Moods
-from emsync.training.songs import Losses
+from emsync.training.corpus.songs import Losses
+from emsync.training.mood.curves import Moods
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from emsync.errors import InputError, ModelError, OutputError
 from emsync.files import atomic_path
 from emsync.film import Film
 from emsync.mood import MoodCurve, read_curve
-from emsync.training.mood_labels import AXES, Agreement, agreement
+from emsync.training.mood.labels import AXES, Agreement, agreement
 from emsync.vision import HEAD, Features, Floats, Head, Kind, Sight
 
 #: Files that are taken for films, by their suffix.

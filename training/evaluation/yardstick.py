@@ -16,12 +16,12 @@ import numpy as np
 from emsync import midi
 from emsync.decoder import Decoder
 from emsync.errors import CorpusError, InputError, OutputError
-from emsync.training import landing, likeness, memory
-from emsync.training.archive import read_archive, song_score
-from emsync.training.landing import LANDS, Composed, CutList, Land, Recipe
-from emsync.training.report_page import PARTS, Part
-from emsync.training.stability import DEFAULT_MINUTES, long_lists
-from emsync.training.stability import measure as measure_stability
+from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.evaluation import landing, memorization, similarity
+from emsync.training.evaluation.landing import LANDS, Composed, CutList, Land, Recipe
+from emsync.training.evaluation.report_page import PARTS, Part
+from emsync.training.evaluation.stability import DEFAULT_MINUTES, long_lists
+from emsync.training.evaluation.stability import measure as measure_stability
 
 #: Called with what is being done, and how much is done and to do: seconds of music, or archives.
 Progress = Callable[[str, int, int], None]
@@ -59,9 +59,9 @@ class Wanted:
         names = [film.name for film in self.films]
         if len(set(names)) < len(names):
             raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
-        if self.likeness and self.pieces < likeness.MIN_PIECES:
+        if self.likeness and self.pieces < similarity.MIN_PIECES:
             raise InputError(
-                f"{self.pieces} pieces cannot be compared with real songs; give at least {likeness.MIN_PIECES}"
+                f"{self.pieces} pieces cannot be compared with real songs; give at least {similarity.MIN_PIECES}"
             )
         for path in self.memory:
             if not path.is_file():
@@ -122,14 +122,14 @@ def measure_parts(
         chosen = np.random.default_rng(wanted.seed).permutation(more)[:MAX_REAL]
         real = [song_score(songs, int(i)) for i in np.sort(chosen)]
         if wanted.likeness:
-            parts["likeness"] = likeness.measure(scores, real, seed=wanted.seed)
+            parts["likeness"] = similarity.measure(scores, real, seed=wanted.seed)
         if wanted.memory:
 
             def searched(done: int, total: int) -> None:
                 if progress:
                     progress("searching archives", done, total)
 
-            parts["memory"] = memory.measure(scores, wanted.memory, real, seed=wanted.seed, progress=searched)
+            parts["memory"] = memorization.measure(scores, wanted.memory, real, seed=wanted.seed, progress=searched)
     return parts
 
 

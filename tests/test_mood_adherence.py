@@ -12,10 +12,10 @@ import pytest
 from emsync.composer import Sampling
 from emsync.decoder import open_decoder
 from emsync.mood import MoodCurve
-from emsync.training.archive import song_score
+from emsync.training.corpus.archive import song_score
 from emsync.training.dataset import CropConfig, Crops, Dataset
-from emsync.training.mood_curves import N_QUANTILES, Scale
-from emsync.training.obedience import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
+from emsync.training.evaluation.mood_adherence import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
+from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
 from tests.models import LOCAL, model_folder, random_model, toy_archive
 

@@ -1,0 +1,1 @@
+"""Corpora: MIDI files and Lakh pianorolls to training archives, near-duplicates removed."""
