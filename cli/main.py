@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import click
 
 from emsync import __version__
-from emsync.errors import EmsyncError
+from emsync.errors import EmsyncError, printable
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 
@@ -111,7 +111,7 @@ def cli() -> None:
 
 def _say(sentence: str) -> None:
     """Print one line on standard error; an error's text may come from a file and hold anything."""
-    print("emsync:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+    print("emsync:", printable(" ".join(sentence.split())), file=sys.stderr, flush=True)
 
 
 def _usage_sentence(error: click.ClickException) -> str:

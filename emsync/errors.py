@@ -9,8 +9,24 @@
     +-- ModelError           a model folder that is incomplete, or speaks another vocabulary
     +-- MissingExtraError    an optional dependency is not installed; says which extra brings it
 
-A message states the value, the limit and the remedy, in one sentence.
+A message states the value, the limit and the remedy, in one sentence. It may quote what comes out of a file: show it
+with `printable`.
 """
+
+import unicodedata
+
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Text that is safe to print: control, formatting and unassigned characters and lone surrogates as `\\x1b`.
+
+    Names from files may hold escape sequences that move a terminal's cursor or change its colours.
+    """
+    return "".join(
+        each.encode("unicode_escape").decode("ascii") if unicodedata.category(each) in _HIDDEN else each
+        for each in text
+    )
 
 
 class EmsyncError(Exception):

@@ -1,14 +1,61 @@
-"""Writing files so that nothing is ever half-written: to a temporary name beside the target, then renamed."""
+"""Reading files of a bounded size, and writing files so that nothing is ever half-written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from emsync.errors import OutputError
+from emsync.errors import EmsyncError, InputError, OutputError
+
+_IRREGULAR = (
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+# Without O_NONBLOCK a pipe that takes a file's place between two calls would be waited for.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_limited(
+    path: str | os.PathLike[str], max_bytes: int, what: str = "file", error: type[EmsyncError] = InputError
+) -> bytes:
+    """The bytes of a regular file of at most `max_bytes`.
+
+    - what: names the kind of file in the message, such as "MIDI file".
+    - error: the exception to raise.
+
+    Size and kind are checked before anything is read, so a device, a pipe or a huge sparse file costs nothing.
+    Raises `error` where the file is missing, unreadable, not a regular file, or larger.
+    """
+    try:
+        _check_regular(path, os.stat(path).st_mode, what, error)
+        with open(os.open(path, _READ_FLAGS), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            _check_regular(path, status.st_mode, what, error)
+            if status.st_size > max_bytes:
+                raise error(f"{path} has {status.st_size} bytes, over {max_bytes}; is it a {what}? Give a smaller one")
+            data = stream.read(max_bytes + 1)
+    except EmsyncError:
+        raise
+    except OSError as failure:
+        reason = failure.strerror or failure
+        raise error(f"{path} cannot be read ({reason}); check the name and its permissions") from failure
+    except ValueError as failure:
+        raise error(f"{os.fspath(path)!r} is not a name that a file can have ({failure}); check it") from failure
+    if len(data) > max_bytes:
+        raise error(f"{path} has over {max_bytes} bytes; is it a {what}? Give a smaller one")
+    return data
+
+
+def _check_regular(path: str | os.PathLike[str], mode: int, what: str, error: type[EmsyncError]) -> None:
+    for is_kind, kind in _IRREGULAR:
+        if is_kind(mode):
+            raise error(f"{path} is {kind}, not a {what}; give the name of a regular file")
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:

@@ -11,12 +11,15 @@ ROOT = Path(__file__).parent.parent
 
 #: From the ground up. Modules of one floor do not import one another, but those of a floor named as a folder may.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("emsync.errors", "emsync.vocabulary"),
+    ("emsync.errors", "emsync.vocabulary", "emsync.midi_format", "emsync.midi_text"),
     ("emsync.files", "emsync.soundfonts", "emsync.chords"),
     ("emsync.columns",),
     ("emsync.tempo_fit",),
     ("emsync.tempo_map",),
     ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre"),
+    ("emsync.midi_clock", "emsync.midi_track"),
+    ("emsync.midi_chunks", "emsync.midi_channels"),
+    ("emsync.midi_read", "emsync.midi_write"),
     ("emsync.midi", "emsync.plot", "emsync.cut_detector", "emsync.vision"),
     ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film"),
     ("emsync.affect_clip", "emsync.affect_vlm"),
