@@ -153,20 +153,22 @@ def _is_boundary(data: bytes, position: int) -> bool:
 def _track(data: bytes, position: int, number: int, name: str, warnings: list[str]) -> tuple[Track, int]:
     """The track whose chunk begins at `position`, and the position behind it.
 
-    The declared length is taken if a chunk may end there and no track begins before it. Else the track is tried up
-    to where the next one begins, or up to the end of the file.
+    Where a track begins before the declared end, this one ends there. Else the declared end is right if a chunk may
+    end there. Else the track is tried up to where the next one begins, or up to the end of the file.
     """
     body = position + 8
     declared = body + int.from_bytes(data[position + 4 : body], "big")
     limits = [min(declared, len(data))]
-    following = data.find(b"MTrk", body, declared)
-    if following < 0 and not _is_boundary(data, declared):
-        following = data.find(b"MTrk", declared)
-        limits.insert(0, len(data))
+    following = data.find(b"MTrk", body, declared + 3)  # + 3: one that begins just before the declared end
     if following >= 0:
-        limits = [following, limits[-1]]
+        limits.insert(0, following)
+    else:
+        following = data.find(b"MTrk", declared)
+        further = following if following >= 0 else len(data)
+        limits.insert(1 if _is_boundary(data, declared) else 0, further)
+    last_limit = limits[-1]
     for limit in dict.fromkeys(limits):
-        is_last_try = limit == limits[-1]
+        is_last_try = limit == last_limit
         try:
             track = parse(data[body:limit])
         except TrackError as error:
