@@ -43,6 +43,7 @@ _MODULES = (
     "conditions",
     "cutlist",
     "errors",
+    "interop",
     "midi",
     "score",
     "soundfonts",

@@ -9,13 +9,12 @@
 
 from __future__ import annotations
 
-from emsync.midi_format import DRUM_CHANNEL, MAX_BARS, MAX_BYTES, MAX_HOURS, MAX_TRACKS, TICKS_PER_QUARTER
+from emsync.midi_format import DRUM_CHANNEL, MAX_BYTES, MAX_HOURS, MAX_TRACKS, TICKS_PER_QUARTER
 from emsync.midi_read import from_bytes, read
 from emsync.midi_write import MELODIC_CHANNELS, to_bytes, write
 
 __all__ = [
     "DRUM_CHANNEL",
-    "MAX_BARS",
     "MAX_BYTES",
     "MAX_HOURS",
     "MAX_TRACKS",

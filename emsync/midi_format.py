@@ -15,7 +15,6 @@ from typing import Final
 MAX_BYTES: Final = 32 * 2**20
 MAX_TRACKS: Final = 1024
 MAX_HOURS: Final = 24
-MAX_BARS: Final = 1_000_000
 MAX_MARKERS: Final = 100_000
 MAX_TEXT_BYTES: Final = 65_536
 

@@ -7,21 +7,20 @@ lengths each fail in one of them. The tests compare with them where they do read
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync.columns import FloatArray, IntArray
-from emsync.errors import MidiError
+from emsync.columns import IntArray
+from emsync.errors import InputError, MidiError
 from emsync.files import read_limited
 from emsync.midi_channels import Changes, drum_changes, is_drum, program_changes
 from emsync.midi_chunks import File, split
 from emsync.midi_clock import Clock
-from emsync.midi_format import DEFAULT_US, MAX_BARS, MAX_BYTES, MAX_HOURS, MAX_MARKERS, US_PER_MINUTE
+from emsync.midi_format import DEFAULT_US, MAX_BYTES, MAX_HOURS, MAX_MARKERS, US_PER_MINUTE
 from emsync.midi_track import Track
 from emsync.score import MAX_QPM, Bars, Instrument, KeySignature, Marker, Score
 
@@ -248,24 +247,14 @@ def _bars(tracks: list[Track], clock: Clock, end: int, name: str) -> Bars:
         if owner in (-1, index) or (above, below) != running:
             at[tick] = running = (above, below)
             owner = index
+    meters = list(at.values())
     places = np.array(list(at), dtype=np.float64)
-    per_quarter: float = clock.division
-    last = float(end)
-    to_seconds: Callable[[npt.ArrayLike], FloatArray] = clock.seconds
-    if clock.is_smpte:  # no tick is a musical length: count in quarter notes instead
+    try:
+        if not clock.is_smpte:
+            return Bars.from_meters(places, meters, end, clock.seconds, per_quarter=clock.division, name=name)
+        # No tick is a musical length: count in quarter notes instead.
         tempo = clock.tempo_map(end)
-        places, last = tempo.quarters_at(clock.seconds(places)), float(tempo.quarters_at(clock.second(last)))
-        per_quarter, to_seconds = 1.0, tempo.seconds_at
-    stops = np.append(places[1:], max(last, places[-1]))
-    lengths = [4.0 * per_quarter * above / below for above, below in at.values()]
-    counts = [
-        max(math.ceil((stop - place) / length - 1e-6), 1)
-        for place, stop, length in zip(places, stops, lengths, strict=True)
-    ]
-    if sum(counts) > MAX_BARS:
-        raise MidiError(f"{name} has {sum(counts)} bars, over {MAX_BARS}; mend its meter or its tempo")
-    starts = [place + length * np.arange(n) for place, length, n in zip(places, lengths, counts, strict=True)]
-    above, below = np.repeat(np.array(list(at.values())), counts, axis=0).T
-    start_s = to_seconds(np.concatenate(starts))
-    distinct = np.append(True, np.diff(start_s) > 0)
-    return Bars(start_s[distinct], above[distinct], below[distinct])
+        places, last = tempo.quarters_at(clock.seconds(places)), float(tempo.quarters_at(clock.second(end)))
+        return Bars.from_meters(places, meters, last, tempo.seconds_at, name=name)
+    except InputError as error:
+        raise MidiError(str(error)) from None

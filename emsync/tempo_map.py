@@ -9,6 +9,7 @@ Conventions
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -25,6 +26,8 @@ MAX_QPM: Final = 100_000.0
 #: Meters: the largest numerator a MIDI file can hold, and the denominators a notation program can show.
 MAX_NUMERATOR: Final = 255
 DENOMINATORS: Final = (1, 2, 4, 8, 16, 32, 64)
+#: More bars than this come from a damaged meter or tempo.
+MAX_BARS: Final = 1_000_000
 _LATEST_BAR_S = 2e5
 
 
@@ -62,6 +65,41 @@ class Bars(ByValue):
         object.__setattr__(self, "start_s", start)
         object.__setattr__(self, "numerator", above)
         object.__setattr__(self, "denominator", below)
+
+    @classmethod
+    def from_meters(
+        cls,
+        places: Sequence[float] | FloatArray,
+        meters: Sequence[tuple[int, int]],
+        end: float,
+        to_seconds: Callable[[FloatArray], FloatArray],
+        *,
+        per_quarter: float = 1.0,
+        name: str = "the music",
+    ) -> Bars:
+        """Bars from meter changes: bar after bar in each meter, until the next change or the end.
+
+        - places (M,): where the meter changes, increasing, the first 0, in any unit with `per_quarter` to a quarter
+          note. end: where the music ends, in the same unit.
+        - meters: M pairs (numerator, denominator).
+        - to_seconds: converts places to seconds.
+
+        A change inside a bar begins a new bar. Raises `InputError`, beginning with `name`, for over a million bars.
+        """
+        begins = np.asarray(places, dtype=np.float64)
+        stops = np.append(begins[1:], max(end, begins[-1]))
+        lengths = [4.0 * per_quarter * above / below for above, below in meters]
+        counts = [
+            max(math.ceil((stop - begin) / length - 1e-6), 1)
+            for begin, stop, length in zip(begins, stops, lengths, strict=True)
+        ]
+        if sum(counts) > MAX_BARS:
+            raise InputError(f"{name} has {sum(counts)} bars, over {MAX_BARS}; mend its meter or its tempo")
+        starts = [begin + length * np.arange(n) for begin, length, n in zip(begins, lengths, counts, strict=True)]
+        above, below = np.repeat(np.array(list(meters)), counts, axis=0).T
+        start_s = to_seconds(np.concatenate(starts))
+        distinct = np.append(True, np.diff(start_s) > 0)
+        return cls(start_s[distinct], above[distinct], below[distinct])
 
     def __len__(self) -> int:
         return len(self.start_s)

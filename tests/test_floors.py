@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.midi_chunks", "emsync.midi_channels"),
     ("emsync.midi_read", "emsync.midi_write"),
     ("emsync.midi", "emsync.plot", "emsync.cut_detector", "emsync.vision"),
-    ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film"),
+    ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film", "emsync.interop"),
     ("emsync.affect_clip", "emsync.affect_vlm"),
     ("emsync.affect",),
     ("emsync.tokenizer",),

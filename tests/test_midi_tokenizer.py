@@ -21,9 +21,9 @@ from miditok.utils import split_files_for_training
 from emsync import midi
 from emsync import vocabulary as v
 from emsync.errors import InputError, MidiError, MissingExtraError, ModelError, OutputError
+from emsync.interop import from_symusic
 from emsync.score import Bars, Instrument, Marker, Score, TempoMap
 from emsync.tokenizer import EventSequence, EventTokenizer, encode
-from emsync.tokenizer.midi_tokenizer import from_symusic
 
 BAND = (Instrument("Kit", 0, True), Instrument("Organ", 19), Instrument("Fiddle", 40), Instrument("Upright", 32))
 

@@ -1,4 +1,4 @@
-"""Music as a row of events, and back: `encode`, `decode`, and `EventTokenizer` for miditok's tools.
+"""Music as a sequence of events, and back: `encode`, `decode`, and `EventTokenizer` for miditok's tools.
 
     from emsync import midi
     from emsync.tokenizer import decode, encode
@@ -6,7 +6,7 @@
     events = encode(midi.read("song.mid"))          # events.ids, events.velocities
     score = decode(events.ids, events.velocities)
 
-Names are imported when they are first used: the package itself costs nothing, and `EventTokenizer` alone needs miditok.
+Names are imported when they are first used, so the package itself costs nothing. Only `EventTokenizer` needs miditok.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emsync.tokenizer.event_sequence import EventSequence as EventSequence
     from emsync.tokenizer.events import Events as Events
     from emsync.tokenizer.events import decode as decode
     from emsync.tokenizer.events import encode as encode
     from emsync.tokenizer.families import Reduction as Reduction
     from emsync.tokenizer.families import reduce as reduce
-    from emsync.tokenizer.midi_tokenizer import EventSequence as EventSequence
     from emsync.tokenizer.midi_tokenizer import EventTokenizer as EventTokenizer
     from emsync.vocabulary import EVENTS as EVENTS
     from emsync.vocabulary import FAMILIES as FAMILIES
@@ -41,7 +41,7 @@ _NAMES = {
     "SIZE": "emsync.vocabulary",
     "STEP_S": "emsync.vocabulary",
     "Event": "emsync.vocabulary",
-    "EventSequence": "emsync.tokenizer.midi_tokenizer",
+    "EventSequence": "emsync.tokenizer.event_sequence",
     "EventTokenizer": "emsync.tokenizer.midi_tokenizer",
     "Events": "emsync.tokenizer.events",
     "Reduction": "emsync.tokenizer.families",

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -26,14 +25,16 @@ import numpy.typing as npt
 from emsync import midi
 from emsync import vocabulary as v
 from emsync.errors import InputError, MissingExtraError, ModelError, OutputError
-from emsync.files import write_bytes
-from emsync.score import DENOMINATORS, Instrument, Score
+from emsync.files import read_limited, write_bytes
+from emsync.interop import from_symusic
+from emsync.score import DENOMINATORS, Score
 from emsync.tokenizer import events
 
 try:
-    import symusic
     from miditok import Event, MusicTokenizer, TokenizerConfig, TokSequence
     from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick
+
+    from emsync.tokenizer.event_sequence import SPECIAL, TOKENS, EventSequence, sequence, types_graph, wrong_events
 except ImportError as error:
     raise MissingExtraError(
         'EventTokenizer needs miditok, which is not installed: pip install "emsync[train]"'
@@ -42,44 +43,10 @@ except ImportError as error:
 SymusicScore: TypeAlias = ScoreTick | ScoreQuarter | ScoreSecond
 
 FILE_NAME: Final = "tokenizer.json"
+_MAX_JSON_BYTES: Final = 256 * 2**20
 _HASH_KEY: Final = "emsync_vocabulary"
 #: How `miditok.utils.split_files_for_training` marks the pieces it cuts a file into: "miditok: chunk 0/3".
 _CHUNK_MARKER: Final = "miditok: chunk "
-
-
-def token_name(event: v.Event) -> str:
-    """An event's name in miditok's spelling: `type_value`."""
-    if event.kind == v.K_BAR or event.kind == v.K_TIMESHIFT:
-        return event.name
-    if event.kind in (v.K_ON, v.K_OFF):
-        return f"{v.KINDS[event.kind]}-{v.FAMILIES[event.family].upper()}_{event.value}"
-    return f"{event.name.replace('_', '-')}_None"
-
-
-_TOKENS: Final = tuple(token_name(event) for event in v.EVENTS)
-_TYPES: Final = tuple(token.split("_")[0] for token in _TOKENS)
-_VALUES: Final = tuple(token.split("_")[1] for token in _TOKENS)
-_SPECIAL: Final = _TOKENS[: v.END + 1]  # PAD, START, END: miditok puts special tokens first, as the table does
-
-
-@dataclass(eq=False)  # sequences are equal when their ids and tokens are, as miditok has it
-class EventSequence(TokSequence):  # type: ignore[misc] # miditok has no types
-    """A `TokSequence` with its velocities: level + 1 (1..16) at an ON, 0 elsewhere; one an id, or none at all."""
-
-    velocities: list[int] = field(default_factory=list)
-
-    def __getitem__(self, val: int | slice) -> Any:
-        part = super().__getitem__(val)
-        if isinstance(val, slice):
-            part.velocities = self.velocities[val]
-        return part
-
-    def __iadd__(self, other: TokSequence) -> EventSequence:
-        mine = self.velocities or [0] * len(self.ids)
-        super().__iadd__(other)
-        theirs = getattr(other, "velocities", []) or [0] * len(other.ids)
-        self.velocities = mine + theirs
-        return self
 
 
 class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no types
@@ -106,7 +73,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         self.time_division = midi.TICKS_PER_QUARTER
         self._is_fixed = True
         # Our own mistake if it fails: ids must be those of the table.
-        assert [self[i] for i in range(len(self))] == list(_TOKENS)
+        assert [self[i] for i in range(len(self))] == list(TOKENS)
 
     # -- what miditok asks of a tokenizer
 
@@ -119,28 +86,10 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         self.config = fixed
 
     def _create_base_vocabulary(self) -> list[str]:
-        return list(_TOKENS[len(_SPECIAL) :])
+        return list(TOKENS[len(SPECIAL) :])
 
     def _create_token_types_graph(self) -> dict[str, set[str]]:
-        """What type may follow what: at one moment OFF, BAR, CHORD, ON by family; a late OFF behind its ON."""
-        ons = [f"ON-{v.FAMILIES[family].upper()}" for family in v.ON_ORDER]
-        offs = [f"OFF-{v.FAMILIES[family].upper()}" for family in v.ON_ORDER if family != v.DRUMS]
-        onward = {"TIMESHIFT", "END"}
-        graph = {
-            "PAD": {"PAD"},
-            "START": {*ons, "BAR", "CHORD", *onward},
-            "END": {"PAD"},
-            "FEWER-INSTRUMENTS": {"START"},
-            "MORE-INSTRUMENTS": {"START"},
-            "BAR": {*ons, "CHORD", *onward},
-            "CHORD": set(ons),
-            "TIMESHIFT": {*offs, "BAR", "CHORD", *ons, *onward},
-        }
-        for i, name in enumerate(ons):
-            graph[name] = {*ons[i:], *offs, *onward}
-        for i, name in enumerate(offs):
-            graph[name] = {*offs[i:], "BAR", "CHORD", *ons, *onward}
-        return graph
+        return types_graph()
 
     def _add_special_tokens_to_types_graph(self) -> None:
         """Nothing: the graph has them in their places."""
@@ -201,7 +150,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
             keep &= ids != v.START
         if part < last_part:
             keep &= ids != v.END
-        return _sequence(ids[keep], velocities[keep])
+        return sequence(ids[keep], velocities[keep])
 
     def decode(
         self,
@@ -338,73 +287,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         Wrong are: a type that may not follow the one before, the ON of a note that sounds, an OFF without its ON, one
         drum hit twice at one moment.
         """
-        wrong = 0
-        sounding: set[int] = set()
-        hits: set[int] = set()
-        before = ""
-        for id_ in self._tokens_to_ids(tokens):
-            kind, is_drum = v.KIND[id_], v.FAMILY[id_] == v.DRUMS
-            bad = before != "" and _TYPES[id_] not in self.tokens_types_graph[before]
-            if kind == v.K_TIMESHIFT:
-                hits.clear()
-            elif kind == v.K_ON:
-                among = hits if is_drum else sounding
-                bad |= id_ in among
-                among.add(id_)
-            elif kind == v.K_OFF:
-                bad |= int(v.PARTNER[id_]) not in sounding
-                sounding.discard(int(v.PARTNER[id_]))
-            wrong += bool(bad)
-            before = _TYPES[id_]
-        return wrong
-
-
-def from_symusic(score: SymusicScore) -> Score:
-    """A symusic.Score, of any unit of time, as an emsync Score: notes, programs, names, tempo, bars, markers, keys.
-
-    Notes without length last a tick; notes of velocity 0 are no notes. Raises `MidiError` for a tempo of zero.
-    """
-    ticks: Any = score.to("tick")
-    columns: list[list[npt.NDArray[np.int64]]] = []
-    instruments: list[Instrument] = []
-    for track in ticks.tracks:
-        notes = track.notes.numpy()
-        played = notes["velocity"] > 0
-        time, duration, pitch, velocity = (
-            np.asarray(notes[name])[played].astype(np.int64) for name in ("time", "duration", "pitch", "velocity")
-        )
-        start = np.maximum(time, 0)  # symusic can shift notes to before the beginning
-        end = np.maximum(time + duration, start + 1)
-        columns.append([np.full(len(time), len(instruments)), pitch, velocity, start, end])
-        instruments.append(Instrument(track.name, track.program, track.is_drum))
-    who, pitch, velocity, start, end = (
-        np.concatenate([np.empty(0, dtype=np.int64), *parts])
-        for parts in (zip(*columns, strict=True) if columns else [()] * 5)
-    )
-    if not len(who):
-        return Score.empty(tuple(instruments))
-    # Tempo, bars, markers and keys the way `midi` reads them from a file with one long note.
-    frame_score = ticks.copy()
-    frame_score.tracks = type(ticks.tracks)()
-    frame_score.tracks.append(symusic.Track(name="", program=0, is_drum=False))
-    frame_score.tracks[0].notes.append(symusic.Note(0, int(end.max()), 60, 64))
-    frame = midi.from_bytes(frame_score.dumps_midi(), name="the symusic score")
-
-    def seconds(tick: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return frame.tempo.seconds_at(tick / ticks.ticks_per_quarter)
-
-    return Score(
-        tuple(instruments),
-        who,
-        pitch,
-        np.minimum(velocity, 127),
-        seconds(start),
-        seconds(end),
-        frame.tempo,
-        frame.bars,
-        frame.markers,
-        frame.keys,
-    )
+        return wrong_events(self._tokens_to_ids(tokens), self.tokens_types_graph)
 
 
 def _config() -> TokenizerConfig:
@@ -413,38 +296,13 @@ def _config() -> TokenizerConfig:
         pitch_range=(21, 109),
         drums_pitch_range=(27, 88),
         num_velocities=v.VELOCITY_LEVELS,
-        special_tokens=list(_SPECIAL),
+        special_tokens=list(SPECIAL),
         encode_ids_split="no",
         use_programs=True,
         one_token_stream_for_programs=True,
         use_time_signatures=True,
         # miditok's splitter moves to 4/4 what is not in here.
         time_signature_range=dict.fromkeys(DENOMINATORS, (1, 32)),
-    )
-
-
-def _sequence(ids: npt.NDArray[np.int32], velocities: npt.NDArray[np.uint8]) -> EventSequence:
-    """Ids and velocities (T,) with all that miditok keeps beside them."""
-    rows = ids.tolist()
-    step = events.times_steps(ids)
-    bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
-    bar_step = np.append(step[bars], step[-1] if len(step) else 0).astype(np.float64)
-    # Beats are quarter notes, which divide the time from bar to bar evenly.
-    quarters = v.VALUE[ids[bars]] / 2
-    beats = [
-        round(begin + (until - begin) * k / length)
-        for begin, until, length in zip(bar_step[:-1], bar_step[1:], quarters, strict=True)
-        for k in range(int(np.ceil(length)))
-    ]
-    bar_ticks = bar_step[:-1].astype(int).tolist()
-    return EventSequence(
-        tokens=[_TOKENS[i] for i in rows],
-        ids=rows,
-        events=[Event(_TYPES[i], _VALUES[i], at) for i, at in zip(rows, step.tolist(), strict=True)],
-        # miditok takes the first for the beginning.
-        _ticks_bars=bar_ticks if bar_ticks[:1] == [0] else [0, *bar_ticks],
-        _ticks_beats=beats if beats[:1] == [0] else [0, *beats],
-        velocities=velocities.tolist(),
     )
 
 
@@ -460,10 +318,8 @@ def _chunk(score: Score) -> tuple[int, int]:
 
 def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); check the name") from error
-    except ValueError as error:
+        content = json.loads(read_limited(path, _MAX_JSON_BYTES, "tokenizer's file", ModelError))
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON ({error}); was it written by this tokenizer?") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object; was it written by this tokenizer?")
