@@ -768,7 +768,9 @@ def test_a_song_too_long_for_a_mood_is_named(bare: Path, tmp_path: Path) -> None
 
 def test_no_files(tmp_path: Path) -> None:
     (tmp_path / "songs").mkdir()
-    with pytest.raises(CorpusError, match=r"no .mid, .midi, .kar, .npz files in .*songs; give folders that hold some"):
+    with pytest.raises(
+        CorpusError, match=r"no .mid, .midi, .kar, .rmi, .npz files in .*songs; give folders that hold some"
+    ):
         prepare([tmp_path / "songs"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -777,7 +779,7 @@ def test_inputs_that_do_not_exist_or_are_something_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere does not exist; give a folder or"):
         find([tmp_path / "nowhere"])
     (tmp_path / "a.mp3").write_text("x")
-    with pytest.raises(InputError, match=r"a.mp3 is neither a folder nor a .mid, .midi, .kar, .npz file"):
+    with pytest.raises(InputError, match=r"a.mp3 is neither a folder nor a .mid, .midi, .kar, .rmi, .npz file"):
         find([tmp_path / "a.mp3"])
 
 
@@ -851,7 +853,7 @@ def test_command_errors(kind: str, folder: Path, tmp_path: Path, capsys: pytest.
     (tmp_path / "none").mkdir()
     arguments, message = {
         "missing": ([tmp_path / "nowhere", "-o", out], "nowhere does not exist"),
-        "empty": ([tmp_path / "none", "-o", out], "no .mid, .midi, .kar, .npz files in"),
+        "empty": ([tmp_path / "none", "-o", out], "no .mid, .midi, .kar, .rmi, .npz files in"),
         "unwritable": ([folder, "-o", tmp_path / "file" / "out"], "cannot be written to"),
         "tracks": (
             [write_pianoroll(tmp_path / "a.npz", LPD_5[:4], melody(1)), "-o", out],

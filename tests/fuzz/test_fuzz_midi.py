@@ -35,6 +35,10 @@ def seeds() -> list[bytes]:
         _file(NOTES, GS, kind=2),
         _file(CONDUCTOR, NOTES, division=-(25 << 8) + 40),
         riff,
+        b"\0\4song" + bytes(122) + plain,  # MacBinary
+        plain[:11] + b"\1" + plain[12:],  # a track too many
+        _file("8f ff ff ff 00 90 3c 40" + NOTES),  # a negative delta time
+        _file("00 ff 03 06 83 73 83 41 83 6d" + NOTES, NOTES.replace("c005", "c109")),  # Shift-JIS
     ]
 
 

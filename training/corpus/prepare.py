@@ -37,7 +37,7 @@ from emsync.files import atomic_path
 from emsync.training.corpus import near_duplicates
 from emsync.training.corpus.archive import MOOD_SCHEMA, SCHEMA, Archive, Song, pack, write_archive
 from emsync.training.corpus.label_archives import archives_among, kept_moods, label_archives
-from emsync.training.corpus.report import Labelled, Refusals, Report
+from emsync.training.corpus.report import Examples, Labelled, Report
 from emsync.training.corpus.songs import MIN_NOTES, SUFFIXES, TOO_LONG, Losses, Refused, read_song
 from emsync.training.corpus.work_folder import VALID, give_up, open_output, publish, survives, work_through
 from emsync.training.mood.curves import Labels, fingerprint, labels, mood_arrays
@@ -170,6 +170,7 @@ def prepare(
     _read_all(chunks, workers, progress)
     results = [_load(chunk) for chunk in chunks]
     refused = sorted(itertools.chain.from_iterable(each.refused for each in results))
+    warned = sorted(itertools.chain.from_iterable(each.warned for each in results))
     songs = [each for result in results for each in result.songs]
     if not songs:
         give_up(output)
@@ -200,7 +201,8 @@ def prepare(
         valid=len(valid),
         duplicates=counts.duplicates,
         near_duplicates=counts.near_duplicates,
-        refused={reason: Refusals(len(each), tuple(each[:_EXAMPLES])) for reason, each in sorted(grouped.items())},
+        refused={reason: Examples(len(each), tuple(each[:_EXAMPLES])) for reason, each in sorted(grouped.items())},
+        warned=Examples(len(warned), tuple(warned[:_EXAMPLES])),
         notes=sum(each.song.n_notes for each in chosen),
         losses=sum((each.losses for each in results), Losses()),
         moods=kept_moods([plan.path for plan in plans]),
@@ -260,6 +262,7 @@ class _Entry:
 class _ChunkResult:
     songs: list[_Entry]
     refused: list[tuple[str, str, str]]  # source, reason, text
+    warned: list[tuple[str, str]]  # source, text
     losses: Losses
 
 
@@ -277,6 +280,7 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
     songs: list[Song] = []
     curves: list[Labels] = []
     refused: list[tuple[str, str, str]] = []
+    warned: list[tuple[str, str]] = []
     losses = Losses()
     for file in chunk.files:
         try:
@@ -297,6 +301,8 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
             songs.append(converted.song)
             curves.append(curve)
             losses += converted.losses
+            if converted.warnings:
+                warned.append((file.source, _printable("; ".join(converted.warnings))))
     hashed = [near_duplicates.shingles(song) for song in songs]
     signatures = np.array([near_duplicates.signature(each) for each in hashed], dtype=np.uint32)
     with atomic_path(chunk.cache) as temporary:
@@ -309,7 +315,7 @@ def _read_chunk(chunk: _Chunk, crashing: frozenset[str] = frozenset()) -> None:
             content=np.array([content_hash(song) for song in songs], dtype=np.str_),
             n_families=np.array([song.n_families for song in songs], dtype=np.int64),
             end_step=np.array([song.end_step for song in songs], dtype=np.int64),
-            refused=np.array(json.dumps({"refused": refused, "losses": asdict(losses)})),
+            refused=np.array(json.dumps({"refused": refused, "warned": warned, "losses": asdict(losses)})),
             **pack(songs).arrays,
             **mood_arrays(curves),
         )
@@ -371,7 +377,12 @@ def _load(chunk: _Chunk) -> _ChunkResult:
         )
         for row, (i, s, c, f, e) in enumerate(zip(*columns, strict=True))
     ]
-    return _ChunkResult(songs, [(s, r, t) for s, r, t in told["refused"]], Losses(**told["losses"]))
+    return _ChunkResult(
+        songs,
+        [(s, r, t) for s, r, t in told["refused"]],
+        [(s, t) for s, t in told.get("warned", [])],
+        Losses(**told["losses"]),
+    )
 
 
 # Choosing and splitting.

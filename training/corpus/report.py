@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from emsync.errors import printable
 from emsync.training.corpus.songs import Losses
 from emsync.training.mood.curves import Moods
 
 
 @dataclass(frozen=True)
-class Refusals:
-    """How many files were refused for one reason, and a few of them as (source, text)."""
+class Examples:
+    """How many files were refused for one reason, or read with a warning; and a few of them as (source, text)."""
 
     count: int
     examples: tuple[tuple[str, str], ...]
@@ -29,7 +30,8 @@ class Report:
     valid: int
     duplicates: int
     near_duplicates: int
-    refused: dict[str, Refusals]
+    refused: dict[str, Examples]
+    warned: Examples
     notes: int
     losses: Losses
     moods: Moods
@@ -47,9 +49,12 @@ class Report:
             f"{self.duplicates} duplicates and {self.near_duplicates} near-duplicates left out",
         ]
         lines += self.moods.summary()
-        for reason, refusals in self.refused.items():
-            source, text = refusals.examples[0]
-            lines.append(f"refused, {reason}: {refusals.count} (such as {source}: {text})")
+        kinds = {f"refused, {reason}": each for reason, each in self.refused.items()}
+        if self.warned.count:
+            kinds["read with a warning"] = self.warned
+        for what, each in kinds.items():
+            source, text = each.examples[0]
+            lines.append(printable(f"{what}: {each.count} (such as {source}: {text})"))
         return "\n".join(lines)
 
 

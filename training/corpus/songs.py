@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -23,19 +23,23 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync import vocabulary as v
-from emsync.errors import CorpusError, MidiError
+from emsync.errors import CorpusError, InputError
+from emsync.files import read_limited
 from emsync.score import Score
 from emsync.tokenizer.families import GROUPS, PROGRAMS_PER_GROUP, family_of, fold, has_sound, resolve
 from emsync.training.corpus.archive import DRUM_STEPS, MAX_DURATION_STEPS, MAX_GAP_STEPS, Song, deltas
 from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
 
-MIDI_SUFFIXES: Final = (".mid", ".midi", ".kar")
+MIDI_SUFFIXES: Final = (".mid", ".midi", ".kar", ".rmi")
 PIANOROLL_SUFFIX: Final = ".npz"
 SUFFIXES: Final = (*MIDI_SUFFIXES, PIANOROLL_SUFFIX)
 #: Fewer notes are a jingle, a test or a leftover.
 MIN_NOTES: Final = 32
 #: Velocity of the notes of a pianoroll without velocities: the paper's.
 BINARY_VELOCITY: Final = 80
+#: A pianoroll takes less, packed and unpacked; more is damage or a zip bomb.
+MAX_PIANOROLL_BYTES: Final = 64 * 2**20
+MAX_UNPACKED_BYTES: Final = 512 * 2**20
 #: Beyond this many steps (two days at 120) times are damage, not music.
 MAX_STEP: Final = 2**23
 
@@ -88,10 +92,11 @@ class Timeline:
 
 @dataclass(frozen=True, eq=False)
 class Converted:
-    """A song, and what it cost to make."""
+    """A song, what it cost to make, and what was wrong with its file."""
 
     song: Song
     losses: Losses
+    warnings: tuple[str, ...] = ()
 
 
 def build_song(
@@ -296,6 +301,10 @@ def _load(stream: BinaryIO) -> Any:
     loaded = np.load(stream, allow_pickle=False)
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError("a single array")
+    unpacked = sum(each.file_size for each in loaded.zip.infolist())
+    if unpacked > MAX_UNPACKED_BYTES:
+        loaded.close()
+        raise ValueError(f"{unpacked} bytes when unpacked, over {MAX_UNPACKED_BYTES}")
     return loaded
 
 
@@ -402,12 +411,17 @@ def read_song(path: str | os.PathLike[str], *, source: str = "", min_notes: int 
     file = Path(path)
     is_pianoroll = file.suffix.lower() == PIANOROLL_SUFFIX
     try:
-        song_id = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+        what, limit = ("pianoroll", MAX_PIANOROLL_BYTES) if is_pianoroll else ("MIDI file", midi.MAX_BYTES)
+        data = read_limited(file, limit, what)
+        song_id = hashlib.md5(data, usedforsecurity=False).hexdigest()
         if is_pianoroll:
             return read_pianoroll(file, song_id=song_id, source=source, min_notes=min_notes)
-        score = midi.read(file)
-    except (MidiError, OSError) as error:
+        score = midi.from_bytes(data, name=file.name)
+    except InputError as error:
+        if isinstance(error, Refused):
+            raise
         reason = UNREADABLE_PIANOROLL if is_pianoroll else UNREADABLE_MIDI
         # The file's name is enough: reports should be the same wherever the files lie.
         raise Refused(reason, " ".join(str(error).replace(str(file), file.name).split())) from error
-    return convert_score(score, song_id=song_id, source=source, min_notes=min_notes)
+    converted = convert_score(score, song_id=song_id, source=source, min_notes=min_notes)
+    return replace(converted, warnings=score.warnings)
