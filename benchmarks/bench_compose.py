@@ -19,6 +19,7 @@ import numpy.typing as npt
 from emsync import checkpoint, composer, midi, soundtrack
 from emsync.decoder import open_decoder
 from emsync.grammar import Grammar
+from emsync.recipe import Recipe
 
 
 class Timed:
@@ -100,7 +101,7 @@ def main() -> None:
         composed: list[float] = []
         begun = time.perf_counter()
         track = soundtrack.compose(
-            timed, seconds, cuts_of(seconds), soundtrack.Settings(seed=options.seed),
+            timed, seconds, cuts_of(seconds), Recipe(seed=options.seed),
             progress=lambda share, at=composed: at.append(time.perf_counter()) if share == 1.0 else None,  # type: ignore[misc]
         )  # fmt: skip
         done = time.perf_counter()

@@ -14,6 +14,7 @@ import numpy as np
 
 from emsync import plot, soundtrack
 from emsync.decoder import open_decoder
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
 from emsync.training.corpus.archive import read_archive
@@ -54,7 +55,7 @@ def main() -> None:
     rng = np.random.default_rng(3)
     for seed in range(args.pieces):
         cuts = np.cumsum(rng.uniform(4, 9, 12))
-        track = soundtrack.compose(decoder, args.seconds, cuts[cuts < args.seconds], soundtrack.Settings(seed=seed))
+        track = soundtrack.compose(decoder, args.seconds, cuts[cuts < args.seconds], Recipe(seed=seed))
         rolls.append((f"composed, seed {seed}: {describe(track.score)}", track.score, track.cuts_s))
     data = Dataset.of(read_archive(args.archive).arrays)
     picked = 0

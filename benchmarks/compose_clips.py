@@ -21,6 +21,7 @@ import symusic
 from emsync import midi, soundtrack, video
 from emsync.decoder import open_decoder
 from emsync.hits import sounding_chords
+from emsync.recipe import Recipe
 
 
 def checked(path: Path, track: soundtrack.Soundtrack) -> str:
@@ -71,7 +72,7 @@ def main() -> None:
             open_decoder(args.model),
             scene.duration_s,
             scene.cuts_s,
-            soundtrack.Settings(seed=args.seed, hits=args.hits),
+            Recipe(seed=args.seed, hits=args.hits),
             frame_rate=scene.frame_rate,
         )
         composed = time.monotonic() - begun

@@ -25,6 +25,7 @@ from emsync.decoder import open_decoder
 from emsync.errors import InputError
 from emsync.grammar import ROLL_DRUMS
 from emsync.hits import sounding_chords
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.training.corpus.archive import read_archive, song_score
 
@@ -165,7 +166,7 @@ def main() -> None:
         rng = np.random.default_rng(seed)
         duration_s = float(rng.uniform(30, 60))
         cuts_s = np.cumsum(rng.uniform(4, 12, 15))
-        settings = soundtrack.Settings(seed=seed, finish=args.finish)
+        settings = Recipe(seed=seed, finish=args.finish)
         track = soundtrack.compose(decoder, duration_s, cuts_s[cuts_s < duration_s - 1], settings)
         score = track.score
         rows.append(figures(score, track.boundaries_s))

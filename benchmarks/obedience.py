@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from emsync.decoder import open_decoder
-from emsync.soundtrack import Settings
+from emsync.recipe import Recipe
 from emsync.training.corpus.archive import pack, read_archive
 from emsync.training.evaluation.evaluate import table
 from emsync.training.evaluation.mood_adherence import STRENGTHS, Heard, guided_bits, hear, obedience, perform, tasks
@@ -38,7 +37,7 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=120, help="crops of real songs for the price in bits")
     parser.add_argument("--no-bits", action="store_true")
     parser.add_argument("-o", "--output", type=Path, help="draw the curves here")
-    parser.add_argument("--picture-strength", type=float, default=Settings().mood_strength)
+    parser.add_argument("--picture-strength", type=float, default=Recipe.mood_strength)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
@@ -46,18 +45,14 @@ def main() -> None:
     first = [songs[i] for i in range(min(JUDGED_SONGS, len(songs)))]
     scale = Scale.fit([readings(song, judge()) for song in first])
     asked = tasks(options.duration)
-    settings = Settings()
     found: dict[float, list[Heard]] = {}
     rows = []
     for strength in options.strengths:
-        sampling = replace(settings.sampling(), mood_strength=strength)
         heard: list[Heard] = []
         for seed in range(options.seeds):
             decoder = open_decoder(options.model, backend=options.backend)
-            scores = perform(
-                decoder, asked, options.duration, sampling=sampling, seed=seed, tempo_qpm=TEMPO_QPM,
-                grid=settings.grid != "free", triplets=settings.grid == "triplets",
-            )  # fmt: skip
+            recipe = Recipe(seed=seed, mood_strength=strength, tempo_qpm=TEMPO_QPM, finish="off")
+            scores = perform(decoder, asked, options.duration, recipe)
             heard += [hear(score, task, scale) for score, task in zip(scores, asked, strict=True)]
         found[strength] = heard
         for axis, name in enumerate(AXES):

@@ -1,10 +1,10 @@
 """Choose sampling settings by figures: pieces composed with each, beside real songs.
 
     python benchmarks/sampling.py ARCHIVE.npz [--model DIR] [--pieces 16] [--seconds 40] [--songs 300]
-        [--land beat|free|exact] [--setting "temperature=1 top_p=0.98 velocity=1 TIMESHIFT=0.8,0.9"] ...
+        [--land bend|free|exact] [--setting "temperature=1 top_p=0.98 velocity=1 TIMESHIFT=0.8,0.9"] ...
 
 A setting changes `temperature`, `top_p`, `velocity` (the velocities' temperature), `chord_bias`, `stray_bias`,
-`loose_bias`, `stale_bias`, `repeat_bias`, `grid`, `triplets`, `finish` (1 or 0), or the temperature and top-p within
+`loose_bias`, `stale_bias`, `repeat_bias`, `grid`, `finish` (by name), or the temperature and top-p within
 one kind of event; all else is as users get it. Without --setting the table of docs/decisions/0011-sampling.md is made.
 Every setting composes for the same random cut lists with the same seeds. Of each: the mean overlap of statistics and
 textures with real songs, and the area under the curve of the classifier that tells composed from real, with and without
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from emsync import vocabulary as v
-from emsync.cli.evaluate import default_recipe
 from emsync.decoder import Decoder, open_decoder
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.training.corpus.archive import read_archive, song_score
 from emsync.training.evaluation import landing, similarity
@@ -45,21 +45,20 @@ SHOWN = (
 )  # fmt: skip
 
 
-def recipe_of(setting: str, together: int) -> landing.Recipe:
-    """What `emsync compose` does, but for what the setting changes. Raises ValueError for what cannot be read."""
-    recipe = default_recipe(together)
+def recipe_of(setting: str) -> Recipe:
+    """The default recipe with the setting's changes. Raises ValueError for what cannot be read."""
+    recipe = Recipe()
     for word in setting.split():
         name, _, value = word.partition("=")
-        if name in ("grid", "triplets", "finish"):
-            recipe = replace(recipe, **{name: bool(int(value))})
-            continue
-        changed: dict[str, Any] = {name: float(value)} if name not in v.KINDS and name != "velocity" else {}
-        if name == "velocity":
-            changed = {"velocity_temperature": float(value)}
-        elif name in v.KINDS:
+        changed: dict[str, Any]
+        if name in v.KINDS:
             temperature, top_p = (float(x) for x in value.split(","))
-            changed = {"by_kind": {**recipe.sampling.by_kind, name: (temperature, top_p)}}
-        recipe = replace(recipe, sampling=replace(recipe.sampling, **changed))
+            changed = {"by_kind": {**recipe.by_kind, name: (temperature, top_p)}}
+        elif name == "velocity":
+            changed = {"velocity_temperature": float(value)}
+        else:
+            changed = {name: value if name in ("grid", "finish", "hits", "instruments") else float(value)}
+        recipe = replace(recipe, **changed)
     return recipe
 
 
@@ -69,7 +68,7 @@ def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[
     for i in range(args.pieces):
         films.append(landing.random_list(np.random.default_rng([args.seed, i]), f"{i:03d}", args.seconds))
     begun = time.process_time()
-    pieces = landing.compose_all(decoder, films, recipe_of(setting, 16), land=args.land, seed=args.seed)
+    pieces = landing.compose_all(decoder, films, replace(recipe_of(setting), hits=args.land), seed=args.seed)
     spent = time.process_time() - begun
     found = similarity.measure([piece.score for piece in pieces], real, seed=args.seed)
     tallies = landing.measure({"random": {args.land: pieces}}).tallies
@@ -95,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--songs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--land", choices=landing.LANDS, default="beat")
+    parser.add_argument("--land", choices=landing.HITS, default="bend")
     parser.add_argument("--setting", action="append", default=[])
     args = parser.parse_args()
     songs = read_archive(args.archive)

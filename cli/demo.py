@@ -1,4 +1,4 @@
-"""emsync demo: make a short film, compose for it, and draw the result."""
+"""`emsync demo`: make a short film, compose for it, and draw the result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.compose import report
+from emsync.cli.progress import StageBar
 
 
 @click.command()
@@ -16,13 +18,12 @@ from emsync.cli import options
 @options.duration("How long the film is.", default=30.0)
 @options.seed
 @options.quiet
-@click.pass_context
-def command(context: click.Context, output: Path | None, duration: float, seed: int, quiet: bool) -> None:
+def command(output: Path | None, duration: float, seed: int, quiet: bool) -> None:
     """Make a film with cuts of its own, compose for it and its mood on the embedded model, and draw the piano roll."""
-    from emsync import demo_film, midi
-    from emsync.cli.compose import command as compose
+    from emsync import demo_film, soundtrack
     from emsync.errors import OutputError
     from emsync.plot import save_roll
+    from emsync.recipe import Recipe
 
     folder = Path("demo") if output is None else output
     try:
@@ -33,7 +34,9 @@ def command(context: click.Context, output: Path | None, duration: float, seed: 
     cuts = demo_film.make(film, duration_s=duration)
     found = f"{len(cuts)} cut{'' if len(cuts) == 1 else 's'}"
     click.echo(f"Filmed {film}: {duration:g} s, {found}.")
-    context.invoke(compose, video=film, output=song, overwrite=True, seed=seed, quiet=quiet)
-    score = midi.read(song)
+    with StageBar(quiet) as progress:
+        track = soundtrack.for_video(film, Recipe(seed=seed), progress=progress)
+    report(track, track.save(song, overwrite=True))
+    score = track.score
     save_roll(score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {found}")
     click.echo(f"Drew {picture}. Open {song} in your DAW beside {film}.")

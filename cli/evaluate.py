@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from emsync.cli import options
+from emsync.recipe import MAX_SEED, Hits, Recipe
 from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
-from emsync.training.evaluation.landing import DEFAULT_TOGETHER, LANDS, Land, Recipe, film_list
+from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, film_list
 from emsync.training.evaluation.report_page import check_output, headline, read_evaluation, write
 from emsync.training.evaluation.stability import DEFAULT_MINUTES
 from emsync.training.evaluation.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--songs", type=click.IntRange(min=1), metavar="N", help="Read the first N songs only.  [default: all]")
 @click.option(
     "--sample",
-    type=click.IntRange(0, options.MAX_SEED),
+    type=click.IntRange(0, MAX_SEED),
     metavar="SEED",
     help="With --songs: draw the songs by this seed, instead of taking the first.",
 )
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--land",
     "lands",
-    type=click.Choice(LANDS),
+    type=click.Choice([*HITS, "beat"]),
     multiple=True,
     help="With --landing and --film: compose only with chords landing this way; may be repeated.  [default: all three]",
 )
@@ -119,7 +120,7 @@ if TYPE_CHECKING:
 @options.quiet
 def command(
     archive: Path, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
-    ngrams: Path | None, landing: int | None, lands: tuple[Land, ...], films: tuple[Path, ...],
+    ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
     stability: int | None, minutes: int, likeness: bool, memory: tuple[Path, ...], pieces: int, together: int,
     seed: int, keep: Path | None,
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
@@ -134,7 +135,7 @@ def command(
     """
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
-        landing or 0, tuple(film_list(path) for path in films), tuple(dict.fromkeys(lands)) or LANDS, stability or 0,
+        landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
         minutes, likeness, memory, pieces, seed,
     )  # fmt: skip
     check_output(output, overwrite=overwrite, parts=wanted.parts)
@@ -147,13 +148,12 @@ def command(
         if wanted.parts:
             from emsync.decoder import open_decoder
 
-            decoder, recipe = open_decoder(model), default_recipe(together)
-            parts = measure_parts(decoder, archive, wanted, recipe, keep=kept, progress=bars.show)
-            composing = {
-                "seed": seed, "together": recipe.together, "pieces": pieces, "backend": decoder.backend,
-                "sampling": asdict(recipe.sampling), "grid": recipe.grid, "triplets": recipe.triplets,
-                "finish": recipe.finish,
+            decoder, recipe = open_decoder(model), Recipe()
+            parts = measure_parts(decoder, archive, wanted, recipe, together=together, keep=kept, progress=bars.show)
+            composing = recipe.to_dict() | {
+                "seed": seed, "together": together, "pieces": pieces, "backend": decoder.backend
             }  # fmt: skip
+            del composing["hits"]  # several ways are measured
             result = replace(result, parts=parts, settings={**result.settings, "composing": composing})
     finally:
         bars.close()
@@ -172,20 +172,10 @@ def command(
     click.echo(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
 
 
-def default_recipe(together: int) -> Recipe:
-    """How `emsync compose` composes when nothing is asked."""
-    from emsync.soundtrack import Settings
-
-    settings = Settings()
-    return Recipe(
-        settings.sampling(),
-        settings.instruments,
-        settings.grid != "free",
-        lambda seed: Settings(seed).tempo(),
-        together,
-        settings.finish == "on",
-        settings.grid == "triplets",
-    )
+def _hits(names: tuple[str, ...]) -> tuple[Hits, ...]:
+    """The ways of landing that were asked for, or all of them. "beat" is the old name of "bend"."""
+    found = [hits for hits in HITS if hits in names or (hits == "bend" and "beat" in names)]
+    return tuple(found) or HITS
 
 
 class _Bars:

@@ -12,17 +12,18 @@ A default lives here once and is shown by `--help`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from emsync.errors import InputError
+from emsync.recipe import CHOICES, DEFAULT_BY_KIND, LONGEST_S, SHORTEST_S, Choice, Recipe
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-DEFAULT_SEED = 0
-#: One below 2**63, so that a seed survives JSON, NumPy and torch alike.
-MAX_SEED = 2**63 - 1
+DEFAULT_SEED = Recipe.seed
 
 #: A path that the library checks itself, since its errors say more than click's would.
 FILE = click.Path(path_type=Path)
@@ -54,14 +55,67 @@ def overwrite(function: Decorated) -> Decorated:
 
 def seed(function: Decorated) -> Decorated:
     """`--seed N`, passed as `seed: int`; the same seed gives the same bytes."""
+    return _of_choice("seed", CHOICES["seed"], default=DEFAULT_SEED)(function)
+
+
+def recipe(function: Decorated) -> Decorated:
+    """One option for every field of `Recipe` that has a flag, passed by the field's name; None if it was not given.
+
+    `recipe_of` turns them into a recipe. Names, ranges, defaults and help texts are the fields' own.
+    """
+    for name, choice in reversed(list(CHOICES.items())):
+        if choice.flag is not None:
+            function = _of_choice(name, choice)(function)
+    return function
+
+
+def recipe_of(values: dict[str, Any]) -> Recipe:
+    """Take the options of `recipe` out of `values` and make a recipe of them.
+
+    Raises `InputError` for what makes no sense.
+    """
+    given = {name: values.pop(name) for name, choice in CHOICES.items() if choice.flag is not None}
+    given = {name: value for name, value in given.items() if value is not None and value != ()}
+    # A temperature or top-p that is given holds for every kind of event that has none of its own.
+    general = "temperature" in given or "top_p" in given
+    by_kind = {} if general else dict(DEFAULT_BY_KIND)
+    given["by_kind"] = by_kind | _kinds(given.pop("by_kind", ()))
+    return Recipe(**given)
+
+
+def _kinds(pairs: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """("TIMESHIFT=0.9,0.9", ...) -> {"TIMESHIFT": (0.9, 0.9), ...}"""
+    out = {}
+    for text in pairs:
+        kind, _, numbers = text.partition("=")
+        try:
+            temperature, top_p = (float(x) for x in numbers.split(","))
+        except ValueError:
+            raise InputError(
+                f"--sampling {text!r} is not KIND=TEMPERATURE,TOP_P; write for example TIMESHIFT=0.9,0.9"
+            ) from None
+        out[kind.upper()] = (temperature, top_p)
+    return out
+
+
+def _of_choice(name: str, choice: Choice, default: Any = None) -> Callable[[Decorated], Decorated]:
+    """The option of a field of the recipe. `default` is what click passes if the option is not given."""
+    assert choice.flag is not None
+    shown = choice.default_text
+    if shown is None:
+        value = getattr(Recipe, name)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+    kind: Any = None  # any text
+    if choice.choices:
+        kind = click.Choice(choice.choices)
+    elif choice.whole:
+        kind = click.IntRange(int(choice.low), int(choice.high))
+    elif name != "by_kind":
+        kind = FiniteFloat(min=choice.low, min_open=choice.low_open, max=choice.high)
     return click.option(
-        "--seed",
-        type=click.IntRange(0, MAX_SEED),
-        metavar="N",
-        default=DEFAULT_SEED,
-        show_default=True,
-        help="Where chance begins: the same number gives the same music.",
-    )(function)
+        choice.flag, name, type=kind, metavar=choice.metavar, default=default, multiple=name == "by_kind",
+        help=f"{choice.help}  [default: {shown}]",
+    )  # fmt: skip
 
 
 def quiet(function: Decorated) -> Decorated:
@@ -70,10 +124,10 @@ def quiet(function: Decorated) -> Decorated:
 
 
 def duration(help_text: str, *, default: float | None = None) -> Callable[[Decorated], Decorated]:
-    """`--duration SECONDS`, passed as `duration: float | None`; more than 0, at most a day."""
+    """`--duration SECONDS`, passed as `duration: float | None`; as long as a film may be."""
     return click.option(
         "--duration",
-        type=FiniteFloat(min=0, min_open=True, max=86_400),
+        type=FiniteFloat(min=SHORTEST_S, max=LONGEST_S),
         metavar="SECONDS",
         default=default,
         show_default=default is not None,

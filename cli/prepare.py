@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.recipe import MAX_SEED
 from emsync.training.corpus.prepare import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
 from emsync.training.corpus.songs import MIN_NOTES
 
@@ -46,7 +47,7 @@ from emsync.training.corpus.songs import MIN_NOTES
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, options.MAX_SEED),
+    type=click.IntRange(0, MAX_SEED),
     metavar="N",
     default=options.DEFAULT_SEED,
     show_default=True,

@@ -11,6 +11,7 @@ import click
 
 from emsync.cli import options
 from emsync.errors import InputError
+from emsync.recipe import MAX_SEED
 
 if TYPE_CHECKING:
     from emsync.training import train
@@ -63,7 +64,7 @@ VALID = "valid.npz"
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, options.MAX_SEED),
+    type=click.IntRange(0, MAX_SEED),
     metavar="N",
     help="Where chance begins.  [default: the preset's]",
 )

@@ -10,6 +10,7 @@ import click
 from emsync.affect_clip import DEFAULT_MODEL
 from emsync.affect_vlm import Settings
 from emsync.cli import options
+from emsync.recipe import MAX_SEED
 from emsync.vision import KINDS, Kind
 
 
@@ -43,7 +44,7 @@ from emsync.vision import KINDS, Kind
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, options.MAX_SEED),
+    type=click.IntRange(0, MAX_SEED),
     metavar="N",
     default=options.DEFAULT_SEED,
     show_default=True,

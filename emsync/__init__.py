@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from emsync.conditions import Conditions as Conditions
     from emsync.errors import EmsyncError as EmsyncError
+    from emsync.recipe import Recipe as Recipe
     from emsync.score import Bars as Bars
     from emsync.score import Instrument as Instrument
     from emsync.score import KeySignature as KeySignature
@@ -32,6 +33,7 @@ _NAMES = {
     "Instrument": "emsync.score",
     "KeySignature": "emsync.score",
     "Marker": "emsync.score",
+    "Recipe": "emsync.recipe",
     "Scene": "emsync.video",
     "Score": "emsync.score",
     "TempoMap": "emsync.tempo_map",

@@ -12,9 +12,9 @@ A mood can be asked for more strongly than the model alone would follow it, by c
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,12 @@ from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, METRE_LANES, SENSITIVITY_S, Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
-from emsync.grammar import SIXTEENTHS, Grammar, Limits
+from emsync.grammar import SIXTEENTHS, Grammar
 from emsync.metre import Metre
+from emsync.recipe import Recipe
 from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]
-Instruments = Literal["more", "fewer"]
 
 #: The end is told from here on. Real songs are longer than most films: told from the first bar that the end is near,
 #: the model plays half a minute of endings, long notes and few voices (docs/decisions/0007-mood.md).
@@ -38,70 +38,19 @@ _MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
 _KINDS: Final = tuple(v.ids_of_kind(kind) for kind in range(len(v.KINDS)))
 #: A piece this dense is a runaway: events a second, on average.
 MAX_EVENTS_PER_S: Final = 150.0
-#: Guidance further than this leaves the model's own distribution behind.
-MAX_MOOD_STRENGTH: Final = 10.0
 #: A harmony stands still while at least this share of a bar's pitches, family by family, came in the bar before; how
-#: many bars in a row it may before `Sampling.stale_bias` counts, and how many more count.
+#: many bars in a row it may before `Recipe.stale_bias` counts, and how many more count.
 STILL_SHARE: Final = 0.9
 FRESH_BARS: Final = 2
 STALEST_BARS: Final = 8
 #: A pitch that is struck again within so many beats, more often in a row than three of four real songs ever do in 40 s,
-#: is one that the model cannot leave alone: from there on `Sampling.repeat_bias` counts.
+#: is one that the model cannot leave alone: from there on `Recipe.repeat_bias` counts.
 REPEAT_BEATS: Final = 0.55
 FREE_REPEATS: Final = {v.PIANO: 6, v.GUITAR: 9, v.BASS: 5, v.STRINGS: 5}
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 #: When no more than this share of the pieces read are unfinished, only those are read on.
 KEPT_ROWS: Final = 0.75
 _MOOD_LANES: Final = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How events are drawn. temperature above 0; top_p in (0, 1].
-
-    by_kind: (temperature, top_p) of single kinds of event ("TIMESHIFT", "ON", ...) for drawing *within* the kind;
-    which kind comes next is drawn with the general temperature, from all kinds. chord_bias is added to CHORD's
-    logit: its loss weighs ten times as much in training (paper, Section IV-A), which multiplies its odds by ten,
-    and so they are divided by ten again. stray_bias is added besides where the grammar sees to it that chords stand
-    on boundaries: there every other chord takes attention from them. loose_bias is added to the logits of
-    TIMESHIFTs that leave the sixteenths to close a note or for a triplet (`grammar.Limits`): below 0, fewer do.
-    stale_bias, at most 0: while harmony stands still (`STILL_SHARE`), it is added to the logits of the pitched ONs of
-    the last bar, times the square of how many bars it has stood beyond `FRESH_BARS`, at most `STALEST_BARS`
-    (docs/decisions/0011-sampling.md). repeat_bias, at most 0: while a pitch is struck again and again
-    (`REPEAT_BEATS`), it is added to the logit of its ON for every time beyond `FREE_REPEATS`. mood_strength, in
-    [0, `MAX_MOOD_STRENGTH`]: logits are u + mood_strength (c - u), with u those of a model that is told no mood and c
-    those of one that is; 1 is the model as it was trained, 0 leaves mood unheard, and any other number makes the pieces
-    with a mood take twice the work.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 0.95
-    by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    velocity_temperature: float = 1.0
-    chord_bias: float = -math.log(10.0)
-    stray_bias: float = -1.7
-    loose_bias: float = -0.9
-    stale_bias: float = -0.1
-    repeat_bias: float = -0.2
-    mood_strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        pairs = {"": (self.temperature, self.top_p), **self.by_kind, "velocity": (self.velocity_temperature, 1.0)}
-        for name, (temperature, top_p) in pairs.items():
-            if name and name != "velocity" and name not in v.KINDS:
-                raise InputError(f"there is no kind of event {name!r}; kinds are {', '.join(v.KINDS)}")
-            if not (0 < temperature <= 10):
-                raise InputError(f"temperature {temperature:g} must be above 0 and at most 10; 1 is the model's own")
-            if not 0 < top_p <= 1:
-                raise InputError(f"top-p {top_p:g} must be above 0 and at most 1; 1 keeps every event")
-        for name, bias in (("stale", self.stale_bias), ("repeat", self.repeat_bias)):
-            if not bias <= 0:
-                raise InputError(f"a {name} bias of {bias:g} would have it go on for ever; give 0 or less")
-        if not 0 <= self.mood_strength <= MAX_MOOD_STRENGTH:
-            raise InputError(
-                f"mood strength {self.mood_strength:g} must be from 0 to {MAX_MOOD_STRENGTH:g}; "
-                "1 is the model's own, 0 leaves mood unheard"
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,50 +67,30 @@ class Piece:
 def compose(
     decoder: Decoder,
     conditions: Sequence[Conditions],
+    recipe: Recipe | None = None,
     *,
-    seed: int,
-    instruments: Instruments = "more",
-    sampling: Sampling | None = None,
-    land: Literal["exact", "beat", "free"] = "beat",
-    tempo_qpm: float | None = None,
-    grid: bool = False,
-    triplets: bool = False,
-    finish: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
-    """Compose one piece for each of `conditions`, all at once; each must say where it ends (`end_s`).
+    """Compose one piece for each of `conditions`, all at once.
 
-    The same seed, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend
-    on its place in the batch, not on the other pieces: only whether there are any decides how a full window goes
-    on, and products of fewer rows, once some have ended, may be rounded otherwise. land: chords stand on the
-    boundaries exactly ("exact"), on the beat nearest to each ("beat": the tempo may then bend to bring them
-    together, `hits.land`), or where the model likes ("free"; on the grid it is told the nearest sixteenth).
-    tempo_qpm: the tempo to keep, moved to the nearest one of the grid (`beat_of`); None leaves it to the model.
-    grid: with a tempo, events stand on the sixteenths of their bar only; triplets: or on sixteenth triplets. finish: a
-    piece begins at once and closes on a chord, and neither drones nor rolls without end (`grammar.Limits`). progress:
-    called with the share done, 0 to 1.
+    The same recipe, conditions and model give the same events, on ONNX Runtime and on torch. A piece's events depend
+    on its place in the batch, but not on the other pieces. There are two exceptions: whether there are others decides
+    how a full window goes on, and once some pieces have ended, products of fewer rows may be rounded differently.
+
+    Args:
+        decoder: What runs the model.
+        conditions: One a piece; each must say where the piece ends (`end_s`).
+        recipe: The composing choices. The tempo is moved to the nearest one that the grid can hold (`beat_of`). With
+            hits "free" on a grid, the model is conditioned on the sixteenth nearest to each cut.
+        progress: Called with the share done, from 0 to 1.
+
     """
-    sampling = sampling or Sampling()
-    if land != "free":
-        sampling = replace(sampling, chord_bias=sampling.chord_bias + sampling.stray_bias)
-    writers = [
-        _Writer(
-            c,
-            np.random.default_rng([seed, row]),
-            land,
-            sampling,
-            v.MORE if instruments == "more" else v.FEWER,
-            tempo_qpm,
-            grid,
-            triplets,
-            finish,
-        )
-        for row, c in enumerate(conditions)
-    ]
+    recipe = recipe or Recipe()
+    writers = [_Writer(c, np.random.default_rng([recipe.seed, row]), recipe) for row, c in enumerate(conditions)]
     if not writers:
         return []
     context = decoder.context
-    reading = _Reading.of(writers, sampling.mood_strength)
+    reading = _Reading.of(writers, recipe.mood_strength)
     logits, velocity_logits = reading.window(decoder, 1)  # START
     n_steps = 0
     while reading.writers:
@@ -290,40 +219,25 @@ def beat_of(tempo_qpm: float) -> int:
 class _Writer:
     """One piece in the making."""
 
-    def __init__(
-        self,
-        conditions: Conditions,
-        rng: np.random.Generator,
-        land: str,
-        sampling: Sampling,
-        count: int,
-        tempo_qpm: float | None = None,
-        grid: bool = False,
-        triplets: bool = False,
-        finish: bool = False,
-    ) -> None:
+    def __init__(self, conditions: Conditions, rng: np.random.Generator, recipe: Recipe) -> None:
         conditions = replace(conditions, end_heard_s=END_HEARD_S)
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
-        self.conditions, self.rng, self.sampling, self.count, self.land = conditions, rng, sampling, count, land
+        tempo_qpm = recipe.tempo(conditions.piece_arousal)
+        self.conditions, self.rng, self.recipe = conditions, rng, recipe
+        self.count = v.MORE if recipe.instruments == "more" else v.FEWER
+        self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self.boundaries_s = np.array(
             [] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64
         )
         # Every target in the middle of the piece; those too near its end cannot hold a chord.
         self.end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
-        limits = Limits(
-            self.end_step,
-            land != "free",
-            beat_steps=None if tempo_qpm is None else beat_of(tempo_qpm),
-            grid=grid,
-            triplets=triplets,
-            finish=finish,
-        )
-        self.grammar = Grammar(limits, np.rint(self.boundaries_s / v.STEP_S))
+        beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)
+        self.grammar = Grammar(recipe, self.end_step, np.rint(self.boundaries_s / v.STEP_S), beat_steps=beat_steps)
         self.pending = [(b, int(np.rint(b / v.STEP_S))) for b in self.boundaries_s]  # (boundary, its target step now)
         self.settled: dict[float, int] = {}
         self.ids, self.velocities = [v.START], [0]
-        self._metre = Metre(None if tempo_qpm is None else beat_of(tempo_qpm) / SIXTEENTHS)
+        self._metre = Metre(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
         self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
@@ -349,12 +263,12 @@ class _Writer:
             allowed = hurry if hurry.any() else allowed
         off_grid = self.grammar.off_grid()
         repeated = self._repeated()
-        if len(off_grid) or repeated or self.sampling.stale_bias:
+        if len(off_grid) or repeated or self.recipe.stale_bias:
             logits = logits + self._stale
-            logits[off_grid] += self.sampling.loose_bias
+            logits[off_grid] += self.recipe.loose_bias
             for on, times in repeated:
-                logits[on] += self.sampling.repeat_bias * times
-        event = draw(logits, allowed, self.rng, self.sampling)
+                logits[on] += self.recipe.repeat_bias * times
+        event = draw(logits, allowed, self.rng, self.recipe, self._chord_bias)
         self.grammar.accept(event)
         kind = int(v.KIND[event])
         now_s = self.grammar.step * v.STEP_S
@@ -379,7 +293,7 @@ class _Writer:
     def hear(self, velocity_logits: npt.NDArray[np.float32]) -> None:
         """Draw the velocity of the event just written, if it is an ON."""
         if v.KIND[self.ids[-1]] == v.K_ON:
-            scaled = velocity_logits.astype(np.float64) / self.sampling.velocity_temperature
+            scaled = velocity_logits.astype(np.float64) / self.recipe.velocity_temperature
             self.velocities[-1] = _pick(_softmax(scaled), self.rng) + 1
 
     def _append(self, event: int, lanes: npt.NDArray[np.float32]) -> None:
@@ -404,7 +318,7 @@ class _Writer:
             self._still_bars = self._still_bars + 1 if old >= STILL_SHARE else 0
             self._struck_before = struck
             beyond = min(max(self._still_bars - FRESH_BARS, 0), STALEST_BARS)
-            self._stale = (self.sampling.stale_bias * beyond**2 * struck).astype(np.float32)
+            self._stale = (self.recipe.stale_bias * beyond**2 * struck).astype(np.float32)
         self._struck = np.zeros(v.SIZE, dtype=bool)
 
     def _repeat(self, on: int) -> None:
@@ -417,7 +331,7 @@ class _Writer:
 
     def _repeated(self) -> list[tuple[int, int]]:
         """The ONs that are struck again and again just now, and how much too often."""
-        if not self.sampling.repeat_bias:
+        if not self.recipe.repeat_bias:
             return []
         since = self.grammar.step - REPEAT_BEATS * self.grammar.beat_steps
         self._repeats = {on: told for on, told in self._repeats.items() if told[0] >= since}
@@ -430,12 +344,12 @@ class _Writer:
         In the songs that a model learns from, boundaries are onsets of chords and so on the grid: of one beside it, it
         can make nothing (docs/decisions/0013-told-on-the-grid.md).
         """
-        limits = self.grammar.limits
-        if self.land == "exact" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
+        hits = self.recipe.hits
+        if hits == "exact" or not (self.grammar.knows_tempo or len(self.grammar.bars) >= 2):
             return
-        if self.land == "free" and not (limits.grid and limits.beat_steps):
+        if hits == "free" and not self.grammar.on_grid:
             return
-        at, part = self.grammar.step, self.grammar.beat_steps / (1 if self.land == "beat" else SIXTEENTHS)
+        at, part = self.grammar.step, self.grammar.beat_steps / (1 if hits == "bend" else SIXTEENTHS)
         moved = []
         for boundary, before in self.pending:
             if before < at:  # passed, which only the model's own freedom allows
@@ -467,7 +381,11 @@ class _Writer:
 
 
 def draw(
-    logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], rng: np.random.Generator, sampling: Sampling
+    logits: npt.NDArray[np.float32],
+    allowed: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+    recipe: Recipe,
+    chord_bias: float = 0.0,
 ) -> int:
     """Draw one allowed event: first its kind, then which one of the kind.
 
@@ -478,15 +396,15 @@ def draw(
         return int(live[0])
     x = logits[live].astype(np.float64)
     if allowed[v.CHORD]:
-        x[live.searchsorted(v.CHORD)] += sampling.chord_bias
+        x[live.searchsorted(v.CHORD)] += chord_bias
     kinds = v.KIND[live]  # increasing, as the ids are
-    p = _softmax(x / sampling.temperature)
+    p = _softmax(x / recipe.temperature)
     mass: FloatArray = np.bincount(kinds, weights=p, minlength=len(v.KINDS)).astype(np.float64, copy=False)
     # No top-p here: it would drop what is rare at every moment and yet must come, such as BAR.
     kind = _pick(mass, rng)
     first, stop = kinds.searchsorted((kind, kind + 1))
-    temperature, top_p = sampling.by_kind.get(v.KINDS[kind], (sampling.temperature, sampling.top_p))
-    within = p[first:stop] if temperature == sampling.temperature else _softmax(x[first:stop] / temperature)
+    temperature, top_p = recipe.by_kind.get(v.KINDS[kind], (recipe.temperature, recipe.top_p))
+    within = p[first:stop] if temperature == recipe.temperature else _softmax(x[first:stop] / temperature)
     return int(live[first + _pick(_nucleus(within, top_p), rng)])
 
 

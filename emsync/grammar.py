@@ -18,11 +18,11 @@ The rules
    Once three bars have told the tempo, none is missed: a BAR comes where the running tempo puts it, or a little before;
    where the tempo was given, exactly there. A hit may begin a bar anywhere.
 7. With a given tempo, notes, bars and chords may be kept to begin on the sixteenths of their bar, and with
-   `Limits.triplets` on thirds of its eighths, or where a hit asks for one. With `Limits.loose_ends` notes may end on
+   triplets on thirds of its eighths, or where a hit asks for one. With `Recipe.loose_ends` notes may end on
    any 24th part of a beat from the third on: time may go there if a note may be closed there, and what comes is OFF,
    once or more, and nothing else.
 
-With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
+With `Recipe.finish`, four more; their limits are what 95 of 100 real songs keep to (docs/decisions/0006-finishing.md)
 8. A beginning: something sounds within the first beat.
 9. An ending: on the last downbeat that leaves two beats, or on a hit behind it, everything is closed and a last CHORD
    stands, in the key of the last bars and with the bass if it played; it is held to the end, and nothing follows it.
@@ -33,7 +33,6 @@ With `Limits.finish`, four more; their limits are what 95 of 100 real songs keep
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -43,6 +42,7 @@ from emsync import vocabulary as v
 from emsync.chords import MIN_PITCHES, MIN_QUARTERS
 from emsync.conditions import SENSITIVITY_S
 from emsync.errors import InputError
+from emsync.recipe import Recipe
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -112,32 +112,6 @@ _KIND, _VALUE, _FAMILY, _PARTNER = v.KIND.tolist(), v.VALUE.tolist(), v.FAMILY.t
 _PLACE: Final = ORDER.tolist()
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Where the grammar bounds a piece: its end, whether chords must stand on boundaries, its tempo if that is given.
-
-    end_step and beat_steps (a quarter note, 25 to 187.5: 300 to 40 a minute) are in steps of 8 ms. grid: events stand
-    only on the sixteenths of their bar, where a tempo is given; triplets: on sixteenth triplets, too; loose_ends: all
-    but OFFs do (docs/decisions/0010-closing-off-the-grid.md). finish: rules 8 to 11.
-    """
-
-    end_step: int
-    land: bool = True
-    beat_steps: float | None = None
-    grid: bool = False
-    triplets: bool = False
-    loose_ends: bool = True
-    finish: bool = False
-
-    def __post_init__(self) -> None:
-        if self.end_step < 1:
-            raise InputError(f"a piece of {self.end_step * v.STEP_S:g} s is too short; give at least {v.STEP_S} s")
-        low, high = BEAT_RANGE_STEPS
-        if self.beat_steps is not None and not low <= self.beat_steps <= high:
-            beats, slow, fast = (60 / (x * v.STEP_S) for x in (self.beat_steps, high, low))
-            raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes a minute")
-
-
 class Grammar:
     """The state of one piece in the making. `allowed()` says what may come next; `accept(id)` takes what came.
 
@@ -146,10 +120,27 @@ class Grammar:
 
     margin = round(LAST_ONSET_S / v.STEP_S)
 
-    def __init__(self, limits: Limits, boundaries: npt.NDArray[np.integer] | None = None) -> None:
-        self.limits = limits
+    def __init__(
+        self,
+        recipe: Recipe,
+        end_step: int,
+        boundaries: npt.NDArray[np.floating] | npt.NDArray[np.integer] | None = None,
+        *,
+        beat_steps: float | None = None,
+    ) -> None:
+        if end_step < 1:
+            raise InputError(f"a piece of {end_step * v.STEP_S:g} s is too short; give at least {v.STEP_S} s")
+        low, high = BEAT_RANGE_STEPS
+        if beat_steps is not None and not low <= beat_steps <= high:
+            beats, slow, fast = (60 / (x * v.STEP_S) for x in (beat_steps, high, low))
+            raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes a minute")
+        self.recipe, self.end_step, self.given_beat_steps = recipe, end_step, beat_steps
+        self.lands, self.finishes = recipe.lands, recipe.finishes
+        #: Whether notes keep to a grid, for which the tempo must be given.
+        self.on_grid = recipe.on_grid and beat_steps is not None
+        self.has_triplets = recipe.grid == "triplets"
         steps = np.array([] if boundaries is None else boundaries, dtype=np.int64)
-        self.targets: list[int] = [int(s) for s in steps if s < limits.end_step - self.margin]
+        self.targets: list[int] = [int(s) for s in steps if s < end_step - self.margin]
         self.step = 0
         self.finished = False
         #: Whether the last chord stands (rule 9): nothing begins behind it.
@@ -157,17 +148,16 @@ class Grammar:
         self.bars: list[tuple[int, int]] = []  # (step, length in half quarters)
         self.chords: list[int] = []  # steps of CHORD events
         #: How long a quarter note lasts just now, in steps: from the last whole bar.
-        self.beat_steps = DEFAULT_BEAT_STEPS if limits.beat_steps is None else limits.beat_steps
+        self.beat_steps = DEFAULT_BEAT_STEPS if beat_steps is None else beat_steps
         #: With so many bars the tempo is known: the lengths of two tell it, unless it was given.
-        self._telling = 3 if limits.beat_steps is None else 1
+        self._telling = 3 if beat_steps is None else 1
         self._since: dict[int, int] = {}  # the sounding notes, by ON id: when each began, in that order
         self._hold: dict[int, int] = {}  # those that may not be closed yet, by ON id: until when
         self._last = -1  # the last event of this moment, -1 at its beginning
-        self._grid = limits.grid and limits.beat_steps is not None
         # Which steps behind a bar line stand on its sixteenths and ticks, from 0 to as far as time can go in a bar; and
         # where notes may begin.
         self._sixteenths, self._ticks = (_parts(self.beat_steps, parts) for parts in (SIXTEENTHS, TICKS))
-        self._onsets = self._sixteenths | _parts(self.beat_steps, TRIPLETS) if limits.triplets else self._sixteenths
+        self._onsets = self._sixteenths | _parts(self.beat_steps, TRIPLETS) if self.has_triplets else self._sixteenths
         self._shortest = math.floor(MIN_NOTE_TICKS * self.beat_steps / TICKS)
         self._closes_only = False  # whether this moment is off the grid, for OFFs alone
         self._in_chord = self._landing = False  # behind a CHORD; behind one on a boundary
@@ -179,7 +169,7 @@ class Grammar:
         self._untold: list[tuple[int, set[int]]] = []
         self._closing: int | None = None  # where the last chord belongs, for all that is known yet
         self._heard: list[tuple[int, int]] = []  # (step, ON id) of all pitched notes
-        self._begun = not limits.finish  # whether anything has sounded
+        self._begun = not self.finishes  # whether anything has sounded
         self._stay: dict[
             int, tuple[int, int]
         ] = {}  # by ON id: when a pitch or a roll began, and when it was last there
@@ -203,7 +193,7 @@ class Grammar:
 
     def due(self) -> int | None:
         """The next place that still needs its chord: a boundary, or the close."""
-        targets = self.targets if self.limits.land else []
+        targets = self.targets if self.lands else []
         close = self._closing
         if close is None or close < self.step or self.closed or (targets and targets[-1] > close):
             return targets[0] if targets else None
@@ -215,7 +205,7 @@ class Grammar:
             return None
         at, half = self.bars[-1]
         step = at + round(half / 2 * self.beat_steps)
-        return step if self.limits.end_step - step > self.margin else None
+        return step if self.end_step - step > self.margin else None
 
     def allowed(self) -> BoolArray:
         """(vocabulary,) True for every event that may come next; never all False before END."""
@@ -223,7 +213,7 @@ class Grammar:
             return _only(v.PAD)
         if not self.bars:
             return _only(slice(v.BAR_BASE + 2, _BAR.stop))  # bars of a quarter note or more
-        step, end, due = self.step, self.limits.end_step, self.due()
+        step, end, due = self.step, self.end_step, self.due()
         allowed: BoolArray = LATER[self._last] & self._notes
         if self._since:
             first = min((x for x in (self._expired(), self._untold_until()) if x is not None), default=None)
@@ -289,7 +279,7 @@ class Grammar:
                 allowed[v.CHORD] = False
         if until - step < v.MAX_SHIFT_STEPS:
             allowed[v.SHIFT_BASE + until - step + 1 : _SHIFT.stop] = False
-        if self._grid:
+        if self.on_grid:
             self._keep_to_grid(allowed, until)
         if self._in_chord:
             if max(self._chord_notes.values()) < MIN_PITCHES:
@@ -300,7 +290,7 @@ class Grammar:
 
     def off_grid(self) -> npt.NDArray[np.intp]:
         """Ids of the TIMESHIFTs, allowed or not, that leave the sixteenths, for an OFF or a triplet (rule 7)."""
-        if not (self._grid and (self.limits.loose_ends or self.limits.triplets) and self.bars):
+        if not (self.on_grid and (self.recipe.loose_ends or self.has_triplets) and self.bars):
             return _NONE
         first = self.step + 1 - self.bars[-1][0]
         off = ~self._sixteenths[first : first + v.MAX_SHIFT_STEPS]
@@ -315,7 +305,7 @@ class Grammar:
         """
         first = self.step + 1 - self.bars[-1][0]
         kept = self._onsets[first : first + v.MAX_SHIFT_STEPS].copy()
-        if self.limits.loose_ends and self._since:
+        if self.recipe.loose_ends and self._since:
             # Where all notes are held, so many TIMESHIFTs are too short to reach one that may be closed.
             held = min(self._hold.values()) - self.step - 1 if len(self._hold) == len(self._since) else 0
             kept[held:] |= self._ticks[first : first + v.MAX_SHIFT_STEPS][held:]
@@ -332,7 +322,7 @@ class Grammar:
     def _expired(self) -> int | None:
         """`ORDER` of the first OFF that has to come now: at the end all, elsewhere of notes that sounded too long."""
         step, since = self.step, self._since
-        if step >= self.limits.end_step:
+        if step >= self.end_step:
             return min(_PLACE[_PARTNER[on]] for on in since)
         clear = self.closed or (self._closes() and step == self.due())
         begun_by = step - (0 if clear else MAX_NOTE_BEATS * self.beat_steps)
@@ -364,7 +354,7 @@ class Grammar:
         """Whether a bar may begin here."""
         at, half = self.bars[-1]
         passed = self.step - at
-        if self.limits.beat_steps is not None:  # bars come where the tempo puts them (`next_bar`), and on hits
+        if self.given_beat_steps is not None:  # bars come where the tempo puts them (`next_bar`), and on hits
             fits = False
         elif passed / (half / 2) <= BEAT_RANGE_STEPS[1] and not self.knows_tempo:
             fits = passed / (half / 2) >= BEAT_RANGE_STEPS[0]
@@ -374,7 +364,7 @@ class Grammar:
             beats = passed / self.beat_steps
             fits = beats > half / 2 and abs(beats - round(beats)) <= BAR_TOLERANCE
         # Once there is a tempo, a hit may begin a bar wherever it falls.
-        hit = self.limits.land and self.step in self.targets[:1]
+        hit = self.lands and self.step in self.targets[:1]
         return fits or (self.knows_tempo and hit and passed >= self.beat_steps / 2)
 
     def _near_tempo(self, steps: int, half: int) -> bool:
@@ -411,12 +401,12 @@ class Grammar:
         self._last = event
         if kind == v.K_ON:
             family = _FAMILY[event]
-            if self.limits.finish:
+            if self.finishes:
                 self._note(event, family)
             if family != v.DRUMS:
                 self._since[event] = self.step
                 self._notes[event] = False
-                if self._grid:
+                if self.on_grid:
                     self._hold[event] = self.step + self._shortest
                 self._count[family] += 1
             if family in self._chord_notes and not self._in_chord:
@@ -426,7 +416,7 @@ class Grammar:
                 self._hold[event] = self.step + math.ceil(HELD_QUARTERS * self.beat_steps)
                 self._chord_ons.add(event)
             if self.closed and family != v.DRUMS:
-                self._hold[event] = self.limits.end_step
+                self._hold[event] = self.end_step
         elif kind == v.K_OFF:
             on = _PARTNER[event]
             del self._since[on]
@@ -435,7 +425,7 @@ class Grammar:
             self._forget(on)
             self._count[_FAMILY[on]] -= 1
             self._notes[on], self._notes[event] = True, False
-            if self.limits.finish:
+            if self.finishes:
                 self._leave(on, _FAMILY[on])
         elif kind == v.K_BAR:
             self._bar(_VALUE[event])
@@ -455,7 +445,7 @@ class Grammar:
         before, self.step = self.step, self.step + steps
         self._last, self._in_chord = -1, False
         self._together.clear()
-        at_end = self.step >= self.limits.end_step
+        at_end = self.step >= self.end_step
         for on in [on for on, until in self._resting.items() if until <= self.step]:
             del self._resting[on]
             self._notes[on] = on not in self._since
@@ -468,8 +458,8 @@ class Grammar:
             if on not in self._hold:
                 self._notes[_PARTNER[on]] = True
         self._closes_only = (
-            self._grid
-            and self.limits.loose_ends
+            self.on_grid
+            and self.recipe.loose_ends
             and len(self._hold) < len(self._since)
             and self.step not in (self.due(), self.next_bar())
             and not at_end
@@ -482,7 +472,7 @@ class Grammar:
         together.add(on)
         if len(together) == MIN_PITCHES:
             until = self.step + math.floor(UNTOLD_QUARTERS * self.beat_steps)
-            while self._grid and not self._onsets[until - self.bars[-1][0]]:  # one begun on a triplet ends on one
+            while self.on_grid and not self._onsets[until - self.bars[-1][0]]:  # one begun on a triplet ends on one
                 until -= 1
             self._untold.append((until, together))
 
@@ -502,14 +492,14 @@ class Grammar:
             passed = self.step - at
             beat = passed / (length / 2)
             loose = not self.knows_tempo and BEAT_RANGE_STEPS[0] <= beat <= BEAT_RANGE_STEPS[1]
-            if loose or (self.limits.beat_steps is None and self._near_tempo(passed, length)):
+            if loose or (self.given_beat_steps is None and self._near_tempo(passed, length)):
                 self.beat_steps = beat
         self.bars.append((self.step, half))
         # The last downbeat that leaves room for a chord, if the bars go on like this; in long bars, every fourth beat.
         beats = half / 2 if half <= 12 else 4.0
-        bars = math.floor(((self.limits.end_step - self.step) / self.beat_steps - HELD_QUARTERS) / beats + 1e-6)
+        bars = math.floor(((self.end_step - self.step) / self.beat_steps - HELD_QUARTERS) / beats + 1e-6)
         close = self.step + round(bars * beats * self.beat_steps)
-        if self.limits.finish and bars >= 0 and close >= CLOSE_AFTER_BEATS * self.beat_steps:
+        if self.finishes and bars >= 0 and close >= CLOSE_AFTER_BEATS * self.beat_steps:
             self._closing = close
 
     def _note(self, on: int, family: int) -> None:
@@ -550,7 +540,7 @@ class Grammar:
         """Whether a chord that is due here is the last one."""
         if self._closing is None or self.closed or self.step < self._closing:
             return False
-        return not self.limits.land or not self.targets or self.targets[-1] == self.step
+        return not self.lands or not self.targets or self.targets[-1] == self.step
 
     def _key(self) -> BoolArray:
         """(vocabulary,) all but the ONs of pitch classes that were not much heard of late; all if too few were."""

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError, VideoError
+from emsync.recipe import Recipe
 
 if TYPE_CHECKING:
     from emsync.film import Stills
@@ -41,7 +42,7 @@ assert tuple(DETECTORS) == get_args(Detector)
 DEFAULT_DETECTOR: Detector = "local-ratio"
 
 #: The paper's t_diff (Section IV-A): cuts closer than this to the one before are not given to the composer.
-DEFAULT_T_DIFF_S = 4.0
+DEFAULT_T_DIFF_S = Recipe.t_diff_s
 
 #: Boundaries keep this distance from both ends, where music begins and closes anyway and a chord has no room.
 END_MARGIN_S = 0.5

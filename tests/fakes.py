@@ -11,6 +11,7 @@ import pytest
 
 from emsync import vocabulary as v
 from emsync.conditions import N_LANES
+from emsync.recipe import Recipe
 
 SIZE = v.SIZE
 #: What random music likes: neither too dense nor too sparse, a bar now and then.
@@ -27,6 +28,13 @@ def spread(key: np.ndarray, count: int) -> np.ndarray:
     x *= np.uint64(0xBF58476D1CE4E5B9)
     x ^= x >> np.uint64(32)
     return ((x >> np.uint64(40)).astype(np.float32) / 2**24 - 0.5) * 4
+
+
+def plain_recipe(**choices: Any) -> Recipe:
+    """A recipe that leaves the model alone, but for the choices given: no grid, no finishing, temperature 1."""
+    return Recipe(
+        **{"temperature": 1.0, "by_kind": {}, "grid": "free", "finish": "off", "mood_strength": 1.0, **choices}
+    )
 
 
 @dataclass

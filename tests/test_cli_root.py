@@ -118,7 +118,7 @@ def test_reference_gives_usage_help_and_defaults(install: Install) -> None:
     page = reference.reference()
     assert "- [`emsync try`](#emsync-try): Try it." in page
     assert "## emsync try\n\n```\nemsync try [OPTIONS] SONG\n```\n\nTry something.\n" in page
-    assert re.search(r"- `--seed N`: Where chance begins: .*default: 0", page)
+    assert re.search(r"- `--seed N`: Random seed; the same seed gives the same music. .*default: 0", page)
 
 
 @pytest.mark.parametrize(

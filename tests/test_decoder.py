@@ -182,9 +182,9 @@ def test_weights_of_fewer_bits_run_alike(name: str, bits: checkpoint.Bits, tmp_p
 def test_both_backends_compose_the_same_of_fewer_bits(bits: checkpoint.Bits, tmp_path: Path) -> None:
     checkpoint.save(tiny(**VARIANTS["small"]), tmp_path / "model", bits=bits)
     export.export(tmp_path / "model")
-    film = Conditions(boundaries_s=np.array([1.5]), end_s=4.0)
+    film, recipe = Conditions(boundaries_s=np.array([1.5]), end_s=4.0), plain_recipe(seed=3)
     (one,), (other,) = (
-        compose(open_decoder(tmp_path / "model", backend=backend), [film], seed=3) for backend in BACKENDS
+        compose(open_decoder(tmp_path / "model", backend=backend), [film], recipe) for backend in BACKENDS
     )
     assert len(one.events) > CONTEXT
     assert np.array_equal(one.events.ids, other.events.ids)

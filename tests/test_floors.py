@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 #: From the ground up. Modules of one floor do not import one another, but those of a floor named as a folder may.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.errors", "emsync.vocabulary", "emsync.midi_format", "emsync.midi_text"),
-    ("emsync.files", "emsync.soundfonts", "emsync.chords"),
+    ("emsync.files", "emsync.soundfonts", "emsync.chords", "emsync.recipe"),
     ("emsync.columns",),
     ("emsync.tempo_fit",),
     ("emsync.tempo_map",),
@@ -24,11 +24,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.video", "emsync.cutlist", "emsync.conditions", "emsync.demo_film", "emsync.interop"),
     ("emsync.affect_clip", "emsync.affect_vlm"),
     ("emsync.affect",),
+    ("emsync.mood_source",),
     ("emsync.tokenizer",),
     ("emsync.model", "emsync.grammar", "emsync.hits"),
     ("emsync.checkpoint",),
     ("emsync.decoder",),
     ("emsync.composer", "emsync.export", "emsync.finish"),
+    ("emsync.record",),
     ("emsync.training", "emsync.soundtrack"),
     ("emsync.cli",),
 )

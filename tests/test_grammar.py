@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,12 +13,40 @@ from hypothesis import strategies as st
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
-from emsync.grammar import MAX_SOUNDING, Grammar, Limits
+from emsync.grammar import MAX_SOUNDING, Grammar
+from emsync.recipe import Recipe
+from tests.fakes import plain_recipe
 
 Choose = Callable[[np.ndarray, np.random.Generator], int]
 
 SECOND = 125  # steps
 BEAT = 60
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a piece: its recipe, its end and its tempo, in steps."""
+
+    recipe: Recipe
+    end_step: int
+    beat_steps: float | None
+
+
+def limits(
+    end_step: int, *, land: bool = True, beat_steps: float | None = None, grid: bool = False, triplets: bool = False,
+    loose_ends: bool = True, finish: bool = False,
+) -> Limits:  # fmt: skip
+    recipe = plain_recipe(
+        hits="exact" if land else "free",
+        grid="free" if not grid else "triplets" if triplets else "sixteenths",
+        loose_ends=loose_ends,
+        finish="on" if finish else "off",
+    )
+    return Limits(recipe, end_step, beat_steps)
+
+
+def begin(asked: Limits, targets: np.ndarray | None = None) -> Grammar:
+    return Grammar(asked.recipe, asked.end_step, targets, beat_steps=asked.beat_steps)
 
 
 # ---- choosing ------------------------------------------------------------------------------------------------------
@@ -89,7 +118,7 @@ def walk(grammar: Grammar, choose: Choose, seed: int = 0) -> list[int]:
         assert len(live), f"nothing may follow {[v.NAMES[i] for i in ids[-8:]]} at step {grammar.step}"
         ids.append(choose(live, rng))
         grammar.accept(ids[-1])
-        assert len(ids) < 2000 + 60 * grammar.limits.end_step, "a runaway"
+        assert len(ids) < 2000 + 60 * grammar.end_step, "a runaway"
     grammar.check()
     return ids
 
@@ -220,7 +249,7 @@ def composed(
     end: int, targets: list[int], choose: Choose, seed: int = 0, *, land: bool = True, finish: bool = False
 ) -> tuple[list[int], Naive]:
     """A walk under the grammar, played by the checker."""
-    ids = walk(Grammar(Limits(end, land=land, finish=finish), np.array(targets, dtype=np.int64)), choose, seed)
+    ids = walk(begin(limits(end, land=land, finish=finish), np.array(targets, dtype=np.int64)), choose, seed)
     naive = Naive(end, targets, land)
     naive.play(ids)
     return ids, naive
@@ -302,7 +331,7 @@ def test_without_landing_boundaries_ask_for_nothing() -> None:
 
 
 def test_chord_events_before_a_due_boundary_are_kept_away() -> None:
-    grammar = Grammar(Limits(2000), np.array([500]))
+    grammar = begin(limits(2000), np.array([500]))
     grammar.accept(v.ID_OF["BAR_4"])
     for _ in range(3):
         assert grammar.allowed()[v.CHORD]
@@ -324,7 +353,7 @@ def test_chord_events_before_a_due_boundary_are_kept_away() -> None:
 
 
 def test_a_chord_asks_for_three_notes_of_one_family_and_holds_them() -> None:
-    grammar = Grammar(Limits(2000), np.array([0]))
+    grammar = begin(limits(2000), np.array([0]))
     for name in ("BAR_4", "CHORD"):
         grammar.accept(v.ID_OF[name])
     assert not grammar.allowed()[[v.ID_OF["TIMESHIFT_8"], v.ID_OF["ON_STRINGS_60"], v.END]].any()
@@ -346,7 +375,7 @@ def test_a_chord_asks_for_three_notes_of_one_family_and_holds_them() -> None:
 
 def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
     """All guitar notes and all piano notes but the four lowest sound: only those can make the chord, in order."""
-    grammar = Grammar(Limits(2000), np.array([SECOND]))
+    grammar = begin(limits(2000), np.array([SECOND]))
     grammar.accept(v.ID_OF["BAR_4"])
     grammar.accept(v.ID_OF["TIMESHIFT_504"])  # notes without CHORD do not sound together for two beats
     for family in (v.GUITAR, v.PIANO):
@@ -365,7 +394,7 @@ def test_pitches_that_sound_are_not_counted_on_for_a_chord() -> None:
 
 def test_no_long_chord_without_chord() -> None:
     """Of four notes of piano two end before they have lasted two beats, whichever the model likes, and no strings'."""
-    grammar = Grammar(Limits(2000))
+    grammar = begin(limits(2000))
     names = ["BAR_4", "ON_BASS_40", "ON_PIANO_60", "ON_PIANO_64", "ON_PIANO_67", "ON_PIANO_71"]
     for name in [*names, "ON_STRINGS_60", "ON_STRINGS_64", "ON_STRINGS_67"]:
         grammar.accept(v.ID_OF[name])
@@ -385,7 +414,7 @@ def test_no_long_chord_without_chord() -> None:
 
 def test_a_chord_without_chord_at_the_end_of_the_longest_and_slowest_bar() -> None:
     beat = 184
-    grammar = Grammar(Limits(8000, beat_steps=beat, grid=True))
+    grammar = begin(limits(8000, beat_steps=beat, grid=True))
     take(grammar, "BAR_8")
     at = 8 * beat - beat // 4  # the last sixteenth
     while grammar.step < at:
@@ -425,7 +454,7 @@ def test_no_family_plays_more_notes_than_its_players_can(policy: str) -> None:
 
 
 def test_bars_tell_the_tempo_and_keep_to_it() -> None:
-    grammar = Grammar(Limits(5000))
+    grammar = begin(limits(5000))
 
     def move(steps: int) -> None:
         while steps:
@@ -433,7 +462,7 @@ def test_bars_tell_the_tempo_and_keep_to_it() -> None:
             steps -= min(steps, SECOND)
 
     def bar_may_come_after(steps: int) -> bool:
-        other = Grammar(Limits(5000))
+        other = begin(limits(5000))
         other.step, other.bars, other.beat_steps = grammar.step, list(grammar.bars), grammar.beat_steps
         other.accept(v.SHIFT_BASE + 1)
         other.step = grammar.step + steps
@@ -467,7 +496,7 @@ def test_bars_tell_the_tempo_and_keep_to_it() -> None:
 
 def test_a_hit_begins_a_bar_and_leaves_the_tempo_alone() -> None:
     """A bar cut short by a hit once quartered the beat, and with it how long the chord was held."""
-    grammar = Grammar(Limits(5000), np.array([860]))
+    grammar = begin(limits(5000), np.array([860]))
     for _ in range(4):
         grammar.accept(v.ID_OF["BAR_4"])
         for _ in range(2):
@@ -484,8 +513,8 @@ def test_a_hit_begins_a_bar_and_leaves_the_tempo_alone() -> None:
 
 
 def test_pieces_do_not_know_of_one_another() -> None:
-    alone = [walk(Grammar(Limits(300), np.array([100])), by_kind, seed) for seed in (1, 2)]
-    grammars = [Grammar(Limits(300), np.array([100])) for _ in range(2)]
+    alone = [walk(begin(limits(300), np.array([100])), by_kind, seed) for seed in (1, 2)]
+    grammars = [begin(limits(300), np.array([100])) for _ in range(2)]
     rngs = [np.random.default_rng(seed) for seed in (1, 2)]
     together: list[list[int]] = [[], []]
     while not all(grammar.finished for grammar in grammars):
@@ -497,14 +526,14 @@ def test_pieces_do_not_know_of_one_another() -> None:
 
 
 def test_behind_the_end_there_is_only_padding() -> None:
-    grammar = Grammar(Limits(10))
+    grammar = begin(limits(10))
     walk(grammar, lowest)
     assert np.flatnonzero(grammar.allowed()).tolist() == [v.PAD]
 
 
 @pytest.mark.parametrize("finish", [False, True])
 def test_asking_does_not_change_the_answer(finish: bool) -> None:
-    grammar = Grammar(Limits(800, finish=finish), np.array([200]))
+    grammar = begin(limits(800, finish=finish), np.array([200]))
     rng = np.random.default_rng(0)
     while not grammar.finished:
         once = grammar.allowed()
@@ -515,12 +544,12 @@ def test_asking_does_not_change_the_answer(finish: bool) -> None:
 
 def test_a_piece_needs_a_length() -> None:
     with pytest.raises(InputError, match=r"0 s is too short; give at least 0\.008 s"):
-        Limits(0)
+        begin(limits(0))
 
 
 def test_what_begins_late_may_end_early() -> None:
     """END comes up to a second before the end, once nothing sounds and nothing is due."""
-    grammar = Grammar(Limits(500))
+    grammar = begin(limits(500))
     grammar.accept(v.ID_OF["BAR_4"])
     for _ in range(3):
         assert not grammar.allowed()[v.END]
@@ -535,7 +564,7 @@ def test_what_begins_late_may_end_early() -> None:
 def test_a_tempo_that_is_given_is_kept(policy: str) -> None:
     """Bars of whole beats from the first on, but where a hit begins one; the grammar never loses count."""
     for targets in ([], [700, 1330]):
-        grammar = Grammar(Limits(2500, beat_steps=60), np.array(targets, dtype=np.int64))
+        grammar = begin(limits(2500, beat_steps=60), np.array(targets, dtype=np.int64))
         walk(grammar, POLICIES[policy], 3)
         assert grammar.beat_steps == 60
         assert set(targets) <= set(grammar.chords)
@@ -546,13 +575,13 @@ def test_a_tempo_that_is_given_is_kept(policy: str) -> None:
 @pytest.mark.parametrize("beat", [24.9, 188, float("nan")])
 def test_an_impossible_tempo_is_refused(beat: float) -> None:
     with pytest.raises(InputError, match="is not between 40 and 300 quarter notes a minute"):
-        Limits(100, beat_steps=beat)
+        begin(limits(100, beat_steps=beat))
 
 
 @pytest.mark.parametrize("policy", ["uniformly", "by kind", "shortest steps", "longest steps", "BAR"])
 def test_on_the_grid_every_event_stands_on_a_sixteenth_of_its_bar(policy: str) -> None:
     for targets in ([], [240, 720, 1200]):
-        grammar = Grammar(Limits(1650, beat_steps=60, grid=True), np.array(targets, dtype=np.int64))
+        grammar = begin(limits(1650, beat_steps=60, grid=True), np.array(targets, dtype=np.int64))
         ids = walk(grammar, POLICIES[policy], 5)
         steps = np.cumsum(v.SHIFT_STEPS[ids])
         assert (steps[v.KIND[ids] == v.K_ON] % 15 == 0).all()
@@ -561,7 +590,7 @@ def test_on_the_grid_every_event_stands_on_a_sixteenth_of_its_bar(policy: str) -
 
 
 def test_a_boundary_off_the_grid_is_met_all_the_same() -> None:
-    grammar = Grammar(Limits(1650, beat_steps=60, grid=True), np.array([247]))
+    grammar = begin(limits(1650, beat_steps=60, grid=True), np.array([247]))
     walk(grammar, POLICIES["longest steps"], 5)
     assert 247 in grammar.chords
 
@@ -597,8 +626,8 @@ def test_with_loose_ends_only_offs_leave_the_grid(
     """All else is on a sixteenth of its bar or a triplet, where those are wanted, on a hit, or where the piece closes,
     which a bar that begins on a hit may leave off the grid; and no moment off the grid is without an OFF.
     """
-    limits = Limits(end, beat_steps=beat, grid=True, finish=finish, triplets=triplets)
-    grammar = Grammar(limits, np.array(targets, dtype=np.int64))
+    asked = limits(end, beat_steps=beat, grid=True, finish=finish, triplets=triplets)
+    grammar = begin(asked, np.array(targets, dtype=np.int64))
     ids = walk(grammar, POLICIES[policy], seed)
     asked = [*targets, end, *(grammar.chords[-1:] if grammar.closed else [])]
     sounding: set[str] = set()
@@ -628,8 +657,8 @@ def test_with_loose_ends_only_offs_leave_the_grid(
 
 def ends_off_the_grid(policy: str, *, loose_ends: bool) -> tuple[int, int]:
     """How many OFFs are off the sixteenths, and how many of those off the 24th parts of a beat."""
-    limits = Limits(1620, beat_steps=BEAT, grid=True, loose_ends=loose_ends)
-    clock = [step for step, names, _, _ in moments(walk(Grammar(limits), POLICIES[policy], 7)) for name in names
+    asked = limits(1620, beat_steps=BEAT, grid=True, loose_ends=loose_ends)
+    clock = [step for step, names, _, _ in moments(walk(begin(asked), POLICIES[policy], 7)) for name in names
              if name.startswith("OFF_") and step < 1620]  # fmt: skip
     ticks = {round(tick * 2.5 + lean) for tick in range(660) for lean in (-0.1, 0.1)}
     return sum(step % 15 != 0 for step in clock), sum(step not in ticks for step in clock)
@@ -645,8 +674,8 @@ def test_loose_ends_are_on_the_ticks_that_songs_are_written_in(policy: str) -> N
 
 def test_notes_begin_on_triplets_where_those_are_wanted() -> None:
     def onsets(triplets: bool, loose_ends: bool) -> set[int]:
-        limits = Limits(1620, beat_steps=BEAT, grid=True, triplets=triplets, loose_ends=loose_ends)
-        walks = [moments(walk(Grammar(limits), POLICIES["uniformly"], seed)) for seed in range(3)]
+        asked = limits(1620, beat_steps=BEAT, grid=True, triplets=triplets, loose_ends=loose_ends)
+        walks = [moments(walk(begin(asked), POLICIES["uniformly"], seed)) for seed in range(3)]
         begun = [(step - bar) % BEAT for of in walks for step, names, _, bar in of if any("ON_" in n for n in names)]
         return set(begun)
 
@@ -657,16 +686,16 @@ def test_notes_begin_on_triplets_where_those_are_wanted() -> None:
 
 
 def test_what_leaves_the_grid_is_told() -> None:
-    assert len(Grammar(Limits(2000, beat_steps=BEAT, grid=True)).off_grid()) == 0, "before the first bar"
-    for limits in (Limits(2000, beat_steps=BEAT), Limits(2000, beat_steps=BEAT, grid=True, loose_ends=False)):
-        grammar = Grammar(limits)
+    assert len(begin(limits(2000, beat_steps=BEAT, grid=True)).off_grid()) == 0, "before the first bar"
+    for asked in (limits(2000, beat_steps=BEAT), limits(2000, beat_steps=BEAT, grid=True, loose_ends=False)):
+        grammar = begin(asked)
         take(grammar, "BAR_4")
         assert len(grammar.off_grid()) == 0
-    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True), np.array([52]))
+    grammar = begin(limits(2000, beat_steps=BEAT, grid=True), np.array([52]))
     take(grammar, "BAR_4")
     told = {int(v.VALUE[i]) for i in grammar.off_grid()}
     assert told == {s for s in range(1, 126) if s % 15} - {52}, "a chord may come on the hit at 52"
-    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True, loose_ends=False, triplets=True))
+    grammar = begin(limits(2000, beat_steps=BEAT, grid=True, loose_ends=False, triplets=True))
     take(grammar, "BAR_4")
     assert {10, 20} <= {int(v.VALUE[i]) for i in grammar.off_grid()}, "triplets are off the sixteenths"
 
@@ -683,7 +712,7 @@ def take(grammar: Grammar, *names: str) -> None:
 
 
 def test_time_leaves_the_grid_only_for_what_may_be_closed_there() -> None:
-    grammar = Grammar(Limits(2000, beat_steps=BEAT, grid=True))
+    grammar = begin(limits(2000, beat_steps=BEAT, grid=True))
     take(grammar, "BAR_4")
     on_grid = set(range(15, 126, 15))
     assert shifts(grammar) == on_grid, "nothing sounds"
@@ -726,8 +755,8 @@ def finished(
     end: int, targets: list[int], choose: Choose, seed: int = 0, *, finish: bool = True, loose_ends: bool = True
 ) -> tuple[list[int], np.ndarray, Grammar]:
     """A walk with a given tempo on the grid: its events, when each comes (steps), and the grammar it went through."""
-    limits = Limits(end, beat_steps=BEAT, grid=True, finish=finish, loose_ends=loose_ends)
-    grammar = Grammar(limits, np.array(targets, dtype=np.int64))
+    asked = limits(end, beat_steps=BEAT, grid=True, finish=finish, loose_ends=loose_ends)
+    grammar = begin(asked, np.array(targets, dtype=np.int64))
     ids = walk(grammar, choose, seed)
     return ids, np.cumsum(v.SHIFT_STEPS[ids]), grammar
 
@@ -787,7 +816,7 @@ def test_the_last_chord_is_in_the_key_and_brings_the_bass() -> None:
     scale = {7, 9, 11, 0, 2, 4, 6}
     piano = [v.ID_OF[f"ON_PIANO_{p}"] for p in range(55, 79) if p % 12 in scale]
     for seed in range(8):
-        grammar = Grammar(Limits(1620, beat_steps=BEAT, grid=True, finish=True))
+        grammar = begin(limits(1620, beat_steps=BEAT, grid=True, finish=True))
 
         def choose(live: np.ndarray, rng: np.random.Generator, grammar: Grammar = grammar) -> int:
             if grammar.closed:
@@ -856,7 +885,7 @@ def test_a_drone_rests_for_a_bar(family: str, beats: int, loose_ends: bool) -> N
 def test_a_pitch_that_leaves_now_and_then_is_no_drone() -> None:
     """Two beats of every four, for a minute and a half: nothing is changed."""
     pulse = [v.ID_OF["ON_BASS_40"], v.SHIFT_BASE + 120, v.ID_OF["OFF_BASS_40"], v.SHIFT_BASE + 120]
-    grammar = Grammar(Limits(12000, beat_steps=BEAT, finish=True))
+    grammar = begin(limits(12000, beat_steps=BEAT, finish=True))
     grammar.accept(v.ID_OF["BAR_4"])
     for _ in range(40):
         for event in pulse:
@@ -868,7 +897,7 @@ def test_a_pitch_that_leaves_now_and_then_is_no_drone() -> None:
 
 def drumming(drum: str, every: int, *, finish: bool) -> np.ndarray:
     """When a drum is heard that strikes every so many steps, wherever it may."""
-    grammar = Grammar(Limits(6000, beat_steps=BEAT, finish=finish))
+    grammar = begin(limits(6000, beat_steps=BEAT, finish=finish))
     at = []
     while grammar.step < 5000:
         if grammar.step == grammar.next_bar() or not grammar.bars:

@@ -24,11 +24,10 @@ from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training.evaluation import landing
 from emsync.training.evaluation.landing import (
-    LANDS,
+    HITS,
     Aim,
     Composed,
     CutList,
-    Recipe,
     Tally,
     compose_all,
     film_list,
@@ -36,7 +35,7 @@ from emsync.training.evaluation.landing import (
     measure,
     random_lists,
 )
-from tests.fakes import Fake
+from tests.fakes import Fake, plain_recipe
 
 times = st.lists(st.integers(0, 60), max_size=7, unique=True).map(lambda x: [i / 10 for i in sorted(x)])
 
@@ -175,7 +174,7 @@ def test_one_film_has_no_control() -> None:
 def test_bending_brings_chords_onto_the_cuts() -> None:
     piece = made([6.0, 12.0], [5.8, 12.1, 20.0])
     piece = replace(piece, piece=replace(piece.piece, targets_s=np.array([5.8, 12.1])))
-    found = measure({"random": {"beat": [piece]}})
+    found = measure({"random": {"bend": [piece]}})
     frame = {aim.what: tally for aim, (tally, _) in found.tallies.items() if aim.window == "frame"}
     assert frame["sounding_chords"].pairs == 0
     assert frame["sounding_chords_bent"] == Tally(2, 2, 2)
@@ -185,7 +184,7 @@ def test_bending_brings_chords_onto_the_cuts() -> None:
     ("lands", "groups"),
     [
         (("free",), ["free"]),
-        (("beat", "exact"), ["beat", "beat, bent", "exact"]),
+        (("bend", "exact"), ["bend", "bend, bent", "exact"]),
         (("exact", "free"), ["free", "exact"]),
     ],
 )
@@ -217,11 +216,13 @@ FILMS = [
 
 
 def test_composing_lands_by_grammar_and_keeps_the_films_order(tmp_path: Path) -> None:
-    recipe = Recipe(grid=True, tempo_qpm=lambda seed: 90 + seed % 30, together=2)
+    recipe = plain_recipe(grid="sixteenths")
     by_land = {}
     done: list[tuple[float, float]] = []
-    for land in LANDS:
-        pieces = compose_all(Fake(), FILMS, recipe, land=land, seed=1, progress=lambda *at: done.append(at))
+    for land in HITS:
+        pieces = compose_all(
+            Fake(), FILMS, replace(recipe, hits=land), seed=1, together=2, progress=lambda *at: done.append(at)
+        )
         assert [made.film.name for made in pieces] == ["a", "b", "c"]
         assert done == sorted(done)
         assert done[-1] == (30.0, 30.0)
@@ -238,43 +239,43 @@ def test_composing_lands_by_grammar_and_keeps_the_films_order(tmp_path: Path) ->
     assert frame("exact", "chord_events").recall == 1
     assert frame("exact", "sounding_chords").recall == 1
     assert frame("free", "chord_events").recall < 1
-    assert frame("beat", "sounding_chords").recall < frame("beat", "sounding_chords_bent").recall == 1
+    assert frame("bend", "sounding_chords").recall < frame("bend", "sounding_chords_bent").recall == 1
     text = json.dumps(found.to_dict(), allow_nan=False)
     assert '"sounding_chords_bent"' in text
-    assert "beat: sounding chords, bent, 33.3 ms | 1.000" in found.to_markdown()
+    assert "bend: sounding chords, bent, 33.3 ms | 1.000" in found.to_markdown()
     found.plot(tmp_path / "landing.png")
     assert (tmp_path / "landing.png").read_bytes()[:4] == b"\x89PNG"
-    midi.write(by_land["beat"][0].score, tmp_path / "a.mid")
-    assert len(midi.read(tmp_path / "a.mid")) == len(by_land["beat"][0].score)
+    midi.write(by_land["bend"][0].score, tmp_path / "a.mid")
+    assert len(midi.read(tmp_path / "a.mid")) == len(by_land["bend"][0].score)
 
 
 def test_the_recipe_says_where_notes_begin() -> None:
-    def off(**grid: bool) -> bool:
+    def off(grid: Any) -> bool:
         """Whether a note begins off the sixteenths."""
-        recipe = Recipe(tempo_qpm=lambda _: 120.0, **grid)
-        made = compose_all(Fake(), FILMS[:1], recipe, land="beat", seed=1)[0].score
+        recipe = plain_recipe(tempo_qpm=120.0, grid=grid)
+        made = compose_all(Fake(), FILMS[:1], recipe, seed=1)[0].score
         place = 4 * made.tempo.quarters_at(made.start_s)
         return bool((np.abs(place - np.rint(place)) > 0.2).any())
 
-    assert not off(grid=True)
-    assert off(grid=True, triplets=True)
+    assert not off("sixteenths")
+    assert off("triplets")
 
 
 def test_composing_is_the_same_for_the_same_seed() -> None:
     def ids(seed: int) -> list[list[int]]:
-        pieces = compose_all(Fake(), FILMS[:2], Recipe(), land="beat", seed=seed)
+        pieces = compose_all(Fake(), FILMS[:2], plain_recipe(), seed=seed)
         return [made.piece.events.ids.tolist() for made in pieces]
 
     assert ids(5) == ids(5) != ids(6)
 
 
 def test_pieces_are_finished_where_the_recipe_says_so() -> None:
-    def last_chords(finish: bool) -> list[float]:
-        recipe = Recipe(grid=True, tempo_qpm=lambda _: 120.0, finish=finish)
-        pieces = compose_all(Fake(), [CutList("a", np.array([4.0]), 16.0)] * 3, recipe, land="beat", seed=2)
+    def last_chords(finish: Any) -> list[float]:
+        recipe = plain_recipe(grid="sixteenths", tempo_qpm=120.0, finish=finish)
+        pieces = compose_all(Fake(), [CutList("a", np.array([4.0]), 16.0)] * 3, recipe, seed=2)
         return [float(made.piece.chords_s.max()) for made in pieces]
 
-    assert min(last_chords(True)) > 10 > min(last_chords(False))
+    assert min(last_chords("on")) > 10 > min(last_chords("off"))
 
 
 def test_so_many_together_at_most() -> None:
@@ -285,10 +286,10 @@ def test_so_many_together_at_most() -> None:
             rows.append(len(ids))
             return super().prefill(ids, *rest)
 
-    compose_all(Counting(), FILMS, Recipe(together=2), land="free", seed=0)
+    compose_all(Counting(), FILMS, plain_recipe(hits="free"), seed=0, together=2)
     assert rows == [2, 1]
     with pytest.raises(InputError, match="0 pieces at a time compose nothing"):
-        Recipe(together=0)
+        compose_all(Fake(), FILMS, plain_recipe(), seed=0, together=0)
 
 
 def test_the_shares_windows_are_the_papers() -> None:

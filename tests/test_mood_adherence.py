@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emsync.composer import Sampling
 from emsync.decoder import open_decoder
 from emsync.mood import MoodCurve
 from emsync.training.corpus.archive import song_score
@@ -17,6 +16,7 @@ from emsync.training.dataset import CropConfig, Crops, Dataset
 from emsync.training.evaluation.mood_adherence import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
 from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
+from tests.fakes import plain_recipe
 from tests.models import LOCAL, model_folder, random_model, toy_archive
 
 SECONDS = 40
@@ -87,8 +87,7 @@ def test_hear_leaves_the_ends_out() -> None:
 def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
     decoder = open_decoder(model_folder(tmp_path / "model", LOCAL))
     asked = tasks(8.0)[::4]
-    sampling = Sampling(mood_strength=1.0)
-    scores = perform(decoder, asked, 8.0, sampling=sampling, seed=1, tempo_qpm=100, grid=True)
+    scores = perform(decoder, asked, 8.0, plain_recipe(seed=1, tempo_qpm=100, grid="sixteenths"))
     assert len(scores) == len(asked)
     # The random model answers the mood: no two tasks give the same notes.
     assert len({tuple(score.pitch.tolist()) for score in scores}) == len(asked)

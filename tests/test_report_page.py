@@ -16,7 +16,7 @@ from emsync import midi
 from emsync.cli import main as root
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.training.evaluation import landing, similarity, stability
-from emsync.training.evaluation.landing import Aim, Composed, CutList, Landing, Recipe, Tally
+from emsync.training.evaluation.landing import Aim, Composed, CutList, Landing, Tally
 from emsync.training.evaluation.report_page import (
     PARTS,
     check_output,
@@ -28,7 +28,7 @@ from emsync.training.evaluation.report_page import (
     write,
 )
 from emsync.training.evaluation.yardstick import Kept, Wanted, measure_parts
-from tests.fakes import Fake
+from tests.fakes import Fake, plain_recipe
 from tests.models import archive_file, model_folder
 
 LANDING = Landing(
@@ -213,7 +213,7 @@ def test_what_is_wanted() -> None:
     assert Wanted().parts == ()
     assert Wanted(landing=1, stability=2, likeness=True).parts == ("landing", "stability", "likeness")
     assert Wanted(films=(CutList("a", np.array([4.0]), 8.0),)).parts == ("landing",)
-    with pytest.raises(InputError, match="no way of landing was asked for; give free, beat or exact"):
+    with pytest.raises(InputError, match="no way of landing was asked for; give free, bend or exact"):
         Wanted(landing=1, lands=())
     with pytest.raises(InputError, match="9 pieces cannot be compared with real songs; give at least 10"):
         Wanted(likeness=True, pieces=9)
@@ -236,20 +236,20 @@ def test_parts_share_what_is_composed(tmp_path: Path, monkeypatch: pytest.Monkey
         Fake(),
         archive,
         Wanted(landing=1, likeness=True, memory=(train,), pieces=2, seed=7),
-        Recipe(grid=True, tempo_qpm=lambda _: 120),
+        plain_recipe(grid="sixteenths", tempo_qpm=120),
         keep=lambda name, pieces: kept.update({name: list(pieces)}),
         progress=lambda what, *_: seen.add(what),
     )
     assert list(parts) == ["landing", "likeness", "memory"]
     assert {name: len(pieces) for name, pieces in kept.items()} == {
-        "landing-beat": 2,
+        "landing-bend": 2,
         "landing-free": 1,
         "landing-exact": 1,
     }
-    assert seen == {f"composing, landing-{land}" for land in ("beat", "free", "exact")} | {"searching archives"}
+    assert seen == {f"composing, landing-{land}" for land in ("bend", "free", "exact")} | {"searching archives"}
     assert parts["landing"].to_dict()["random"]["pieces"] == 1
     composed, real, seed = given["likeness"]
-    assert [score == made.score for score, made in zip(composed, kept["landing-beat"], strict=True)] == [True, True]
+    assert [score == made.score for score, made in zip(composed, kept["landing-bend"], strict=True)] == [True, True]
     assert (len(real), seed) == (3, 7)
     assert given["memory"] == (composed, (train,), real)
 
@@ -257,7 +257,7 @@ def test_parts_share_what_is_composed(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("short")
 def test_memory_is_asked_as_it_wants_to_be(tmp_path: Path) -> None:
     archive = archive_file(tmp_path / "v.npz", 2, bars=2)
-    parts = measure_parts(Fake(), archive, Wanted(memory=(archive,), pieces=2), Recipe(grid=True))
+    parts = measure_parts(Fake(), archive, Wanted(memory=(archive,), pieces=2), plain_recipe(grid="sixteenths"))
     values = parts["memory"].to_dict()
     assert (values["pieces"], values["songs"], values["corpus_songs"]) == (2, 2, 2)
 
@@ -283,7 +283,9 @@ def test_only_the_ways_of_landing_that_are_asked_for_are_composed(tmp_path: Path
         made.extend([name] * len(pieces))
 
     archive = archive_file(tmp_path / "v.npz", 2, bars=1)
-    parts = measure_parts(Fake(), archive, Wanted(landing=2, lands=("free",)), Recipe(grid=True), keep=keep)
+    parts = measure_parts(
+        Fake(), archive, Wanted(landing=2, lands=("free",)), plain_recipe(grid="sixteenths"), keep=keep
+    )
     assert made == ["landing-free"] * 2
     assert {aim.land for aim in parts["landing"].tallies} == {"free"}  # type: ignore[attr-defined]
 
@@ -308,13 +310,12 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert values["bits_per_note"] > 0
     assert [name for name in PARTS if name in values] == list(PARTS)
     assert set(values["landing"]) == {"random", "films"}
-    assert set(values["landing"]["films"]) == {"pieces", "cuts", "seconds", "free", "beat", "exact"}
+    assert set(values["landing"]["films"]) == {"pieces", "cuts", "seconds", "free", "bend", "exact"}
     assert len(values["stability"]["statistics"]["notes_per_s"]["by_minute"]) == 2
     composing = values["settings"]["composing"]
-    assert (composing["seed"], composing["together"], composing["grid"], composing["triplets"]) == (3, 2, True, True)
-    sampling = composing["sampling"]
-    assert (sampling["temperature"], sampling["by_kind"]["ON"], sampling["stray_bias"]) == (0.8, [1.0, 0.97], -1.7)
-    assert composing["finish"] is True
+    assert (composing["seed"], composing["together"], composing["grid"]) == (3, 2, "triplets")
+    assert (composing["temperature"], composing["by_kind"]["ON"], composing["stray_bias"]) == (0.8, [1.0, 0.97], -1.7)
+    assert composing["finish"] == "on"
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["landing.png", "stability.png"]
@@ -324,7 +325,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert str(tmp_path) not in text + json.dumps(values)
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert kept == [
-        "films-beat-cuts.mid", "films-exact-cuts.mid", "films-free-cuts.mid", "landing-beat-000.mid",
+        "films-bend-cuts.mid", "films-exact-cuts.mid", "films-free-cuts.mid", "landing-bend-000.mid",
         "landing-exact-000.mid", "landing-free-000.mid", "stability-000.mid",
     ]  # fmt: skip
     assert len(midi.read(tmp_path / "kept" / kept[0])) > 0

@@ -17,9 +17,9 @@ from emsync.errors import InputError
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.events import Events
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.evaluation.landing import Composed, CutList, Recipe, compose_all
+from emsync.training.evaluation.landing import Composed, CutList, compose_all
 from emsync.training.evaluation.stability import STATISTICS, Stability, long_lists, measure, minute_by_minute
-from tests.fakes import Fake
+from tests.fakes import Fake, plain_recipe
 
 Note = tuple[int, int, int, float, float]  # family, pitch, velocity, start, end
 
@@ -135,7 +135,7 @@ def test_composed_pieces_end_where_they_should() -> None:
     (film,) = long_lists(1, seed=2, minutes=2)
     assert (film.duration_s, np.diff(film.cuts_s, prepend=0).min() >= 4 - 1e-6) == (120, True)
     assert film.cuts_s.tolist() == long_lists(3, seed=2, minutes=2)[0].cuts_s.tolist()
-    found = measure(compose_all(Fake(), [film], Recipe(grid=True, tempo_qpm=lambda _: 100), land="beat", seed=0))
+    found = measure(compose_all(Fake(), [film], plain_recipe(grid="sixteenths", tempo_qpm=100), seed=0))
     assert found.early_s.max() <= 1.01  # the grammar's own bound
     assert (found.values["notes_per_s"] > 0).all()
     assert (found.values["stuck_notes"] == 0).all()

@@ -14,6 +14,7 @@ from emsync import vocabulary as v
 from emsync.composer import compose
 from emsync.conditions import Conditions
 from emsync.decoder import open_decoder
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
 
@@ -24,7 +25,8 @@ N_SAMPLES = 2
 def sample_statistics(model: str | os.PathLike[str], *, seed: int = 0, length_s: float = SAMPLE_S) -> dict[str, float]:
     """Means over `N_SAMPLES` pieces that the model in a folder composes; see `statistics`."""
     decoder = open_decoder(model, backend="torch")
-    pieces = compose(decoder, [Conditions(end_s=length_s)] * N_SAMPLES, seed=seed)
+    recipe = Recipe(seed=seed, temperature=1.0, by_kind={}, grid="free", mood_strength=1.0, finish="off")
+    pieces = compose(decoder, [Conditions(end_s=length_s)] * N_SAMPLES, recipe)
     each = [statistics(decode(piece.events.ids, piece.events.velocities), length_s) for piece in pieces]
     return {
         name: round(float(np.mean(known)), 3)

@@ -16,32 +16,32 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync import cutlist, hits
-from emsync.composer import Instruments, Piece, Sampling, compose
+from emsync.composer import Piece, compose
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.hits import FRAME_S, WIDE_S
+from emsync.recipe import Hits, Recipe
 from emsync.score import Marker, Score
 from emsync.tokenizer.events import decode
 from emsync.training.evaluation.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
 
 Floats = npt.NDArray[np.float64]
-Land = Literal["free", "beat", "exact"]
 #: Called with the seconds of music composed and those to compose.
 Progress = Callable[[float, float], None]
 
 #: How chords may be made to land (`composer.compose`), from the model's own anticipation to the grammar's full force.
-LANDS: Final[tuple[Land, ...]] = ("free", "beat", "exact")
+HITS: Final[tuple[Hits, ...]] = ("free", "bend", "exact")
 #: Windows by the name they have in JSON.
 WINDOWS: Final = {"frame": FRAME_S, "second": WIDE_S}
 #: What is matched with the cuts, by its name in JSON; the last only where the tempo may bend.
@@ -122,28 +122,6 @@ def film_list(path: str | os.PathLike[str]) -> CutList:
 # Composing
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How pieces are composed: what users get by default, if the caller reads it off `soundtrack.Settings`.
-
-    tempo_qpm: from a seed, the tempo of the pieces composed together (None: the model's own). together: how many
-    pieces are composed at once, at most. grid, triplets, finish: `grammar.Limits`; what `finish.finish` does to accents
-    and loudness afterwards is left out.
-    """
-
-    sampling: Sampling = field(default_factory=Sampling)
-    instruments: Instruments = "more"
-    grid: bool = False
-    tempo_qpm: Callable[[int], float | None] = lambda seed: None
-    together: int = DEFAULT_TOGETHER
-    finish: bool = False
-    triplets: bool = False
-
-    def __post_init__(self) -> None:
-        if self.together < 1:
-            raise InputError(f"{self.together} pieces at a time compose nothing; give at least 1")
-
-
 @dataclass(frozen=True, eq=False)
 class Composed:
     """A piece, the film it was composed for, and its score: as composed, cut at the film's end, cuts as markers."""
@@ -158,19 +136,22 @@ def compose_all(
     films: Sequence[CutList],
     recipe: Recipe,
     *,
-    land: Land,
     seed: int,
+    together: int = DEFAULT_TOGETHER,
     progress: Progress | None = None,
 ) -> list[Composed]:
     """One piece for each film, in their order; films of like length are composed together.
 
-    The same seed, films and recipe give the same pieces. progress: see `Progress`.
+    The same seed, films and recipe give the same pieces; the recipe's own seed is not used. together: how many pieces
+    are composed at once, at most. progress: see `Progress`. Raises `InputError` for less than one at a time.
     """
+    if together < 1:
+        raise InputError(f"{together} pieces at a time compose nothing; give at least 1")
     order = sorted(range(len(films)), key=lambda i: films[i].duration_s)
     total_s, done_s = sum(film.duration_s for film in films), 0.0
     made: dict[int, Composed] = {}
-    for batch, first in enumerate(range(0, len(order), recipe.together)):
-        rows = order[first : first + recipe.together]
+    for batch, first in enumerate(range(0, len(order), together)):
+        rows = order[first : first + together]
         batch_s = sum(films[i].duration_s for i in rows)
         own_seed = int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
 
@@ -178,19 +159,7 @@ def compose_all(
             if progress:
                 progress(before_s + share * batch_s, total_s)
 
-        pieces = compose(
-            decoder,
-            [films[i].conditions for i in rows],
-            seed=own_seed,
-            instruments=recipe.instruments,
-            sampling=recipe.sampling,
-            land=land,
-            tempo_qpm=recipe.tempo_qpm(own_seed),
-            grid=recipe.grid,
-            triplets=recipe.triplets,
-            finish=recipe.finish,
-            progress=told,
-        )
+        pieces = compose(decoder, [films[i].conditions for i in rows], replace(recipe, seed=own_seed), progress=told)
         for i, piece in zip(rows, pieces, strict=True):
             made[i] = Composed(films[i], piece, _score(piece, films[i]))
         done_s += batch_s
@@ -290,9 +259,9 @@ class Landing:
         lines = [
             "## Landing",
             "",
-            "Chords against cuts, one to one, as composed; the last line of *beat* after the tempo bent them together. "
+            "Chords against cuts, one to one, as composed; the last line of *bend* after the tempo bent them together. "
             "In brackets the same against other pieces' cuts: what chance gives. *free*: the model's own anticipation; "
-            "*beat*: the grammar asks for a chord on the nearest beat; *exact*: on the cut.",
+            "*bend*: the grammar asks for a chord on the nearest beat; *exact*: on the cut.",
         ]
         names = {"random": "random cut lists", "films": "films given"}
         for films, (pieces, cuts, seconds) in self.films.items():
@@ -323,8 +292,8 @@ class Landing:
         figure = Figure(figsize=(13, 3.4 * len(self.films) + 0.4), layout="constrained")
         bars = [(what, window) for what in ("chord_events", "sounding_chords") for window in WINDOWS]
         for row, films in enumerate(self.films):
-            # "beat" once as composed and once bent, where only what sounds is known.
-            every = [("free", ""), ("beat", ""), ("beat", "_bent"), ("exact", "")]
+            # "bend" once as composed and once bent, where only what sounds is known.
+            every = [("free", ""), ("bend", ""), ("bend", "_bent"), ("exact", "")]
             measured = {aim.land for aim in self.tallies if aim.films == films}
             groups = [(land, bent) for land, bent in every if land in measured]
             for column, (name, title) in enumerate(
@@ -373,7 +342,7 @@ def measure(composed: Mapping[str, Mapping[str, Sequence[Composed]]]) -> Landing
                 "chord_events": [np.unique(made.piece.chords_s) for made in pieces],
                 "sounding_chords": [hits.sounding_chords(made.score) for made in pieces],
             }
-            if land == "beat":
+            if land == "bend":
                 bent = [hits.land(made.score, made.piece.targets_s, made.piece.boundaries_s) for made in pieces]
                 found["sounding_chords_bent"] = [hits.sounding_chords(score) for score in bent]
             for what, chords in found.items():

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync.composer import Sampling, compose
+from emsync.composer import compose
 from emsync.conditions import LANE_NAMES, Conditions
 from emsync.mood import MoodCurve
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
 from emsync.training.mood.curves import Scale, judge, readings
@@ -90,16 +91,12 @@ def perform(
     decoder: Decoder,
     asked: Sequence[Task],
     duration_s: float,
+    recipe: Recipe,
     *,
-    sampling: Sampling,
-    seed: int,
-    tempo_qpm: float | None,
-    grid: bool,
-    triplets: bool = False,
     boundaries_s: npt.ArrayLike = (),
     progress: Callable[[float], None] | None = None,
 ) -> list[Score]:
-    """Compose for every task at once, with one tempo for all: what differs is the model's doing alone."""
+    """Compose for every task at once. Give the recipe a tempo, so that all pieces share it and only mood differs."""
     conditions = []
     for task in asked:
         piece_valence, piece_arousal = task.curve.mean
@@ -113,17 +110,7 @@ def perform(
                 arousal=(task.curve.times_s, task.curve.arousal),
             )
         )
-    pieces = compose(
-        decoder,
-        conditions,
-        seed=seed,
-        sampling=sampling,
-        land="beat",
-        tempo_qpm=tempo_qpm,
-        grid=grid,
-        triplets=triplets,
-        progress=progress,
-    )
+    pieces = compose(decoder, conditions, recipe, progress=progress)
     return [decode(piece.events.ids, piece.events.velocities) for piece in pieces]
 
 

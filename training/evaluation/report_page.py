@@ -98,6 +98,7 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
     for films, by_land in _tables(values.get("landing")):
         rows[f"landing, {films}: pieces / cuts"] = f"{_number(by_land.get('pieces'))} / {_number(by_land.get('cuts'))}"
         for land, by_what in _tables(by_land):
+            land = "bend" if land == "beat" else land  # its name until the recipe had one
             for what, by_window in _tables(by_what):
                 for window, score in _tables(by_window):
                     label = _landing_label(films, land, what, window)

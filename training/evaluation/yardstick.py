@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +16,10 @@ import numpy as np
 from emsync import midi
 from emsync.decoder import Decoder
 from emsync.errors import CorpusError, InputError, OutputError
+from emsync.recipe import Hits, Recipe
 from emsync.training.corpus.archive import read_archive, song_score
 from emsync.training.evaluation import landing, memorization, similarity
-from emsync.training.evaluation.landing import LANDS, Composed, CutList, Land, Recipe
+from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, Composed, CutList
 from emsync.training.evaluation.report_page import PARTS, Part
 from emsync.training.evaluation.stability import DEFAULT_MINUTES, long_lists
 from emsync.training.evaluation.stability import measure as measure_stability
@@ -42,7 +43,7 @@ class Wanted:
 
     landing: int = 0
     films: tuple[CutList, ...] = ()
-    lands: tuple[Land, ...] = LANDS
+    lands: tuple[Hits, ...] = HITS
     stability: int = 0
     minutes: int = DEFAULT_MINUTES
     likeness: bool = False
@@ -55,7 +56,7 @@ class Wanted:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not self.lands:
-            raise InputError("no way of landing was asked for; give free, beat or exact")
+            raise InputError("no way of landing was asked for; give free, bend or exact")
         names = [film.name for film in self.films]
         if len(set(names)) < len(names):
             raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
@@ -80,22 +81,25 @@ def measure_parts(
     wanted: Wanted,
     recipe: Recipe,
     *,
+    together: int = DEFAULT_TOGETHER,
     keep: Callable[[str, Sequence[Composed]], None] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Part]:
     """Compose and measure what is wanted; by name.
 
     The pieces for likeness and memory are those composed for random cut lists on the beat, as many as are wanted; real
-    songs are the archive's, at most `MAX_REAL`, drawn with the seed. keep: called with a name ("landing-beat") and the
+    songs are the archive's, at most `MAX_REAL`, drawn with the seed. keep: called with a name ("landing-bend") and the
     pieces, as soon as they are composed. progress: with seconds of music done and to do.
     """
 
-    def made(name: str, films: Sequence[CutList], land: Land) -> list[Composed]:
+    def made(name: str, films: Sequence[CutList], hits: Hits) -> list[Composed]:
         def told(done_s: float, total_s: float) -> None:
             if progress:
                 progress(f"composing, {name}", round(done_s), round(total_s))
 
-        pieces = landing.compose_all(decoder, films, recipe, land=land, seed=wanted.seed, progress=told)
+        pieces = landing.compose_all(
+            decoder, films, replace(recipe, hits=hits), seed=wanted.seed, together=together, progress=told
+        )
         if keep:
             keep(name, pieces)
         return pieces
@@ -103,18 +107,18 @@ def measure_parts(
     parts: dict[str, Part] = {}
     judged = wanted.pieces if wanted.likeness or wanted.memory else 0
     lists = landing.random_lists(max(wanted.landing, judged), wanted.seed) if wanted.landing or judged else []
-    on_beat = made("landing-beat", lists, "beat") if lists and (judged or "beat" in wanted.lands) else []
+    on_beat = made("landing-bend", lists, "bend") if lists and (judged or "bend" in wanted.lands) else []
     if "landing" in wanted.parts:
         by_kind: dict[str, dict[str, Sequence[Composed]]] = {}
         for kind, films in (("random", lists[: wanted.landing]), ("films", list(wanted.films))):
             for land in wanted.lands if films else ():
-                ready = on_beat[: wanted.landing] if (kind, land) == ("random", "beat") else None
+                ready = on_beat[: wanted.landing] if (kind, land) == ("random", "bend") else None
                 name = f"landing-{land}" if kind == "random" else f"films-{land}"
                 by_kind.setdefault(kind, {})[land] = made(name, films, land) if ready is None else ready
         parts["landing"] = landing.measure(by_kind)
     if "stability" in wanted.parts:
         films = long_lists(wanted.stability, wanted.seed, minutes=wanted.minutes)
-        parts["stability"] = measure_stability(made("stability", films, "beat"))
+        parts["stability"] = measure_stability(made("stability", films, "bend"))
     if judged:
         scores = [one.score for one in on_beat[:judged]]
         songs = read_archive(archive)

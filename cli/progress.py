@@ -1,0 +1,47 @@
+"""Progress bars on standard error, one at a time, for work that says which stage it is in and how far it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: What the bar of a stage is called.
+TITLES = {"watching": "Watching", "mood": "Reading the mood", "composing": "Composing"}
+
+
+class StageBar:
+    """A bar from 0 to 100 %, begun anew for each stage; nothing if quiet, or if standard error is no terminal.
+
+    Call it with a stage and the share of it that is done, from 0 to 1.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._stage: str | None = None
+        self._bar: Any = None
+
+    def __enter__(self) -> StageBar:
+        return self
+
+    def __call__(self, stage: str, share: float) -> None:
+        if stage != self._stage:
+            from tqdm import tqdm
+
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(
+                total=100,
+                desc=TITLES.get(stage, stage),
+                leave=False,
+                disable=True if self._quiet else None,
+                bar_format="{desc} {percentage:3.0f} % |{bar}| {elapsed}",
+            )
+        self._bar.update(max(0.0, min(100.0 * share, 100.0) - self._bar.n))
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = self._stage = None
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,88 @@
+"""Where a piece's mood comes from: given as numbers, a name or a curve, read from the film, or nowhere.
+
+MoodSource.given(MoodCurve.of_emotion("joy"), "--emotion joy", "joy")
+MoodSource.reading("builtin")       # what reads the film
+MoodSource()                        # no mood
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emsync import affect
+from emsync.affect import DEFAULT_READER, AffectReader
+from emsync.errors import ModelError
+from emsync.mood import MoodCurve, nearest_emotion
+
+if TYPE_CHECKING:
+    from emsync.video import Scene
+
+
+def mean_mood(mood: MoodCurve, duration_s: float) -> tuple[float, float]:
+    """Mean valence and arousal of `mood` over 0 to `duration_s`, its ends held; NaN where nothing is given."""
+    inside = mood.times_s[(mood.times_s > 0) & (mood.times_s < duration_s)]
+    valence, arousal = mood.resampled(np.concatenate([[0.0], inside, [duration_s]])).mean
+    return float(np.clip(valence, -1, 1)), float(np.clip(arousal, -1, 1))  # rounding may reach past the edge
+
+
+def not_followed(what: str) -> ModelError:
+    """The error that `what` (a mood, or the option that gives one) is asked of a model trained without mood."""
+    return ModelError(
+        f"this model was trained without mood, so {what} cannot be followed; leave it out, "
+        "or give --model one that knows mood"
+    )
+
+
+@dataclass(frozen=True)
+class Mood:
+    """A mood and where it comes from: `source` for the record, `how` in words for the user."""
+
+    curve: MoodCurve
+    source: str
+    how: str
+
+    def summary(self, duration_s: float, strength: float) -> str:
+        """One line: the mean over `duration_s`, and the emotion nearest to it."""
+        levels = dict(zip(("valence", "arousal"), mean_mood(self.curve, duration_s), strict=True))
+        given = {name: level for name, level in levels.items() if not math.isnan(level)}
+        if not given:
+            return f"Mood: {self.how}: none was found."
+        # Adding zero turns -0.0 into 0.0.
+        text = ", ".join(f"{name} {round(level, 2) + 0.0:.2f}" for name, level in given.items()).replace("-", "−")
+        text += " on average" if len(self.curve) > 1 else ""
+        text += f", nearest {nearest_emotion(given['valence'], given['arousal'])}" if len(given) == 2 else ""
+        return f"Mood: {self.how}: {text}." + ("" if strength else " At strength 0 it has no effect.")
+
+
+@dataclass(frozen=True)
+class MoodSource:
+    """A mood, or a reader of the film's mood, or neither; `note` is what to tell the user if there is neither."""
+
+    mood: Mood | None = None
+    reader: AffectReader | None = None
+    note: str | None = None
+
+    @classmethod
+    def given(cls, curve: MoodCurve, source: str = "given", how: str = "as given") -> MoodSource:
+        """The mood of `curve`."""
+        return cls(Mood(curve, source, how))
+
+    @classmethod
+    def reading(cls, spec: str = DEFAULT_READER) -> MoodSource:
+        """The film's own mood, read by `spec` (see `affect.open_reader`)."""
+        return cls(reader=affect.open_reader(spec))
+
+    def read(self, video: Path | None, scene: Scene | None, progress: Callable[[float], None]) -> Mood | None:
+        """The given mood; else, if there is a reader and a film, the film's."""
+        if self.reader is None or video is None or scene is None:
+            return self.mood
+        curve = self.reader.read(video, scene, progress=progress)
+        name = self.reader.name
+        seen = "the pictures and sound" if scene.has_audio else "the pictures"
+        return Mood(curve, name, f"read from {seen} ({name})" if name == DEFAULT_READER else f"read by {name}")

@@ -1,0 +1,284 @@
+"""The recipe: every composing choice, once.
+
+`Recipe` is the one place where a choice has its default, its range, its unit and its help text. The options of
+`emsync compose`, their checks and docs/cli.md are generated from its fields; the soundtrack, the composer, the grammar
+and the evaluation take the recipe as it is. CONTRIBUTING.md shows how to add a choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from emsync import vocabulary as v
+from emsync.errors import InputError
+
+Hits = Literal["bend", "exact", "free"]
+Grid = Literal["triplets", "sixteenths", "free"]
+
+#: The length of a film, in seconds.
+SHORTEST_S: Final = 1.0
+LONGEST_S: Final = 3 * 3600.0
+#: A tempo is drawn from this range, in quarter notes a minute. About half of all real songs lie in it.
+DRAWN_QPM: Final = (84.0, 132.0)
+#: An arousal of 1 moves that range up by this much, an arousal of -1 down. Of all musical cues, tempo says most about
+#: arousal (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of Music and Emotion, 2010). The calmest music
+#: (59 to 107) and the most excited (109 to 157) then share no tempo; moderate moods still share most.
+AROUSAL_QPM: Final = 25.0
+#: The largest seed. It survives JSON, NumPy and torch alike.
+MAX_SEED: Final = 2**63 - 1
+#: Pitches are drawn a little more freely than all else; otherwise one chord is repeated for bars (docs/decisions/0011).
+DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a field of the recipe knows about itself besides its type and default.
+
+    Attributes:
+        help: One sentence for `--help` and docs/cli.md.
+        flag: The option's name, such as "--tempo"; None if the command line has no option for it.
+        metavar: What `--help` shows as the value.
+        choices: The allowed words, for a choice among words.
+        low, high: The allowed range of a number.
+        low_open: Whether `low` itself is not allowed.
+        whole: Whether only whole numbers are allowed.
+        optional: Whether None is allowed.
+        default_text: What `--help` says about the default, if the value itself does not say it.
+        since: What records written before the field existed were composed with; the default if not given.
+
+    """
+
+    help: str
+    flag: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    whole: bool = False
+    optional: bool = False
+    default_text: str | None = None
+    since: Any = None
+
+    @property
+    def range_text(self) -> str:
+        """The allowed range in words, such as "above 0 and at most 10"."""
+        kind = "a whole number" if self.whole else "a number"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return kind
+        if math.isinf(self.low):
+            return f"{kind} of at most {_plain(self.high)}"
+        if math.isinf(self.high):
+            return f"{kind} {'above' if self.low_open else 'of at least'} {_plain(self.low)}"
+        if self.low_open:
+            return f"{kind} above {_plain(self.low)} and at most {_plain(self.high)}"
+        return f"{kind} from {_plain(self.low)} to {_plain(self.high)}"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise `InputError` if `value` is not allowed for the field `name`."""
+        if value is None and self.optional:
+            return
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{name} is {value!r}; choose one of {', '.join(self.choices)}")
+            return
+        number = isinstance(value, int) if self.whole else isinstance(value, int | float)
+        if not number or isinstance(value, bool):
+            raise InputError(f"{name} is {value!r}; give {self.range_text}")
+        above = value > self.low if self.low_open else value >= self.low
+        if not (above and value <= self.high):  # False for NaN, too
+            raise InputError(f"{name} is {value}; give {self.range_text}")
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else f"{number:g}"
+
+
+def _choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
+    """A field of the recipe; `rest` goes to `Choice`."""
+    return field(default=default, metadata={"choice": Choice(help, flag, metavar, **rest)})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice that a piece depends on besides the film and the model. The fields' help texts say what they mean.
+
+    Raises `InputError` for a value outside its field's range, naming the field, the value and the range.
+
+    Example:
+        >>> Recipe(seed=7, tempo_qpm=96.0).grid
+        'triplets'
+
+    """
+
+    seed: int = _choice(
+        0, "Random seed; the same seed gives the same music.", "--seed", "N", low=0, high=MAX_SEED, whole=True
+    )
+    instruments: Literal["more", "fewer"] = _choice(
+        "more", "Three or more families of instruments, or at most two.", "--instruments", choices=("more", "fewer")
+    )
+    temperature: float = _choice(
+        0.8, "Sampling temperature: above 1 is bolder, below 1 is safer.", "--temperature", "T",
+        low=0, low_open=True, high=10,
+    )  # fmt: skip
+    top_p: float = _choice(
+        0.95, "Sample only from the most probable events that together have this probability.", "--top-p", "P",
+        low=0, low_open=True, high=1,
+    )  # fmt: skip
+    by_kind: Mapping[str, tuple[float, float]] = field(
+        default_factory=lambda: dict(DEFAULT_BY_KIND),
+        metadata={
+            "choice": Choice(
+                "Temperature and top-p of one kind of event, such as TIMESHIFT=0.9,0.9; may be repeated.",
+                "--sampling", "KIND=T,P",
+                default_text=", ".join(f"{kind}={t:g},{p:g}" for kind, (t, p) in DEFAULT_BY_KIND.items())
+                + ", unless --temperature or --top-p is given",
+            )
+        },
+    )  # fmt: skip
+    """For sampling within a kind. Which kind comes next is sampled from all kinds, with the general temperature."""
+    hits: Literal["bend", "exact", "free"] = _choice(
+        "bend",
+        "How chords meet cuts: on the beat while the tempo bends, exactly on the cut whatever the beat, or wherever "
+        "the model puts them.",
+        "--hits", choices=("bend", "exact", "free"),
+    )  # fmt: skip
+    t_diff_s: float = _choice(
+        4.0, "Cuts closer than this to the one before get a marker but no chord.", "--t-diff", "SECONDS",
+        low=0, high=3600,
+    )  # fmt: skip
+    tempo_qpm: float | None = _choice(
+        None, "Tempo in quarter notes a minute, before it bends towards the cuts.", "--tempo", "QPM",
+        low=45, high=240, optional=True, default_text="drawn with the seed",
+    )  # fmt: skip
+    grid: Literal["triplets", "sixteenths", "free"] = _choice(
+        "triplets",
+        "Where notes may begin: on sixteenths and sixteenth triplets, on sixteenths only, or wherever the model puts "
+        "them (without --tempo, the model then chooses the tempo, too).",
+        "--grid", choices=("triplets", "sixteenths", "free"),
+    )  # fmt: skip
+    mood_strength: float = _choice(
+        2.0,
+        "How strongly the mood is followed (classifier-free guidance): 1 as in training, more to exaggerate, 0 not at "
+        "all.",
+        "--mood-strength", "S", low=0, high=10,
+    )  # fmt: skip
+    finish: Literal["on", "off"] = _choice(
+        "on",
+        "The finishing rules: a closing chord, accents on cuts, loudness that follows arousal, no drones. Or leave the "
+        "model's music as it is.",
+        "--finish", choices=("on", "off"), since="off",
+    )  # fmt: skip
+    velocity_temperature: float = _choice(1.0, "Sampling temperature of velocities.", low=0, low_open=True, high=10)
+    chord_bias: float = _choice(
+        -math.log(10.0),
+        "Added to the logit of CHORD. In training its loss weighs ten times as much (paper, Section IV-A), which "
+        "multiplies its odds by ten; the default divides them by ten again.",
+        low=-100, high=100,
+    )  # fmt: skip
+    stray_bias: float = _choice(
+        -1.7, "Added to the logit of CHORD besides, where the grammar puts chords on cuts: other chords distract.",
+        low=-100, high=100,
+    )  # fmt: skip
+    loose_bias: float = _choice(
+        -0.9, "Added to the logits of TIMESHIFTs that leave the sixteenths, to end a note or for a triplet.",
+        low=-100, high=100,
+    )  # fmt: skip
+    loose_ends: bool = _choice(
+        True,
+        "Whether notes may end off the sixteenths (docs/decisions/0010).",
+        choices=(True, False),  # type: ignore[arg-type]
+    )
+    stale_bias: float = _choice(
+        -0.1,
+        "While the harmony stands still, added to the logits of the last bar's pitches, times the square of how many "
+        "bars it has stood still (docs/decisions/0011).",
+        low=-100, high=0,
+    )  # fmt: skip
+    repeat_bias: float = _choice(
+        -0.2, "Added to the logit of a pitch for each time it was repeated more often in a row than in real songs.",
+        low=-100, high=0,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, choice in CHOICES.items():
+            if name != "by_kind":
+                choice.check(name, getattr(self, name))
+        pairs = {}
+        for kind, pair in self.by_kind.items():
+            if kind not in v.KINDS:
+                raise InputError(f"there is no kind of event {kind!r}; kinds are {', '.join(v.KINDS)}")
+            temperature, top_p = pair
+            CHOICES["temperature"].check(f"temperature of {kind}", temperature)
+            CHOICES["top_p"].check(f"top_p of {kind}", top_p)
+            pairs[kind] = (float(temperature), float(top_p))
+        object.__setattr__(self, "by_kind", pairs)
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether notes begin on a grid."""
+        return self.grid != "free"
+
+    @property
+    def lands(self) -> bool:
+        """Whether the grammar puts a chord on every cut."""
+        return self.hits != "free"
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the finishing rules apply."""
+        return self.finish == "on"
+
+    def tempo(self, arousal: float | None = None) -> float | None:
+        """The tempo to compose in, in quarter notes a minute; None leaves it to the model.
+
+        Without a given tempo, one is drawn with the seed from `DRAWN_QPM`, unless `grid` is "free".
+
+        Args:
+            arousal: The piece's mean arousal in [-1, 1]. It moves the range by its share of `AROUSAL_QPM`. None or
+                NaN, or a mood strength of 0, leaves the range where it is.
+
+        """
+        if self.tempo_qpm is not None or not self.on_grid:
+            return self.tempo_qpm
+        drawn = float(np.random.default_rng([self.seed, 1]).uniform(*DRAWN_QPM))
+        if arousal is None or math.isnan(arousal) or not self.mood_strength:
+            return drawn
+        return drawn + AROUSAL_QPM * arousal
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the inverse."""
+        return asdict(self) | {"by_kind": {kind: list(pair) for kind, pair in self.by_kind.items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe from a record. Fields that the record does not have get what older versions composed with.
+
+        Raises:
+            InputError: A value is outside its range.
+            KeyError, TypeError, ValueError, AttributeError: The record is not one of a recipe.
+
+        """
+        given = dict(values)
+        given["seed"]  # the one field that every record has: KeyError without
+        given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
+        for name, choice in CHOICES.items():
+            if choice.since is not None:
+                given.setdefault(name, choice.since)
+        return cls(**given)
+
+
+def choice_of(item: Field[Any]) -> Choice:
+    """The `Choice` of a field of `Recipe`."""
+    choice = item.metadata["choice"]
+    assert isinstance(choice, Choice)
+    return choice
+
+
+#: Every field's `Choice`, by name, in the order of the fields.
+CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

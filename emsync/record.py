@@ -1,0 +1,111 @@
+"""The record: SONG.mid.json, which lies beside SONG.mid and is enough to write the same bytes again.
+
+It holds the versions, the model's hash, the recipe (as "settings"), the cuts and what became of each, and the mood.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+from emsync import __version__, checkpoint
+from emsync import vocabulary as v
+from emsync.errors import InputError, ModelError
+from emsync.mood import MoodCurve
+from emsync.recipe import Recipe
+
+FORMAT: Final = 1
+_REMEDY: Final = "give the .mid.json that emsync compose wrote"
+
+
+def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """What a record says about the model: its folder (None for the embedded one), and the hash of weights and
+    vocabulary.
+    """
+    path = checkpoint.embedded_folder() if folder is None else Path(folder)
+    checkpoint.read_config(path)
+    return {
+        "folder": None if folder is None else str(path),
+        "weights_sha256": checkpoint.weights_hash(path),
+        "vocabulary": v.HASH,
+    }
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is needed of a record to compose the piece again."""
+
+    duration_s: float
+    frame_rate: Fraction
+    cuts_s: tuple[float, ...]
+    recipe: Recipe
+    model_folder: str | None
+    weights_sha256: str
+    backend: str
+    video: str | None
+    mood: MoodCurve | None = None
+    mood_source: str | None = None
+    path: str = ""
+    """The file it was read from."""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Record:
+        """Read a record. Raises `InputError` for anything else, naming what is wrong."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from error
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON ({error}); {_REMEDY}") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise InputError(f"{path} is no record of format {FORMAT}; {_REMEDY}")
+        try:
+            return cls._of(data, str(path))
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise InputError(f"{path} lacks or garbles a value ({error!r}); {_REMEDY}") from error
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any], path: str) -> Record:
+        recipe = Recipe.from_dict(data["settings"])
+        folder, video = data["model"]["folder"], data.get("video")
+        curve = data.get("mood")  # records of versions without mood have none
+        mood = None if curve is None else MoodCurve(curve["times_s"], curve["valence"], curve["arousal"])
+        source = None if curve is None else curve["source"]
+        if not all(name is None or isinstance(name, str) for name in (folder, video, source)):
+            raise TypeError("a name is not text")
+        return cls(
+            float(data["duration_s"]), Fraction(data["frame_rate"]), tuple(float(c) for c in data["cuts_s"]), recipe,
+            folder, str(data["model"]["weights_sha256"]), str(data["backend"]), video, mood, source, path,
+        )  # fmt: skip
+
+    def check_model(self, folder: str | os.PathLike[str] | None) -> None:
+        """Raise `ModelError` if the model is not the one that the record was made with."""
+        found = model_record(folder)["weights_sha256"]
+        if found != self.weights_sha256:
+            raise ModelError(
+                f"the record was made with a model whose weights hash to {self.weights_sha256[:12]}, "
+                f"this one's to {found[:12]}; give the right one with --model"
+            )
+
+
+def to_dict(
+    *, recipe: Recipe, model: Mapping[str, Any], backend: str, video: str | None, duration_s: float,
+    frame_rate: Fraction, mood: MoodCurve | None, mood_source: str | None, found: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """A record as plain values for JSON. found: what became of the piece: cuts, boundaries, hits, notes, events."""
+    found = dict(found)
+    cuts_s = found.pop("cuts_s")
+    return {
+        "format": FORMAT, "emsync": __version__, "model": dict(model), "backend": backend, "video": video,
+        "duration_s": duration_s, "frame_rate": f"{frame_rate.numerator}/{frame_rate.denominator}",
+        "cuts_s": cuts_s, "seed": recipe.seed, "settings": recipe.to_dict(),
+        "mood": None if mood is None else mood.as_json() | {"source": mood_source},
+        **found,
+    }  # fmt: skip
