@@ -25,6 +25,7 @@ from emsync.conditions import LANE_NAMES, LANES, N_LANES, Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
 from emsync.model import Composer, ModelConfig
+from tests.fakes import plain_recipe
 
 BACKENDS = ("onnx", "torch")
 CONTEXT, BLOCK = 64, 16
