@@ -1,166 +1,54 @@
-"""Mood: valence and arousal over time, and how they map to Ekman's six basic emotions.
+"""Mood: valence and arousal over time, and their files.
 
-Conventions: valence and arousal in [-1, 1]; times in seconds; NaN where a level is not given. The map between
-categories and the plane is the paper's (Section III-B4): Table I, one scale for both axes, a mixture of Gaussians.
+    curve = read_curve("mood.csv")          # time_s,valence,arousal
+    curve.at([0.0, 12.5])
+
+Valence and arousal lie in [-1, 1], times are in seconds, NaN means "not given". `emsync.emotions` relates both levels
+to the six basic emotions; its names can be imported from here as well.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync.errors import InputError
+from emsync.emotions import EMOTION_NAMES as EMOTION_NAMES
+from emsync.emotions import EMOTIONS as EMOTIONS
+from emsync.emotions import METRICS as METRICS
+from emsync.emotions import MU_MAX, emotion_point
+from emsync.emotions import Metric as Metric
+from emsync.emotions import mixture_mean as mixture_mean
+from emsync.emotions import nearest_emotion as nearest_emotion
+from emsync.emotions import plane as plane
+from emsync.emotions import probabilities as probabilities
+from emsync.emotions import scores as scores
+from emsync.errors import InputError, printable
 from emsync.files import write_bytes
+from emsync.table import Table, number, read_json, read_table, read_text, seconds, shown
 
 FloatArray = npt.NDArray[np.float64]
-Metric = Literal["euclidean", "mahalanobis", "likelihood"]
 
-
-@dataclass(frozen=True)
-class Emotion:
-    """A row of Table I: mean and standard deviation on both axes, as Russell and Mehrabian found them."""
-
-    name: str
-    valence: float
-    valence_sd: float
-    arousal: float
-    arousal_sd: float
-
-
-#: Table I of the paper.
-EMOTIONS: Final = (
-    Emotion("anger", -0.51, 0.20, 0.59, 0.29),
-    Emotion("disgust", -0.60, 0.20, 0.35, 0.41),
-    Emotion("fear", -0.64, 0.20, 0.60, 0.32),
-    Emotion("joy", 0.76, 0.22, 0.48, 0.26),
-    Emotion("sadness", -0.63, 0.23, -0.27, 0.34),
-    Emotion("surprise", 0.40, 0.30, 0.67, 0.27),
-)
-EMOTION_NAMES: Final = tuple(emotion.name for emotion in EMOTIONS)
-METRICS: Final[tuple[Metric, ...]] = ("euclidean", "mahalanobis", "likelihood")
-#: The paper's mu_max: the largest |mean| of any category after scaling.
-MU_MAX: Final = 0.8
-#: Probabilities may miss a sum of one by this much, which is rounding to three digits.
-SUM_TOLERANCE: Final = 0.01
-#: A curve may outlast its video by this much, which is rounding to whole seconds.
+#: A curve may end this much after its video, for times rounded to whole seconds.
 OVERHANG_S: Final = 1.0
-
-
-def emotion_index(name: str) -> int:
-    """The row of `EMOTIONS` called `name`, in any case. Raises `InputError` naming the six."""
-    wanted = name.strip().lower()
-    if wanted not in EMOTION_NAMES:
-        raise InputError(f"{name!r} is not one of the six emotions; give {', '.join(EMOTION_NAMES)}")
-    return EMOTION_NAMES.index(wanted)
-
-
-def plane(mu_max: float = MU_MAX) -> tuple[FloatArray, FloatArray]:
-    """Means (6, 2) and standard deviations (6, 2) of the emotions, columns valence and arousal, scaled.
-
-    One coefficient for all of them brings the largest |mean| to `mu_max` in (0, 1]: an axis scaled by itself would
-    move sadness to an arousal it does not have (Section III-B4).
-    """
-    if not (math.isfinite(mu_max) and 0 < mu_max <= 1):
-        raise InputError(f"mu_max {mu_max:g} is outside (0, 1]; {MU_MAX} is the paper's")
-    means = np.array([[e.valence, e.arousal] for e in EMOTIONS])
-    deviations = np.array([[e.valence_sd, e.arousal_sd] for e in EMOTIONS])
-    scale = mu_max / np.abs(means).max()
-    return means * scale, deviations * scale
-
-
-def probabilities(given: Mapping[str, float] | npt.ArrayLike) -> FloatArray:
-    """Probabilities over the six as (..., 6) in the order of `EMOTIONS`, from such an array or from names.
-
-    Names left out have probability 0. Raises `InputError` for an unknown name, a number outside [0, 1], or a sum that
-    is not one within 0.01; what is given back sums to one.
-    """
-    if isinstance(given, Mapping):
-        values = np.zeros(len(EMOTIONS))
-        for name, value in given.items():
-            values[emotion_index(name)] = value
-    else:
-        values = np.asarray(given, dtype=np.float64)
-    if values.ndim < 1 or values.shape[-1] != len(EMOTIONS):
-        raise InputError(f"probabilities have the shape {values.shape}; give six, of {', '.join(EMOTION_NAMES)}")
-    bad = values[~((values >= 0) & (values <= 1))]
-    if len(bad):
-        raise InputError(f"probability {bad[0]:g} is outside [0, 1]; give shares of one")
-    sums = values.sum(axis=-1, keepdims=True)
-    if (np.abs(sums - 1) > SUM_TOLERANCE).any():
-        worst = sums.flat[np.argmax(np.abs(sums - 1))]
-        raise InputError(f"the emotions' probabilities sum to {worst:g}, not to one; divide them by their sum")
-    return np.asarray(values / sums, dtype=np.float64)
-
-
-def mixture_mean(given: Mapping[str, float] | npt.ArrayLike, *, mu_max: float = MU_MAX) -> FloatArray:
-    """Valence and arousal (..., 2) in [-1, 1] of probabilities (..., 6): the mixture's mean (Section III-B4)."""
-    return probabilities(given) @ plane(mu_max)[0]
-
-
-def mixture_sample(
-    given: Mapping[str, float] | npt.ArrayLike, generator: np.random.Generator, *, mu_max: float = MU_MAX
-) -> FloatArray:
-    """Valence and arousal (..., 2) drawn from the mixture: an emotion by its probability, then its Gaussian.
-
-    A draw beyond the plane is brought to its edge.
-    """
-    shares = probabilities(given)
-    means, deviations = plane(mu_max)
-    reached = np.cumsum(shares, axis=-1) > generator.random(shares.shape[:-1] + (1,))
-    # Where rounding leaves the total below the draw, the likeliest emotion is taken.
-    chosen = np.where(reached.any(axis=-1), reached.argmax(axis=-1), shares.argmax(axis=-1))
-    return np.asarray(np.clip(generator.normal(means[chosen], deviations[chosen]), -1.0, 1.0))
-
-
-def emotion_point(name: str, *, mu_max: float = MU_MAX) -> tuple[float, float]:
-    """Valence and arousal of one emotion's scaled mean."""
-    valence, arousal = plane(mu_max)[0][emotion_index(name)]
-    return float(valence), float(arousal)
-
-
-def scores(
-    valence: npt.ArrayLike, arousal: npt.ArrayLike, *, metric: Metric = "likelihood", mu_max: float = MU_MAX
-) -> FloatArray:
-    """How well each emotion fits each point: (..., 6), larger is better.
-
-    The Euclidean or Mahalanobis distance, negative, or the logarithm of the Gaussian's likelihood.
-    """
-    if metric not in METRICS:
-        raise InputError(f"{metric!r} is no way to compare; give {', '.join(METRICS)}")
-    means, deviations = plane(mu_max)
-    points = np.stack(np.broadcast_arrays(np.asarray(valence, float), np.asarray(arousal, float)), axis=-1)
-    off = points[..., None, :] - means  # (..., 6, 2)
-    if metric == "euclidean":
-        return np.asarray(-np.sqrt((off**2).sum(axis=-1)))
-    squared = ((off / deviations) ** 2).sum(axis=-1)
-    if metric == "mahalanobis":
-        return np.asarray(-np.sqrt(squared))
-    return np.asarray(-squared / 2 - np.log(2 * np.pi * deviations.prod(axis=-1)))
-
-
-def nearest_emotion(valence: float, arousal: float, *, metric: Metric = "likelihood", mu_max: float = MU_MAX) -> str:
-    """The name of the emotion that fits a point best: the inverse of `emotion_point`."""
-    for name, value in (("valence", valence), ("arousal", arousal)):
-        if not -1 <= value <= 1:
-            raise InputError(f"{name} {value:g} is outside [-1, 1]; scale it to that range")
-    return EMOTION_NAMES[int(scores(valence, arousal, metric=metric, mu_max=mu_max).argmax())]
 
 
 @dataclass(frozen=True, eq=False)
 class MoodCurve:
-    """Valence and arousal over time: times_s (T,) increasing, from 0 s or later; levels (T,) in [-1, 1] or NaN.
+    """Valence and arousal over time.
 
-    Between its points a curve goes straight, before the first and after the last it stays. NaN is not given, and
-    neither is what lies between a NaN and its neighbours.
+    - times_s: (T,), increasing, from 0 s on.
+    - valence, arousal: (T,), in [-1, 1], NaN where not given.
+
+    Values between two points are interpolated linearly. Before the first point and after the last the value is held.
+    Between a NaN and its neighbours nothing is given.
     """
 
     times_s: FloatArray
@@ -216,13 +104,13 @@ class MoodCurve:
 
     @property
     def conditions(self) -> dict[str, tuple[FloatArray, FloatArray]]:
-        """`Conditions(**curve.conditions)`: the levels of which anything is given, as (times_s, values)."""
+        """Arguments of `Conditions`: (times_s, values) of each level that is given somewhere."""
         levels = {"valence": self.valence, "arousal": self.arousal}
         return {name: (self.times_s, level) for name, level in levels.items() if not np.isnan(level).all()}
 
     @property
     def mean(self) -> tuple[float, float]:
-        """Valence and arousal averaged over the given time, NaN where nothing is given."""
+        """Valence and arousal, each averaged over the time where it is given; NaN if it is not given at all."""
         return self._mean(self.valence), self._mean(self.arousal)
 
     def _mean(self, level: FloatArray) -> float:
@@ -237,7 +125,7 @@ class MoodCurve:
     def at(self, times_s: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Valence and arousal at each time, any shape."""
         times = np.asarray(times_s, dtype=np.float64)
-        # A NaN beside a point must not spoil the point itself, as np.interp would have it.
+        # np.interp alone would return NaN at a point whose neighbour is NaN.
         return tuple(_sample(times, self.times_s, level) for level in (self.valence, self.arousal))  # type: ignore[return-value]
 
     def resampled(self, times_s: npt.ArrayLike) -> MoodCurve:
@@ -245,7 +133,7 @@ class MoodCurve:
         return MoodCurve(np.asarray(times_s, dtype=np.float64), *self.at(times_s))
 
     def filled(self) -> MoodCurve:
-        """Gaps bridged by straight lines, ends held; a level that is given nowhere stays so."""
+        """The curve with gaps interpolated and ends held. A level that is not given at all stays NaN."""
         levels = []
         for level in (self.valence, self.arousal):
             given = ~np.isnan(level)
@@ -253,9 +141,9 @@ class MoodCurve:
         return MoodCurve(self.times_s, *levels)
 
     def smoothed(self, width_s: float) -> MoodCurve:
-        """Averaged over its neighbours by a Gaussian of standard deviation `width_s` > 0; gaps stay, and weigh nothing.
+        """The curve smoothed by a Gaussian of standard deviation `width_s` > 0. Gaps stay gaps.
 
-        Points count by the time they stand for, so an uneven curve is not pulled to where its points are dense.
+        Each point is weighted by the time it covers, so that dense points do not dominate.
         """
         if not (math.isfinite(width_s) and width_s > 0):
             raise InputError(f"a smoothing width of {width_s:g} s cannot be used; give more than 0 s")
@@ -268,24 +156,25 @@ class MoodCurve:
         for level in (self.valence, self.arousal):
             given = ~np.isnan(level)
             result = np.full(len(times), math.nan)
-            heard, weight, at = level[given], lengths_s[given], times[given]
+            value, weight, at = level[given], lengths_s[given], times[given]
             places = np.flatnonzero(given)
             low = np.searchsorted(at, at - 4 * width_s)
             high = np.searchsorted(at, at + 4 * width_s, side="right")
             for i, first, last in zip(range(len(at)), low, high, strict=True):
                 share = weight[first:last] * np.exp(-0.5 * ((at[first:last] - at[i]) / width_s) ** 2)
-                result[places[i]] = (share * heard[first:last]).sum() / share.sum()
+                result[places[i]] = (share * value[first:last]).sum() / share.sum()
             levels.append(np.clip(result, -1.0, 1.0))
         return MoodCurve(times, *levels)
 
     def shifted(self, seconds: float) -> MoodCurve:
-        """Everything `seconds` later."""
+        """The curve moved `seconds` later."""
         return MoodCurve(self.times_s + seconds, self.valence, self.arousal)
 
     def joined(self, other: MoodCurve, at_s: float, *, fade_s: float = 0.0) -> MoodCurve:
-        """The curve until `at_s` > 0, then `other`, both in the same seconds; between them a straight fade.
+        """Join this curve until `at_s` > 0 to `other` after it, with a linear fade of `fade_s` between them.
 
-        Without `fade_s` the step takes a millisecond, since a curve has one value at one time.
+        Both curves count seconds from the same start. Without a fade the step takes a millisecond, since a curve has
+        one value at a time.
         """
         half = max(fade_s, 1e-3) / 2
         if not (math.isfinite(at_s) and math.isfinite(fade_s) and fade_s >= 0 and at_s - half >= 0):
@@ -302,7 +191,7 @@ class MoodCurve:
         return MoodCurve(np.concatenate([self.times_s[before], ends, other.times_s[after]]), *levels)
 
     def check_fits(self, duration_s: float) -> MoodCurve:
-        """The curve itself, if it ends within `duration_s` (and a second for rounding); else `InputError`."""
+        """Return the curve. Raises `InputError` if it ends more than `OVERHANG_S` after `duration_s`."""
         last_s = float(self.times_s[-1])
         if last_s > duration_s + OVERHANG_S:
             raise InputError(
@@ -312,12 +201,12 @@ class MoodCurve:
         return self
 
     def as_json(self) -> dict[str, list[float | None]]:
-        """Plain lists of numbers, None where not given."""
+        """Lists of numbers by name, None where not given."""
         rows = {"times_s": self.times_s, "valence": self.valence, "arousal": self.arousal}
         return {name: [None if math.isnan(x) else float(x) for x in row] for name, row in rows.items()}
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-        """Write JSON that `read_curve` reads. Raises `OutputError` when the place cannot be written."""
+        """Write JSON that `read_curve` reads. Raises `OutputError` if `path` cannot be written."""
         write_bytes(path, (json.dumps(self.as_json()) + "\n").encode(), overwrite=overwrite)
 
 
@@ -327,8 +216,10 @@ def _sample(times: FloatArray, points_s: FloatArray, level: FloatArray) -> Float
     return np.asarray(np.where(exact, level[right], np.interp(times, points_s, level)))
 
 
-#: What a column of a CSV file, or a list of a JSON file, may be called.
-_COLUMNS: Final = {
+# --- files ------------------------------------------------------------------------------------------------------------
+
+#: Accepted names of a column of a table, or of a list of a JSON file.
+_NAMES: Final = {
     "times_s": ("times_s", "time_s", "time", "times", "seconds", "t"),
     "valence": ("valence", "v"),
     "arousal": ("arousal", "a"),
@@ -336,54 +227,51 @@ _COLUMNS: Final = {
 
 
 def read_curve(path: str | os.PathLike[str]) -> MoodCurve:
-    """A curve from CSV (header `time_s,valence,arousal`, one of the levels may be missing) or JSON (lists by name).
+    """A curve from a table (header `time_s,valence,arousal`) or from JSON (lists by name).
 
-    Raises `InputError` naming the file: unreadable, no such columns, a cell that is no number, a gap (a level given at
-    some times only), fewer than two points, and all that `MoodCurve` refuses.
+    `emsync.table` says how a table may be written. One of the levels may be missing.
+    Raises `InputError` naming the file: unreadable, without these columns, with a cell that is not a number, with a gap
+    (a level given at some times only), with fewer than two points, and for everything that `MoodCurve` refuses.
     """
-    file = Path(path)
+    text = read_text(path, "mood curve")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}); give a CSV or JSON file") from error
-    try:
-        columns = _json_columns(text) if file.suffix.lower() == ".json" else _csv_columns(text)
-        return _curve(columns)
+        is_json = Path(path).suffix.lower() == ".json"
+        return _curve(_json_columns(text) if is_json else _table_columns(read_table(text)))
     except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+        raise InputError(f"{printable(os.fspath(path))}: {error}") from error
 
 
-def _csv_columns(text: str) -> dict[str, Sequence[Any]]:
-    try:
-        rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise InputError(f"this is no CSV ({error}); give a header time_s,valence,arousal") from error
-    if not rows:
-        raise InputError("the file is empty; give a header time_s,valence,arousal and two rows or more")
-    head = [cell.strip().lower() for cell in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(head):
-            raise InputError(f"row {number} has {len(row)} cells, the header {len(head)}; give each row all of them")
-    return {name: [row[i] for row in rows[1:]] for i, name in enumerate(head)}
+def _table_columns(table: Table) -> dict[str, Sequence[Any]]:
+    if table.header is None:
+        if not table.rows:
+            raise InputError("the file is empty; give a header time_s,valence,arousal and two rows or more")
+        raise InputError("the first line holds values; give a header time_s,valence,arousal above them")
+    for row in table.rows:
+        if len(row.cells) < len(table.header) or any(row.cells[len(table.header) :]):
+            raise InputError(
+                f"row {row.line} has {len(row.cells)} cells, the header {len(table.header)}; "
+                "write one cell for each name, and decimals with a point"
+            )
+    found = {name: table.column(names) for name, names in _NAMES.items()}
+    if found["times_s"] is None or (found["valence"] is None and found["arousal"] is None):
+        return dict.fromkeys(table.header, ())
+    return {name: [row.cells[place] for row in table.rows] for name, place in found.items() if place is not None}
 
 
 def _json_columns(text: str) -> dict[str, Sequence[Any]]:
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"this is no JSON ({error}); write lists times_s, valence, arousal") from error
+    content = read_json(text)
     if not isinstance(content, dict):
         raise InputError("the JSON is no table; write lists times_s, valence, arousal")
     if isinstance(content.get("mood"), dict):
-        content = content["mood"]  # as emsync analyze writes it, whose own times_s are those of other curves
-    # What else there is is passed over.
+        content = content["mood"]  # as emsync analyze writes it; the times_s beside it belong to other curves
     return {name.strip().lower(): row for name, row in content.items() if isinstance(row, list)}
 
 
 def _curve(columns: Mapping[str, Sequence[Any]]) -> MoodCurve:
-    found = {name: next((columns[n] for n in names if n in columns), None) for name, names in _COLUMNS.items()}
+    found = {name: next((columns[n] for n in names if n in columns), None) for name, names in _NAMES.items()}
     if found["times_s"] is None or (found["valence"] is None and found["arousal"] is None):
-        raise InputError(f"columns are {', '.join(columns) or 'none'}; give time_s and valence or arousal or both")
+        names = printable(", ".join(columns))[:200]
+        raise InputError(f"columns are {names or 'none'}; give time_s and valence or arousal or both")
     times = _numbers("time_s", found["times_s"])
     if np.isnan(times).any():
         raise InputError(f"time {int(np.isnan(times).argmax()) + 1} is missing; give each point its seconds")
@@ -406,15 +294,15 @@ def _curve(columns: Mapping[str, Sequence[Any]]) -> MoodCurve:
 
 def _numbers(name: str, cells: Sequence[Any]) -> FloatArray:
     values = []
-    for number, cell in enumerate(cells, start=1):
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            values.append(math.nan)
-            continue
-        try:
-            value = math.inf if isinstance(cell, bool) else float(cell)
-        except (TypeError, ValueError):
-            value = math.inf
-        if math.isinf(value):
-            raise InputError(f"{name} {cell!r} of point {number} is no number; write it like 0.25")
+    for index, cell in enumerate(cells, start=1):
+        value: float | None = math.inf
+        if cell is None or cell == "":
+            value = math.nan
+        elif isinstance(cell, str):
+            value = seconds(cell) if name == "time_s" else number(cell)
+        elif isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) < 1e12:
+            value = float(cell)
+        if value is None or math.isinf(value):
+            raise InputError(f"{name} {shown(cell)} of point {index} is no number; write it like 0.25")
         values.append(value)
     return np.array(values, dtype=np.float64)

@@ -21,8 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from emsync.errors import InputError, VideoError
-from emsync.recipe import Recipe
+from emsync.cutlist import DEFAULT_T_DIFF_S as DEFAULT_T_DIFF_S
+from emsync.cutlist import END_MARGIN_S as END_MARGIN_S
+from emsync.cutlist import parse_frame_rate
+from emsync.cutlist import spaced as spaced
+from emsync.cutlist import timecode as timecode
+from emsync.errors import InputError, VideoError, printable
+from emsync.table import read_json
 
 if TYPE_CHECKING:
     from emsync.film import Stills
@@ -41,12 +46,6 @@ DETECTORS: dict[str, tuple[float, float]] = {
 assert tuple(DETECTORS) == get_args(Detector)
 DEFAULT_DETECTOR: Detector = "local-ratio"
 
-#: The paper's t_diff (Section IV-A): cuts closer than this to the one before are not given to the composer.
-DEFAULT_T_DIFF_S = Recipe.t_diff_s
-
-#: Boundaries keep this distance from both ends, where music begins and closes anyway and a chord has no room.
-END_MARGIN_S = 0.5
-
 #: How many samples a second `Scene.motion`, `.luma`, `.saturation`, `.contrast` and `.warmth` have.
 CURVE_RATE_HZ = 4
 
@@ -57,40 +56,6 @@ _CURVES = ("motion", "luma", "saturation", "contrast", "warmth")
 #: Curves that scenes written by an older program lack; there they are empty.
 _YOUNGER = ("contrast", "warmth")
 _ARRAYS = ("cuts_s", "fades_s", "times_s", *_CURVES, "loudness_db")
-
-
-def spaced(cuts_s: npt.ArrayLike, t_diff_s: float = DEFAULT_T_DIFF_S, *, duration_s: float | None = None) -> Floats:
-    """The paper's difference filter (Section III-B3): drop cuts less than `t_diff_s` after the previous *kept* one.
-
-    Cuts less than `END_MARGIN_S` from the start, and from the end when `duration_s` is given, are dropped first: a cut
-    at 0 is where the film begins, not a cut. `cuts_s` is sorted, in seconds. Raises `InputError` when `t_diff_s` is
-    negative.
-    """
-    if not (math.isfinite(t_diff_s) and t_diff_s >= 0):
-        raise InputError(f"t_diff is {t_diff_s} s; give 0 (keep every cut) or more")
-    until_s = math.inf if duration_s is None else duration_s - END_MARGIN_S
-    kept: list[float] = []
-    for cut_s in np.asarray(cuts_s, dtype=np.float64).tolist():
-        # A microsecond of grace: cuts 4 s apart stay so in floating point.
-        if END_MARGIN_S <= cut_s <= until_s and (not kept or cut_s - kept[-1] >= t_diff_s - 1e-6):
-            kept.append(cut_s)
-    return np.array(kept, dtype=np.float64)
-
-
-def timecode(time_s: float, frame_rate: Fraction) -> str:
-    """`HH:MM:SS:FF` of the frame nearest to `time_s`, as an editor counts (non-drop, from 00:00:00:00).
-
-    Non-drop: at 29.97 frames a second, labels run at 30, so an hour of labels is 3.6 s longer than an hour.
-    Raises `InputError` for a negative time or a rate that is not positive.
-    """
-    if not (math.isfinite(time_s) and time_s >= 0):
-        raise InputError(f"{time_s} s has no timecode; give a time of 0 s or later")
-    if frame_rate <= 0:
-        raise InputError(f"a frame rate of {frame_rate} has no timecode; give more than 0 frames a second")
-    labels = max(1, math.floor(frame_rate + Fraction(1, 2)))  # frames in a second of labels
-    frames = math.floor(Fraction(time_s) * frame_rate + Fraction(1, 2))
-    seconds, frame = divmod(frames, labels)
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frame:0{max(2, len(str(labels - 1)))}d}"
 
 
 def _empty() -> Floats:
@@ -159,6 +124,8 @@ class Scene:
             size = getattr(self, name).size
             if size != self.times_s.size and (size or name not in _YOUNGER):
                 raise InputError(f"{name} has {size} values for {self.times_s.size} times_s")
+        if not math.isfinite(self.threshold):
+            raise InputError(f"threshold is {self.threshold}; it must be a finite number")
         spaced((), self.t_diff_s)  # says what is wrong with t_diff_s
 
     @property
@@ -207,9 +174,9 @@ class Scene:
     def from_json(cls, text: str) -> Scene:
         """The scene that `to_json` wrote. Raises `InputError` naming what is missing or cannot be read."""
         try:
-            record = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"the scene is not JSON ({error}); {_WRITE_AGAIN}") from error
+            record = read_json(text)
+        except InputError as error:
+            raise InputError(f"the scene is not JSON: {error}; {_WRITE_AGAIN}") from error
         if not isinstance(record, dict) or record.get("version") != _FORMAT_VERSION:
             version = record.get("version") if isinstance(record, dict) else None
             raise InputError(f"the scene has version {version!r}, this program reads {_FORMAT_VERSION}; {_WRITE_AGAIN}")
@@ -224,14 +191,14 @@ class Scene:
                 if item.name in _ARRAYS:
                     value = np.array([math.nan if number is None else float(number) for number in value])
                 elif item.name == "frame_rate":
-                    value = Fraction(value)
+                    value = parse_frame_rate(value)
                 elif item.type in _PLAIN:
                     kind = _PLAIN[str(item.type)]
                     if kind in (bool, str) and not isinstance(value, kind):
                         raise TypeError
                     value = kind(value)
-            except (TypeError, ValueError, ZeroDivisionError) as error:
-                shown = str(value)[:40]
+            except (TypeError, ValueError, OverflowError) as error:
+                shown = printable(str(value)[:40])
                 raise InputError(f"the scene's {item.name} cannot be read: {shown!r}; {_WRITE_AGAIN}") from error
             values[item.name] = value
         return cls(**values)

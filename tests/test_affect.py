@@ -228,7 +228,7 @@ def test_a_curve_longer_than_the_film(tmp_path: Path) -> None:
 
 
 def test_a_curve_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv cannot be read .*; give a CSV or JSON file"):
+    with pytest.raises(InputError, match=r"none\.csv cannot be read .*; check the name"):
         open_reader(str(tmp_path / "none.csv"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ def save(tmp_path: Path, text: str | bytes) -> Path:
     path = tmp_path / "cuts.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+SCENES = (
+    "00:00:12.040,00:00:20.000\n"
+    "Scene Number,Start Frame,Start Timecode,Start Time (seconds),End Frame,End Timecode,End Time (seconds)\n"
+    "1,1,00:00:00.000,0.000,301,00:00:12.040,12.040\n"
+    "2,302,00:00:12.040,12.040,500,00:00:20.000,20.000\n"
+    "3,501,00:00:20.000,20.000,780,00:00:31.200,31.200\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +61,32 @@ def save(tmp_path: Path, text: str | bytes) -> Path:
             "1,1,00:00:00.000,0.000,50\n2,51,00:00:02.000,2.000,137\n3,138,00:00:05.500,5.500,200\n",
             [0.0, 2.0, 5.5],
         ),
+        # PySceneDetect's own default: a line of bare timecodes above the header.
+        (SCENES, [0.0, 12.04, 20.0]),
+        (SCENES.replace(",", ";"), [0.0, 12.04, 20.0]),
+        (SCENES.partition("\n")[2], [0.0, 12.04, 20.0]),
+        # Spreadsheets: a line that names the separator, decimal commas, UTF-16 without a mark.
+        ("sep=;\r\ntime_s;name\r\n12,04;a\r\n20;b\r\n", [12.04, 20.0]),
+        ("sep=,\ntime_s,name\n12.04,a\n", [12.04]),
+        ('"sep=\t"\ntime_s\tname\n12,04\ta\n', [12.04]),
+        ("time_s\n1.5\n2\n".encode("utf-16-le"), [1.5, 2.0]),
+        ('name,time\n"one; more",1.5\n"two",2.5\n', [1.5, 2.5]),
+        # A timecode with a decimal comma, cut in two by the separator.
+        ("00:00:12,040\n00:00:20,000\n", [12.04, 20.0]),
+        ("time\n00:00:12,040\n00:00:20,000\n", [12.04, 20.0]),
+        ("name,time\nx,00:00:12,040\ny,00:00:20,000\n", [12.04, 20.0]),
+        # Start times under other names.
+        ("scene,start,end\n1,0.0,12.04\n2,12.04,20\n", [0.0, 12.04]),
+        ("Scene,Start (s),End (s)\n1,1.5,12.04\n2,12.04,20\n", [1.5, 12.04]),
+        ("cut,time [s]\n1,12.04\n2,20\n", [12.04, 20.0]),
+        ("#,Name,Start\nM1,one,0:12.040\nM2,two,1:20.000\n", [12.04, 80.0]),
+        ("#,Name,Start,End,Length\nR1,one,0:12.040,0:13.0,0:0.96\n", [12.04]),
+        # Audacity's labels: start, end, text.
+        ("12.040000\t12.040000\tcut\n20.000000\t21.500000\tcut\n", [12.04, 20.0]),
+        ("12,040000\t12,040000\tcut\n", [12.04]),
+        ("12.5,one,1\n13.0,two,2\n", [12.5, 13.0]),
+        # What emsync analyze writes.
+        ('{"cuts_s": [1.5, 2], "boundaries_s": []}', [1.5, 2.0]),
     ],
 )
 def test_lists_that_are_understood(tmp_path: Path, text: str | bytes, cuts_s: list[float]) -> None:
@@ -84,6 +120,35 @@ def test_lists_that_are_understood(tmp_path: Path, text: str | bytes, cuts_s: li
         ("frame\n24\n48\n", "line 1: the column 'frame' counts frames; give a column time_s"),
         ("time_s\n1,5\n2,5\n", r"line 2: more columns than the header has \(1\); write decimals with a point"),
         ("1,5\n2,5\n", "line 1: '1,5' may be two columns or a decimal comma"),
+        # Frames, and units other than seconds.
+        ("# keyframe format v1\nfps 0\n0\n301\n", "line 1: a list of key frames counts frames"),
+        ("fps 25\n0\n301\n", "line 1: the column 'fps 25' counts frames"),
+        ("scene,start_frame\n1,0\n2,301\n", "line 1: the column 'start_frame' counts frames"),
+        ("time_ms\n1500\n", "line 1: the column 'time_ms' is not in seconds"),
+        ("Start (ms),x\n1500,y\n", r"the column 'start \(ms\)' is not in seconds"),
+        ("Marker Name\tIn\tOut\na\t00:00:12:01\t00:00:12:01\n", "line 2: '00:00:12:01' counts frames"),
+        # What may mean two things.
+        ("12,04\n20.5\n", "line 1: '12,04' may be two columns or a decimal comma"),
+        ("00:00:12,04\n00:00:20,5\n", "line 1: '00:00:12,04' may be two columns or a decimal comma"),
+        ("00:00:12,040\n00:00:20\n", "line 1: '00:00:12,040' may be two columns or a decimal comma"),
+        ("1,0.0,12.04\n2,12.04,20\n", "the second is no end of the first; write a header"),
+        ("1,1.5\n2,20.5\n", "line 1: the first column may count rows; write a header"),
+        ("shot,when\n1,1.5\n2,2.5\n", "line 1: no column has a name such as time_s or start"),
+        ("from,when\n1,1.5\n2,2.5\n", r"it is not clear which column holds the cuts \('from', 'when'\?\)"),
+        ("duration\n1.5\n", "no column has a name such as time_s or start"),
+        ("sep=x\n1x2\n", "line 1 names the separator 'x'; give a comma"),
+        ("1" * 80_000 + "\n", "line 1: .* is not a time"),
+        ("time_s\n" + "1" * 80_000 + "\n", "line 2: .* is not a time"),
+        ("9" * 5000 + ":00:00\n", "is not a time"),
+        ("time_s\n\x1b[31m1\n", r"line 2: '\\\\x1b\[31m1' is not a time"),
+        ("{", "this is no JSON"),
+        ("[" * 100_000, "no column has a name such as time_s"),
+        ("Dear diary", "line 1: no column has a name such as time_s"),
+        ("12.5,1\n13.0,2\n", "two columns look like times"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"cuts_s": [1, true]}', "cuts_s holds True as number 2"),
+        ('{"cuts_s": [2, 1]}', "cut 2 of cuts_s: cut at 1 s comes after one at 2 s"),
+        ('{"cuts": [2, 1]}', "the JSON has no list cuts_s"),
         ("a" * 100 + "\n" + "b" * 100 + "\n", r"line 2: 'b{37}\.\.\.' is not a time"),
         (b"\x00\x01\x02\xff\xfe", "is not a text file"),
         (b"1\n2\x00\n", "is not a text file"),
@@ -97,7 +162,7 @@ def test_lists_that_are_refused(tmp_path: Path, text: str | bytes, message: str)
 
 
 def test_a_list_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv does not exist; check the name"):
+    with pytest.raises(InputError, match=r"none\.csv cannot be read \(No such file or directory\); check the name"):
         read_csv(tmp_path / "none.csv")
 
 
@@ -108,8 +173,33 @@ def test_a_folder_is_no_list(tmp_path: Path) -> None:
 
 def test_a_film_given_as_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emsync.cutlist._MAX_BYTES", 1 << 20)
-    with pytest.raises(InputError, match="is larger than 1 MiB"):
+    with pytest.raises(InputError, match=r"has 2097152 bytes, over 1048576; is it a cut list\?"):
         read_csv(save(tmp_path, b"1\n" * (1 << 20)))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a system without devices")
+def test_a_device_is_no_list() -> None:
+    with pytest.raises(InputError, match="/dev/zero is a device, not a cut list"):
+        read_csv("/dev/zero")
+
+
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cuts.csv")
+    with pytest.raises(InputError, match="is a pipe, not a cut list"):
+        read_csv(tmp_path / "cuts.csv")
+
+
+def test_a_huge_sparse_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with open(tmp_path / "cuts.csv", "wb") as file:
+        file.truncate(3 << 30)
+    with pytest.raises(InputError, match="has 3221225472 bytes, over"):
+        read_csv(tmp_path / "cuts.csv")
+
+
+def test_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emsync.table.MAX_ROWS", 3)
+    with pytest.raises(InputError, match="line 4: more than 3 rows"):
+        read_csv(save(tmp_path, "1\n2\n3\n4\n"))
 
 
 def test_without_a_length_any_end_will_do(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from emsync.mood import (
     MoodCurve,
     emotion_point,
     mixture_mean,
-    mixture_sample,
     nearest_emotion,
     plane,
     probabilities,
@@ -73,16 +72,6 @@ def test_mixture_mean_weighs_the_means() -> None:
     assert mixture_mean(np.eye(6)) == pytest.approx(plane()[0])
 
 
-def test_samples_have_the_mixtures_mean_and_stay_on_the_plane() -> None:
-    shares = np.tile(probabilities({"joy": 0.3, "sadness": 0.7}), (20_000, 1))
-    drawn = mixture_sample(shares, np.random.default_rng(1), mu_max=0.4)
-    assert drawn.shape == (20_000, 2)
-    assert np.abs(drawn).max() <= 1
-    assert drawn.mean(axis=0) == pytest.approx(mixture_mean(shares[0], mu_max=0.4), abs=0.02)
-    again = mixture_sample(shares, np.random.default_rng(1), mu_max=0.4)
-    assert np.array_equal(drawn, again)
-
-
 def test_an_unknown_emotion_names_the_six() -> None:
     with pytest.raises(InputError, match=r"'bliss' is not one .*anger, disgust, fear, joy, sadness, surprise"):
         MoodCurve.of_emotion("bliss")
@@ -110,7 +99,7 @@ def test_probabilities_sum_to_one_exactly_after_rounding() -> None:
 def test_a_point_off_the_plane_has_no_emotion() -> None:
     with pytest.raises(InputError, match=r"arousal 1.5 is outside \[-1, 1\]"):
         nearest_emotion(0.0, 1.5)
-    with pytest.raises(InputError, match="'manhattan' is no way to compare"):
+    with pytest.raises(InputError, match="'manhattan' is not a metric"):
         scores(0, 0, metric="manhattan")  # type: ignore[arg-type]
 
 
@@ -222,6 +211,24 @@ def test_csv_with_one_level_and_spaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "time_s;valence;arousal\n0;0,1;0,2\n10;0,5;-0,5\n",
+        "sep=;\r\ntime_s;valence;arousal\r\n0;0,1;0,2\r\n10;0,5;-0,5\r\n",
+        "time\tv\ta\n0\t0.1\t0.2\n10\t0.5\t-0.5\n",
+        "\ufeffTime (s),Valence,Arousal,Note\r\n0,0.1,0.2,calm\r\n10,0.5,-0.5,\r\n",
+        "# my film\n\nvalence,time_s,arousal\n0.1,0,0.2\n# later\n0.5,00:00:10.000,-0.5\n",
+        "time,valence,arousal\n0:00,0.1,0.2\n0:10,0.5,-0.5\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_every_way_to_write_a_table(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "mood.csv"
+    path.write_bytes(text.removeprefix("\ufeff" if encoding != "utf-8" else "").encode(encoding))
+    assert read_curve(path) == curve([0, 10], [0.1, 0.5], [0.2, -0.5])
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.csv", "", "the file is empty"),
@@ -234,6 +241,14 @@ def test_csv_with_one_level_and_spaces(tmp_path: Path) -> None:
         ("a.csv", "when,how\n0,0\n1,0\n", "columns are when, how"),
         ("a.csv", "time_s,valence\n1,0\n0,0\n", "go from 1 s to 0 s"),
         ("a.csv", "time_s,valence\n0,0\n1,7\n", r"valence 7 at 1 s is outside \[-1, 1\]"),
+        ("a.csv", "0,0\n1,0\n", "the first line holds values; give a header"),
+        ("a.csv", "time_ms,valence\n0,0\n1,0\n", "columns are time_ms, valence"),
+        ("a.csv", "time_s,valence\n0,0,1\n1,0,5\n", "row 2 has 3 cells, the header 2"),
+        ("a.csv", "time_s,valence\n0,nan\n1,0\n", "valence 'nan' of point 1 is no number"),
+        ("a.csv", "time_s,valence\n0,0:01\n1,0\n", "valence '0:01' of point 1 is no number"),
+        ("a.csv", "time_s,valence\n0," + "1" * 80_000 + "\n1,0\n", "of point 1 is no number"),
+        ("a.json", '{"times_s": [0, 1' + "0" * 4000 + '], "valence": [0, 0]}', "of point 2 is no number"),
+        ("a.json", '{"a":' * 100_000, "nested too deeply"),
         ("a.json", "{", "this is no JSON"),
         ("a.json", "[1]", "no table"),
         ("a.json", '{"times_s": [0, 1], "valence": [0]}', "valence has 1 values for 2 times"),

@@ -247,7 +247,12 @@ def test_usual_rates(rate: Fraction, expected: Fraction) -> None:
         (1.0, Fraction(25, 2), "00:00:01:00"),
         (0.999, Fraction(24), "00:00:01:00"),
         (1.0, Fraction(120), "00:00:01:000"),
-        (5.0, Fraction(1, 10), "00:00:01:00"),
+        (5.0, Fraction(1, 10), "00:00:05:00"),
+        (26.0, Fraction(25, 2), "00:00:26:00"),
+        (26.96, Fraction(25, 2), "00:00:26:12"),
+        (3600.0, Fraction(101, 4), "01:00:00:00"),
+        (3602.165233333333, Fraction(30000, 1001), "00:59:58:17"),
+        (127.001875, Fraction(24000, 1001), "00:02:06:21"),
     ],
 )
 def test_timecode(time_s: float, rate: Fraction, expected: str) -> None:
@@ -258,6 +263,35 @@ def test_timecode(time_s: float, rate: Fraction, expected: str) -> None:
 def test_timecode_counts_every_frame(frame: int, rate: Fraction) -> None:
     hours, minutes, seconds, frames = map(int, timecode(float(frame / rate), rate).split(":"))
     assert (hours * 3600 + minutes * 60 + seconds) * round(rate) + frames == frame
+
+
+@given(st.floats(0, 1e5), st.fractions(Fraction(1), Fraction(120), max_denominator=60))
+def test_the_seconds_of_a_label_agree_with_the_time(time_s: float, rate: Fraction) -> None:
+    hours, minutes, seconds, frame = map(int, timecode(time_s, rate).split(":"))
+    assert abs(hours * 3600 + minutes * 60 + seconds + frame / rate - time_s) <= 0.5 / rate + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("frame", "rate", "expected"),
+    [
+        (1799, Fraction(30000, 1001), "00:00:59;29"),
+        (1800, Fraction(30000, 1001), "00:01:00;02"),
+        (3597, Fraction(30000, 1001), "00:01:59;29"),
+        (3598, Fraction(30000, 1001), "00:02:00;02"),
+        (17981, Fraction(30000, 1001), "00:09:59;29"),
+        (17982, Fraction(30000, 1001), "00:10:00;00"),
+        (107892, Fraction(30000, 1001), "01:00:00;00"),
+        (3600, Fraction(60000, 1001), "00:01:00;04"),
+        (215784, Fraction(60000, 1001), "01:00:00;00"),
+    ],
+)
+def test_drop_frame_labels(frame: int, rate: Fraction, expected: str) -> None:
+    assert timecode(float(frame / rate), rate, drop_frame=True) == expected
+
+
+def test_drop_frame_is_for_two_rates_only() -> None:
+    with pytest.raises(InputError, match=r"there is no drop-frame at 25 frames a second; it is for 29\.97 and 59\.94"):
+        timecode(1.0, Fraction(25), drop_frame=True)
 
 
 @pytest.mark.parametrize(("time_s", "rate"), [(-0.1, Fraction(24)), (math.nan, Fraction(24)), (1.0, Fraction(0))])
@@ -473,6 +507,7 @@ def test_a_scene_cannot_be_changed() -> None:
             "warmth has 2 values for 1",
         ),
         ({"t_diff_s": -1.0}, "t_diff is -1"),
+        ({"threshold": math.inf}, "threshold is inf"),
     ],
 )
 def test_a_scene_that_cannot_be(changes: dict[str, Any], message: str) -> None:
@@ -495,7 +530,12 @@ def test_json_that_is_no_scene(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("frame_rate", "24/0"), ("cuts_s", ["x"]), ("n_frames", None), ("has_audio", 1), ("path", 3)]
+    ("key", "value"),
+    [
+        *(("frame_rate", rate) for rate in ("24/0", "1e99999999", "1" * 5000, "-24", True, None, [24], "1e-9", "٣")),
+        *(("cuts_s", ["x"]), ("n_frames", None), ("n_frames", 1e999), ("has_audio", 1), ("path", 3)),
+        ("duration_s", 10**400),
+    ],
 )
 def test_json_with_a_bad_value(key: str, value: object) -> None:
     record = json.loads(small_scene().to_json()) | {key: value}
