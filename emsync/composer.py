@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import LANE_NAMES, METRE_LANES, SENSITIVITY_S, Conditions
+from emsync.conditions import COPY_LANES, LANE_NAMES, METRE_LANES, SENSITIVITY_S, Conditions
+from emsync.copying import Past
 from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.grammar import SIXTEENTHS, Grammar
@@ -239,6 +240,9 @@ class _Writer:
         self.ids, self.velocities = [v.START], [0]
         self._metre = Metre(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self.lanes = [conditions.at(np.zeros(1))[0]]
+        self._past = Past()
+        self._past.append(v.START)
+        self.lanes[0][COPY_LANES] = self._past.lanes
         self.done = False
         self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
         self._struck_before = np.zeros(v.SIZE, dtype=bool)  # those of the last bar that had any, without the drums
@@ -280,13 +284,16 @@ class _Writer:
         elif kind == v.K_ON:
             self._struck[event] = True
             self._repeat(event)
-        lanes = self.lanes[-1]  # they change with the clock, with a CHORD or a BAR, and with what is asked; not else
+        # All but the copy lanes change only with the clock, a CHORD, a BAR, or what is asked.
+        lanes = self.lanes[-1].copy()
         if kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._told is not told:
             lanes = self._told.at(np.array([now_s]), np.array([kind == v.K_CHORD]))[0]
             lanes[METRE_LANES] = self._metre.at(self.grammar.step)
         if kind == v.K_CHORD:
             self._met(now_s)
             self._told = self._told.after_chord(now_s)
+        self._past.append(event)
+        lanes[COPY_LANES] = self._past.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)
 

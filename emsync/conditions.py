@@ -1,7 +1,8 @@
 """What the composer is told at each moment: the lanes.
 
 A lane is one number at every event, NaN where it is not given. Training and composing compute lanes with the same
-functions: `Conditions.at` what was asked for, `metre` where in the bar the music is, which its own events tell.
+functions: `Conditions.at` what was asked for; `metre` the position in the bar and `copying` what followed the latest
+events before, both from the piece's own events.
 Conventions: times in seconds; valence and arousal in [-1, 1]; a boundary is the onset of a long chord in music, a scene
 cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
 """
@@ -14,7 +15,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync import metre
+from emsync import copying, metre
+from emsync import vocabulary as v
 from emsync.errors import InputError
 
 FloatArray = npt.NDArray[np.floating]
@@ -33,7 +35,7 @@ class Lane:
     """One condition: its unit and range, how it is computed from a Score, and how a user gives it."""
 
     name: str
-    kind: Literal["offset", "level", "place"]
+    kind: Literal["offset", "level", "place", "event"]
     unit: str
     low: float
     high: float
@@ -52,11 +54,15 @@ LANES: Final = (
     Lane(
         "sixteenth", "place", "steps", 0, metre.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
     ),
+    Lane("copy", "event", "id", 0, v.SIZE - 1, "follower of the longest match", "follows the music"),
+    Lane("match", "place", "", 0, copying.N_STRENGTHS - 1, "strength of the longest match", "follows the music"),
 )
 LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
 #: The lanes that `metre` computes from the events; `Conditions.at` leaves them NaN.
-METRE_LANES: Final = slice(N_LANES - metre.N_VALUES, N_LANES)
+METRE_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + metre.N_VALUES)
+#: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.
+COPY_LANES: Final = slice(LANE_NAMES.index("copy"), LANE_NAMES.index("copy") + copying.N_VALUES)
 
 
 def boundary_offsets(
@@ -162,7 +168,7 @@ class Conditions:
         """The lanes after each of a run of events: times_s (T,), is_chord (T,) -> (T, N_LANES), NaN where not given.
 
         Chords within the run consume boundaries from their event on; those before it must be gone already
-        (`after_chord`). `METRE_LANES` are left NaN.
+        (`after_chord`). `METRE_LANES` and `COPY_LANES` are left NaN.
         """
         times_s = np.asarray(times_s, dtype=np.float64)
         if is_chord is None:

@@ -44,7 +44,8 @@ from emsync.checkpoint import (
     save,
     weights_header,
 )
-from emsync.conditions import LANES
+from emsync.conditions import COPY_LANES, LANES
+from emsync.copying import N_STRENGTHS
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
@@ -161,7 +162,11 @@ def build(config: ModelConfig, header: WeightsHeader) -> Any:
             y = g.op("Gelu", y)
         x = g.op("Add", x, g.linear(y, f"{name}.feed.contract", width, config.ff_width))
     last = _norm(g, config, g.op("Gather", x, g.constant(-1), axis=1), "norm")  # (B, width)
-    g.linear(last, "events" if config.tied else "head", config.vocabulary_size, width, name="logits")
+    head = "events" if config.tied else "head"
+    if _copy_index(config) is None:
+        g.linear(last, head, config.vocabulary_size, width, name="logits")
+    else:
+        g.op("Add", g.linear(last, head, config.vocabulary_size, width), _copy_bonus(g, config, last), name="logits")
     g.linear(last, "velocity_head", v.VELOCITY_LEVELS, width, bias=True, name="velocity_logits")
     for local, names in new.items():
         if names:
@@ -234,6 +239,8 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
             out = _offset_lane(g, column, f"lanes.{i}", config, lane.high)
         elif lane.kind == "place":
             out = _place_lane(g, column, f"lanes.{i}", round(lane.high) + 1, config.lane_width)
+        elif lane.kind == "event":
+            out = _copy_lane(g, config)
         else:
             out = _level_lane(g, column, f"lanes.{i}", config.lane_width)
         told = g.op("Add", told, out) if told else out
@@ -272,6 +279,59 @@ def _place_lane(g: _Graph, place: str, name: str, n: int, width: int) -> str:
     index = g.op("Clip", g.op("Round", place), g.constant(0.0), g.constant(n - 1.0))
     out = g.op("Gather", g.weight(f"{name}.table.weight", (n, width)), g.op("Cast", index, to=TensorProto.INT64))
     return g.op("Where", absent, g.weight(f"{name}.absent", (width,)), out)
+
+
+def _copy_index(config: ModelConfig) -> int | None:
+    """Where the copy lane is among a model's lanes, None in a model from before it."""
+    return COPY_LANES.start if len(config.lanes) >= COPY_LANES.stop else None
+
+
+def _copy_read(g: _Graph, lanes: str, axis: int) -> tuple[str, str, str]:
+    """`CopyLane.read`: follower, strength, and whether there is a match, each without the lanes' axis."""
+    from onnx import TensorProto
+
+    follower, strength = (
+        g.op("Gather", lanes, g.constant(i), axis=axis) for i in range(COPY_LANES.start, COPY_LANES.stop)
+    )
+    unknown = g.op("Or", g.op("IsNaN", follower), g.op("IsNaN", strength))
+    strength = g.op("Where", unknown, g.constant(0.0), strength)
+    matched = g.op("Greater", strength, g.constant(0.5))
+    whole = []
+    for value, n in ((follower, v.SIZE), (strength, N_STRENGTHS)):
+        value = g.op("Round", g.op("Where", matched, value, g.constant(0.0)))
+        value = g.op("Clip", value, g.constant(0.0), g.constant(n - 1.0))
+        whole.append(g.op("Cast", value, to=TensorProto.INT64))
+    return whole[0], whole[1], matched
+
+
+def _copy_lane(g: _Graph, config: ModelConfig) -> str:
+    """`CopyLane.forward`: (B, T, lane_width)."""
+    from emsync.model import CopyLane
+
+    name = f"lanes.{_copy_index(config)}"
+    follower, strength, matched = _copy_read(g, "lanes", 2)
+    head = "events.weight" if config.tied else "head.weight"
+    rows = g.op("Gather", g.weight(head, (config.vocabulary_size, config.width)), follower)
+    gate = g.op("Gather", g.weight(f"{name}.gate.weight", (N_STRENGTHS, 1)), strength)
+    out = g.op("Mul", g.linear(rows, f"{name}.project", config.lane_width, config.width), gate)
+    out = g.op("Mul", out, g.constant(CopyLane.UNIT))
+    return g.op("Where", g.op("Unsqueeze", matched, g.constant([-1])), out, g.constant(0.0))
+
+
+def _copy_bonus(g: _Graph, config: ModelConfig, last: str) -> str:
+    """`CopyLane.bonus` of the last position: last (B, width) -> (B, vocabulary)."""
+    from emsync.model import CopyLane
+
+    name = f"lanes.{_copy_index(config)}"
+    follower, strength, matched = _copy_read(g, g.op("Gather", "lanes", g.constant(-1), axis=1), 1)
+    query = g.op("Gather", g.weight(f"{name}.query.weight", (N_STRENGTHS, config.width)), strength)
+    bias = g.op("Gather", g.weight(f"{name}.bias.weight", (N_STRENGTHS, 1)), strength)
+    pointed = g.op("ReduceSum", g.op("Mul", query, last), g.constant([-1]), keepdims=1)
+    added = g.op("Add", g.op("Mul", bias, g.constant(CopyLane.UNIT)), pointed)  # (B, 1)
+    column = g.constant([-1])
+    ids = g.op("Range", g.constant(0), g.constant(config.vocabulary_size), g.constant(1))
+    here = g.op("Equal", g.op("Unsqueeze", follower, column), ids)
+    return g.op("Where", g.op("And", here, g.op("Unsqueeze", matched, column)), added, g.constant(0.0))
 
 
 def _offset_lane(g: _Graph, offset_s: str, name: str, config: ModelConfig, cap_s: float) -> str:

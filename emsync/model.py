@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emsync import vocabulary as v
-from emsync.conditions import LANE_NAMES, LANES, MAX_OFFSET_S, Lane
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, Lane
+from emsync.copying import N_STRENGTHS
 from emsync.errors import ModelError
 
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
@@ -188,7 +189,57 @@ class PlaceLane(nn.Module):
         return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
 
 
+class CopyLane(nn.Module):
+    """The follower of the longest match (`emsync.copying`), at the input and at the output.
+
+    At the input, the follower's row of the output matrix is added to the event, through a projection, times a gate that
+    depends on the strength of the match. At the output, the follower's logit gets a bonus that depends on the strength
+    and on the hidden state: a pointer (Merity et al. 2017). A follower or strength of NaN adds nothing.
+    """
+
+    #: Gates and bonuses are stored in these units, so that they learn as fast as matrices of many columns do.
+    UNIT = 16.0
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.project = nn.Linear(config.width, config.lane_width, bias=False)
+        self.gate = nn.Embedding(N_STRENGTHS, 1)
+        self.bias = nn.Embedding(N_STRENGTHS, 1)
+        self.query = nn.Embedding(N_STRENGTHS, config.width)
+
+    def silence(self) -> None:
+        """Make it add nothing yet, but able to learn."""
+        nn.init.eye_(self.project.weight)
+        for table in (self.gate, self.bias, self.query):
+            nn.init.zeros_(table.weight)
+
+    @staticmethod
+    def read(lanes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Lanes (B, T, N) -> follower (B, T) int64, strength (B, T) int64, and whether there is a match (B, T)."""
+        follower, strength = lanes[..., COPY_LANES].unbind(-1)
+        matched = ~torch.isnan(follower) & (strength > 0.5)
+        follower = torch.where(matched, follower, torch.zeros_like(follower)).round().long().clamp(0, v.SIZE - 1)
+        strength = torch.where(matched, strength, torch.zeros_like(strength)).round().long().clamp(0, N_STRENGTHS - 1)
+        return follower, strength, matched
+
+    def forward(self, lanes: Tensor, head: Tensor) -> Tensor:
+        """Lanes (B, T, N) and the output matrix (vocabulary, width) -> (B, T, lane_width)."""
+        follower, strength, matched = self.read(lanes)
+        out = self.project(F.embedding(follower, head)) * (self.UNIT * self.gate(strength))
+        return torch.where(matched.unsqueeze(-1), out, torch.zeros_like(out))
+
+    def bonus(self, x: Tensor, lanes: Tensor) -> Tensor:
+        """Normalised hidden states (B, T, width) and lanes (B, T, N) -> what is added to logits (B, T, vocabulary)."""
+        follower, strength, matched = self.read(lanes)
+        added = self.UNIT * self.bias(strength).squeeze(-1) + (self.query(strength) * x).sum(-1)  # (B, T)
+        added = torch.where(matched, added, torch.zeros_like(added)).unsqueeze(-1)
+        here = follower.unsqueeze(-1) == torch.arange(v.SIZE, device=x.device)
+        return torch.where(here, added, torch.zeros_like(added))
+
+
 def _lane(lane: Lane, config: ModelConfig) -> nn.Module:
+    if lane.kind == "event":
+        return CopyLane(config)
     if lane.kind == "offset":
         return OffsetLane(config.lane_width, lane.high, config.lane_encoding)
     if lane.kind == "place":
@@ -411,8 +462,16 @@ class Composer(nn.Module):
         for block in blocks:
             nn.init.zeros_(block.attention.out.weight)
             nn.init.zeros_(block.feed.contract.weight)
+        for lane in self.lanes:
+            if isinstance(lane, CopyLane):
+                lane.silence()
         if config.tied:
             self.head.weight = self.events.weight
+
+    @property
+    def copy_lane(self) -> CopyLane | None:
+        """The copy lane, None in a model from before it."""
+        return next((lane for lane in self.lanes if isinstance(lane, CopyLane)), None)
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -433,7 +492,12 @@ class Composer(nn.Module):
         for slot, net in zip((VALENCE_SLOT, AROUSAL_SLOT), self.mood, strict=True):
             felt = net(mood[:, slot - VALENCE_SLOT]).unsqueeze(1)  # (B, 1, width)
             x = torch.where((ids == slot).unsqueeze(-1), felt.to(x.dtype), x)
-        told = torch.stack([net(lanes[..., i]) for i, net in enumerate(self.lanes)]).sum(0)  # (B, T, lane_width)
+        told = torch.stack(
+            [
+                net(lanes, self.head.weight) if isinstance(net, CopyLane) else net(lanes[..., i])
+                for i, net in enumerate(self.lanes)
+            ]
+        ).sum(0)  # (B, T, lane_width)
         if self.config.attention == "relative":
             told = torch.cat([told, self.positions[positions].to(told.dtype).expand(*told.shape[:2], -1)], dim=-1)
         return x + told
@@ -445,13 +509,20 @@ class Composer(nn.Module):
         grown = Composer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
         grown.load_state_dict(self.state_dict(), strict=False)
         for lane in list(grown.lanes)[len(self.config.lanes) :]:
+            if isinstance(lane, CopyLane):
+                lane.silence()
+                continue
             for parameter in lane.parameters():
                 nn.init.zeros_(parameter)
         return grown.train(self.training)
 
-    def read_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def read_out(self, x: Tensor, lanes: Tensor) -> tuple[Tensor, Tensor]:
         x = self.norm(x)
-        return self.head(x), self.velocity_head(x)
+        logits = self.head(x)
+        copy = self.copy_lane
+        if copy is not None:
+            logits = logits + copy.bonus(x, lanes).to(logits.dtype)
+        return logits, self.velocity_head(x)
 
     def forward(self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the next event (B, T, vocabulary) and of an ON's own velocity (B, T, 16), at every position.
@@ -462,7 +533,7 @@ class Composer(nn.Module):
         x = self.embed(ids, velocities, lanes, mood, positions)
         for block in self.blocks:
             x = block(x, positions)
-        return self.read_out(x)
+        return self.read_out(x, lanes)
 
     def step(
         self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor, cache: Cache
@@ -480,7 +551,7 @@ class Composer(nn.Module):
             x = x + y
             x = x + block.feed(block.feed_norm(x))
             new.append((k, value, positions))
-        logits, velocity_logits = self.read_out(x)
+        logits, velocity_logits = self.read_out(x, lanes)
         return logits, velocity_logits, new
 
 

@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.columns", "emsync.table", "emsync.emotions"),
     ("emsync.tempo_fit",),
     ("emsync.tempo_map",),
-    ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre"),
+    ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre", "emsync.copying"),
     ("emsync.midi_clock", "emsync.midi_track"),
     ("emsync.midi_chunks", "emsync.midi_channels"),
     ("emsync.midi_read", "emsync.midi_write"),

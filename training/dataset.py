@@ -25,7 +25,8 @@ import numpy.typing as npt
 from emsync import metre
 from emsync import vocabulary as v
 from emsync.checkpoint import check_replaceable
-from emsync.conditions import MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
+from emsync.conditions import COPY_LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
+from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Archive, read_archive
@@ -282,6 +283,8 @@ class CropConfig:
     """Share that is not told where in the bar it is."""
     drop_tempo: float = 0.3
     """Of the others, the share not told the tempo of the song's first bar."""
+    drop_copy: float = 0.1
+    """Share of crops without copy lanes, as where copying is barred in composing."""
     drop_mood: float = 0.15
     """Share that is told no mood at all: what guidance is measured against."""
     drop_piece_mood: float = 0.25
@@ -307,6 +310,7 @@ class CropConfig:
             "late_end",
             "drop_metre",
             "drop_tempo",
+            "drop_copy",
             "drop_mood",
             "drop_piece_mood",
             "drop_mood_lanes",
@@ -413,9 +417,16 @@ class Crops:
             told_tempo = not self.augment or rng.random() >= c.drop_tempo
             lanes[:, METRE_LANES] = song_metre(ids, steps, told_tempo)[window]
         inside = window >= begin
+        seen = np.flatnonzero(keep[: window[-1] + 1])  # the model's past: the whole song, but for events left out
+        copies = lanes_of_song(ids[seen])[np.searchsorted(seen, window[inside])]
         ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
         if self.augment and c.transpose:
-            ids = transpose(ids, int(rng.integers(-c.transpose, c.transpose + 1)))
+            semitones = int(rng.integers(-c.transpose, c.transpose + 1))
+            moved = transpose(ids, semitones)
+            if moved is not ids:
+                ids, copies = moved, transpose_copies(copies, semitones)
+        if not (self.augment and rng.random() < c.drop_copy):
+            lanes[:, COPY_LANES] = copies
         return Row(
             np.concatenate([_SLOTS, [count], ids]),
             np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities]),
@@ -480,6 +491,22 @@ def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int6
         return ids
     out = ids.copy()
     out[pitched] += semitones
+    return out
+
+
+def transpose_copies(copies: npt.NDArray[np.float32], semitones: int) -> npt.NDArray[np.float32]:
+    """Copy lanes (T, 2) of a song as those of the song moved by `semitones`.
+
+    Which events match does not change; the followers move. One that would leave the range was never heard in that key:
+    its lanes become NaN.
+    """
+    follower = copies[:, 0].astype(np.int64)
+    pitched = v.FAMILY[follower] > v.DRUMS
+    low, high = v.PITCH_RANGE[v.PIANO]
+    moved = v.VALUE[follower] + semitones
+    out = copies.copy()
+    out[pitched, 0] += semitones
+    out[pitched & ((moved < low) | (moved > high))] = np.nan
     return out
 
 

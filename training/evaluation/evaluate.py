@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from emsync import __version__, checkpoint
 from emsync import vocabulary as v
-from emsync.conditions import METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, ModelError
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import read_archive
@@ -191,6 +192,7 @@ def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool
         lanes = conditions.at(steps * v.STEP_S, chord)
         if told:
             lanes[:, METRE_LANES] = song_metre(ids, steps)
+            lanes[:, COPY_LANES] = lanes_of_song(ids)
         for begin, first, end in windows(len(ids), size):
             row = Row(
                 np.concatenate([slots, count, ids[begin:end]]),
