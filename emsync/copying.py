@@ -95,9 +95,9 @@ def matches_of_song(ids: IntArray, *, visits: int = VISITS) -> Matches:
     ids = np.ascontiguousarray(ids, dtype=np.int64)
     n = len(ids)
     before = np.full((len(LENGTHS), n), NONE, dtype=np.int32)  # the latest earlier event with the same window
-    ranks = {1: ids}
+    ranks: dict[int, IntArray] = {1: ids}
 
-    def ranked(length: int) -> npt.NDArray[np.int64]:
+    def ranked(length: int) -> IntArray:
         """Ranks (T - length + 1,) of the windows of a length; entry i is the window that begins at event i."""
         if length not in ranks:
             half = 1 << (length - 1).bit_length() - 1  # two windows of this length cover the whole one
@@ -119,9 +119,9 @@ def matches_of_song(ids: IntArray, *, visits: int = VISITS) -> Matches:
         length_index[length - 1 :][has] = row + 1
     followers = np.full((n, visits), NONE, dtype=np.int16)
     at = np.flatnonzero(length_index)
-    rows, place = length_index[at].astype(np.int64) - 1, at
+    rows, place = length_index[at].astype(np.int64) - 1, at.astype(np.int64)
     for k in range(visits):
-        place = before[rows, place]
+        place = before[rows, place].astype(np.int64)
         alive = place >= 0
         at, rows, place = at[alive], rows[alive], place[alive]
         if not len(at):

@@ -14,7 +14,8 @@ import pytest
 from emsync import composer, metre
 from emsync import vocabulary as v
 from emsync.composer import FRESH_BARS, Piece, beat_of, draw
-from emsync.conditions import METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.copying import lanes_of_song
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.recipe import Recipe
@@ -312,6 +313,7 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         steps = np.rint(times_s / v.STEP_S).astype(np.int64)
         sixteenth = beat_of(96.0) / 4 if grid else None
         whole[:, METRE_LANES] = metre.of_events(piece.events.ids[1:], steps, sixteenth)
+        whole[:, COPY_LANES] = lanes_of_song(piece.events.ids[1:])
         assert np.isfinite(whole[-1, METRE_LANES]).all()
         heard = np.stack([lanes[0] for _, _, lanes in told])
         assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)

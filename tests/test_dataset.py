@@ -13,13 +13,24 @@ import numpy as np
 import pytest
 
 from emsync import vocabulary as v
-from emsync.conditions import LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
+from emsync.conditions import COPY_LANES, LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
+from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 from emsync.tokenizer.events import times_steps
 from emsync.training import dataset
 from emsync.training.corpus.archive import Archive, pack, read_archive, write_archive
-from emsync.training.dataset import PREFIX, CropConfig, Crops, Dataset, Row, collate, find_archives, transpose
+from emsync.training.dataset import (
+    PREFIX,
+    CropConfig,
+    Crops,
+    Dataset,
+    Row,
+    collate,
+    find_archives,
+    transpose,
+    transpose_copies,
+)
 from emsync.training.mood.curves import labels, mood_arrays
 from tests.models import archive_file, toy_archive, toy_song
 
@@ -29,7 +40,7 @@ MOOD = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 PLAIN = CropConfig(
     context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
     drop_boundaries=0, sparse_boundaries=0, drop_end=0, late_end=0, drop_mood=0, drop_piece_mood=0,
-    drop_mood_lanes=0, drop_axis=0, drop_metre=0, drop_tempo=0,
+    drop_mood_lanes=0, drop_axis=0, drop_metre=0, drop_tempo=0, drop_copy=0,
 )  # fmt: skip
 
 
@@ -381,6 +392,7 @@ def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
     changing = replace(
         PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0,
         drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0, drop_metre=1.0, drop_tempo=1.0,
+        drop_copy=1.0,
     )  # fmt: skip
     for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):
         place(data, row)
@@ -393,6 +405,55 @@ def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
         np.testing.assert_array_equal(row.ids, plain.ids)
         np.testing.assert_array_equal(row.lanes, plain.lanes)
         np.testing.assert_array_equal(row.mood, plain.mood)
+
+
+def test_copy_lanes_know_the_song_before_the_crop(data: Dataset) -> None:
+    for row in rows(data, PLAIN):
+        song, at = place(data, row)
+        whole = np.pad(lanes_of_song(data.song(song)[0][1:]), ((1, 0), (0, 0)))  # in front, the instrument count
+        n = len(row.ids) - PREFIX
+        np.testing.assert_array_equal(row.lanes[PREFIX:, COPY_LANES], whole[at : at + n])
+
+
+@pytest.mark.parametrize("semitones", [3, -3])
+def test_copy_lanes_are_those_of_the_transposed_events(data: Dataset, semitones: int) -> None:
+    ids = data.song(0)[0][1:]
+    moved = transpose(ids, semitones)
+    assert not np.array_equal(moved, ids)
+    np.testing.assert_array_equal(transpose_copies(lanes_of_song(ids), semitones), lanes_of_song(moved))
+
+
+def test_a_follower_beyond_the_range_is_unknown() -> None:
+    low, high = v.PITCH_RANGE[v.PIANO]
+    on = v.ON_BASE[v.PIANO]
+    copies = np.array([[on + low, 5.0], [on + high, 5.0], [v.CHORD, 5.0], [v.PAD, 0.0]], dtype=np.float32)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        transpose_copies(copies, -1), np.array([[nan, nan], [on + high - 1, 5], [v.CHORD, 5], [v.PAD, 0]])
+    )
+    np.testing.assert_array_equal(
+        transpose_copies(copies, 1), np.array([[on + low + 1, 5], [nan, nan], [v.CHORD, 5], [v.PAD, 0]])
+    )
+
+
+def test_copy_lanes_are_of_the_events_that_are_left(data: Dataset) -> None:
+    """Where CHORD events are left out of a crop, matches are found among the others, as they were never played."""
+    changed = 0
+    for row in rows(data, replace(PLAIN, drop_chord=1.0, at_start=1.0)):
+        kept = row.ids[PREFIX:]
+        assert kept[0] == v.START
+        assert v.CHORD not in kept
+        np.testing.assert_array_equal(row.lanes[PREFIX:, COPY_LANES], lanes_of_song(kept))
+        changed += 1
+    assert changed
+
+
+def test_copy_lanes_are_left_out_at_random(data: Dataset) -> None:
+    drawn = rows(data, replace(PLAIN, drop_copy=0.5), 200)
+    silent = [bool(np.isnan(row.lanes[:, COPY_LANES]).all()) for row in drawn]
+    assert 0.3 < np.mean(silent) < 0.7
+    told = [row for row, left_out in zip(drawn, silent, strict=True) if not left_out]
+    assert not any(np.isnan(row.lanes[:, COPY_LANES]).any() for row in told)
 
 
 def test_lanes_look_beyond_the_crop(data: Dataset) -> None:

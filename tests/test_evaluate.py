@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from emsync import checkpoint, metre
 from emsync import vocabulary as v
 from emsync.cli import main as root
-from emsync.conditions import METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
 from emsync.tokenizer.events import times_steps
@@ -62,6 +63,7 @@ def naive(
         steps = times_steps(ids)
         sixteenth = (steps[bars[1]] - steps[bars[0]]) / (2 * v.VALUE[ids[bars[0]]])
         lanes[:, METRE_LANES] = metre.of_events(ids, steps, sixteenth)
+        lanes[:, COPY_LANES] = lanes_of_song(ids)
     cost, velocity_cost = np.full(len(ids), np.nan), 0.0
     for begin, first, end in windows(len(ids), model.config.context - PREFIX):
         read = torch.tensor([VALENCE_SLOT, AROUSAL_SLOT, count, *ids[begin:end]])[None]
