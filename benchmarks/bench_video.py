@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
         path = folder / clip["file"]
         begun = time.perf_counter()
         with Film(path) as film:
-            for _ in film.pictures():
+            for _ in film.frames():
                 pass
             film_s += film.duration_s
         decoding_s += time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""`emsync analyze`: what a video is to the composer, in a few lines, as JSON, and as a picture."""
+"""`emsync analyze`: length, cuts and mood of a video, printed, as JSON, and as a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from emsync.affect import DEFAULT_READER, NO_READER, open_reader
 from emsync.cli import options
-from emsync.errors import OutputError
+from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
 from emsync.mood import MoodCurve, nearest_emotion
 from emsync.video import DEFAULT_DETECTOR, DEFAULT_T_DIFF_S, DETECTORS, Detector, Scene, analyze
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     metavar="SPEC",
     default=DEFAULT_READER,
     show_default=True,
-    help="What reads the film's mood: builtin, clip[:MODEL], vlm:HEAD_FOLDER, a curve's .csv or .json, or none.",
+    help="How the film's mood is found: builtin, clip[:MODEL], vlm:HEAD_FOLDER, a curve's .csv or .json, or none.",
 )
 @click.option(
     "--detector",
@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Find a video's length, frame rate, cuts and mood.
 
-    Prints a summary; with -o, writes durations, cuts, motion, brightness, colour, loudness and mood as JSON, which
-    emsync compose --mood reads; with --plot, draws them. Times are in seconds from the first picture.
+    Prints a summary. With -o, writes length, cuts, motion, brightness, colour, loudness and mood as JSON, which
+    emsync compose reads by --mood and --cuts. With --plot, draws them. Times are in seconds from the first frame.
     """
     for path in (output, plot):
         if path is not None:
@@ -109,12 +109,12 @@ def command(
         click.echo(mood_line(curve, name))
     for path in (output, plot):
         if path is not None:
-            click.echo(f"Written: {path}")
+            click.echo(f"Written: {printable(str(path))}")
 
 
 @contextlib.contextmanager
 def _bar(what: str, quiet: bool) -> Iterator[Callable[[float], None] | None]:
-    """Something to tell the share that is done, 0 to 1; None where no progress is to be shown."""
+    """A function to call with the share that is done, 0 to 1; None where no progress is shown."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -131,7 +131,7 @@ def _analyze_showing_progress(
         return analyze(video, detector=detector, threshold=threshold, t_diff_s=t_diff_s, stills=stills)
     from tqdm import tqdm
 
-    with tqdm(desc="Watching", unit="s", leave=False, bar_format="{desc}: {n:.0f}/{total_fmt} s |{bar}|") as bar:
+    with tqdm(desc="Analyzing", unit="s", leave=False, bar_format="{desc}: {n:.0f}/{total_fmt} s |{bar}|") as bar:
 
         def show(time_s: float, expected_s: float | None) -> None:
             bar.total = max(time_s, expected_s or 0.0)
@@ -141,25 +141,26 @@ def _analyze_showing_progress(
 
 
 def mood_line(curve: MoodCurve, reader: str) -> str:
-    """A mood in a line: its mean, and the emotion nearest to it where both levels are given."""
+    """A mood in one line: its mean, and the nearest emotion if both levels are given."""
     valence, arousal = curve.mean
     levels = [f"{name} {level:+.2f}" for name, level in (("valence", valence), ("arousal", arousal)) if level == level]
     nearest = f", nearest {nearest_emotion(valence, arousal)}" if len(levels) == 2 else ""
-    return f"Mood ({reader}): {', '.join(levels) or 'not given'} on average{nearest}."
+    return f"Mood ({printable(reader)}): {', '.join(levels) or 'not given'} on average{nearest}."
 
 
 def summary(scene: Scene) -> str:
-    """A scene in a few lines: length, size, rate, sound, and the cuts, numbered where the composer is given them."""
+    """A scene in a few lines: length, size, rate, sound, warnings, and cuts, numbered if the composer gets them."""
     rate = scene.frame_rate
     shown_rate = f"{float(rate):.3f}".rstrip("0").rstrip(".")
     sound = "with sound" if scene.has_audio else "no sound"
     kept = set(scene.boundaries_s.tolist())
     lines = [
-        f"{scene.path}: {scene.duration_s:.3f} s, {scene.width}x{scene.height}, {shown_rate} frames/s, "
+        f"{printable(scene.path)}: {scene.duration_s:.3f} s, {scene.width}x{scene.height}, {shown_rate} frames/s, "
         f"{scene.n_frames} frames, {sound}"
     ]
     if not scene.is_complete:
         lines.append("Warning: the file breaks off or is damaged; this is what could be decoded.")
+    lines += [f"Warning: {printable(text)}." for text in scene.warnings]
     n = len(scene.cuts_s)
     cuts = "1 cut" if n == 1 else f"{n} cuts"
     lines.append(f"{cuts} found, {len(kept)} at least {scene.t_diff_s:g} s apart:" if n else "No cuts.")

@@ -10,7 +10,7 @@ import click
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.progress import StageBar
-from emsync.errors import InputError
+from emsync.errors import InputError, printable
 from emsync.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -124,9 +124,12 @@ def _anew(
 def report(track: Soundtrack, written: tuple[Path, Path], note: str | None = None) -> None:
     """Say what was written, how the cuts were met, and, if there is one, what the mood is."""
     score, scene = track.score, track.scene
+    for text in () if scene is None else scene.warnings:
+        click.echo(f"Warning: {printable(text)}.", err=True)
     if scene is not None and not scene.is_complete:
         click.echo(
-            f"{scene.path} breaks off or is damaged; composing for the {scene.duration_s:.1f} s that can be read.",
+            f"{printable(scene.path)} breaks off or is damaged; composing for the {scene.duration_s:.1f} s "
+            "that can be read.",
             err=True,
         )
     playing = [i.name for k, i in enumerate(score.instruments) if (score.instrument == k).any()]

@@ -199,7 +199,7 @@ class Format:
 def _table_cuts(text: str) -> list[Cut]:
     table = read_table(text)
     if table.header is None and not table.rows:
-        raise InputError("it holds no cuts, not even a header; write one time a line, or 'time_s' alone for none")
+        raise InputError("holds no cuts, not even a header; write one time a line, or 'time_s' alone for none")
     column = table.time_column()
     table.check_widths()
     cuts = []
@@ -238,11 +238,16 @@ def read_csv(path: str | os.PathLike[str], *, duration_s: float | None = None) -
     Raises `InputError` naming the file, the line and the remedy.
     """
     _check_duration(duration_s)
+    name = printable(os.fspath(path))
+    if not os.path.exists(path):
+        raise InputError(f"{name} does not exist; check the name")
     if os.path.isdir(path):
-        raise InputError(f"{printable(os.fspath(path))} is a folder; give the name of a CSV file")
+        raise InputError(f"{name} is a folder; give the name of a CSV file")
     text = read_text(path, "cut list", max_bytes=_MAX_BYTES)
     reader = next(each for each in FORMATS if each.suits(text))
     try:
         return _checked(reader.read(text), duration_s)
     except InputError as error:
-        raise InputError(f"{printable(os.fspath(path))}, {error}") from error
+        text = str(error)
+        joint = ", " if text.startswith(("line ", "cut ")) else " " if text.startswith("holds ") else ": "
+        raise InputError(f"{name}{joint}{text}") from error

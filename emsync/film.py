@@ -1,46 +1,51 @@
-"""Decoding: one pass over a video file that gives its pictures in order, with their times, and how loud it is.
+"""Decoding: one pass over a video file that gives its frames in order, with their times, and how loud it is.
 
     with Film("film.mp4") as film:
-        for picture, ticks in film.pictures():
-            ...  # ticks * film.time_base seconds after the first picture
-    film.duration_s, film.loudness_db()
+        for frame, ticks in film.frames():
+            ...  # ticks * film.time_base seconds after the first frame
+    film.duration_s, film.frame_rate, film.loudness_db(), film.warnings
 
-Conventions: times are measured from the first picture, whatever the container's clock says (some start at 0.5 s, a
-broadcast at ten hours). The pictures come from the first video stream that is not an attached picture, the sound from
-the first audio stream that can be decoded. ffmpeg's own messages never reach the terminal: PyAV keeps them to itself
-unless told otherwise.
+All times are measured from the first frame, whatever the file's clock says (some start at 0.5 s, a broadcast at ten
+hours). `emsync.film_clock` mends time stamps that begin anew, jump or stand out of order. ffmpeg's own messages never
+reach the terminal: PyAV keeps them to itself by default.
 """
 
 from __future__ import annotations
 
-import math
 import os
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
 
-from emsync.errors import InputError, VideoError
+from emsync.errors import VideoError, printable
+from emsync.film_clock import JUMP_S, LONG_JUMP_S, FrameClock, settled_rate, usual_rate
+from emsync.film_clock import RATES as RATES
+from emsync.loudness import SILENCE_DB as SILENCE_DB
+from emsync.loudness import Floats, Loudness
+from emsync.stills import Orientation
+from emsync.stills import Stills as Stills
 
-#: What digital silence is called, since its true level is minus infinity.
-SILENCE_DB = -120.0
+#: No film is longer; a file that seems to be has wrong time stamps.
+MAX_DURATION_S: Final = 86_400.0
+#: No frame is larger (16K is 15360 x 8640). A damaged size would take the memory of the machine.
+MAX_PIXELS: Final = 150_000_000
 
-#: Rates that films have. A container's clock is often too coarse to say them exactly (WebM counts milliseconds).
-_RATES = tuple(Fraction(rate) for rate in (10, 12, "12.5", 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120)) + tuple(
-    Fraction(rate * 1000, 1001) for rate in (24, 30, 48, 60, 120)
-)
+#: Streams that are no film: cover art, thumbnails, still pictures.
+_COVER: Final = 0x400 | 0x800  # Disposition.attached_pic | Disposition.timed_thumbnails
+_STILL: Final = 0x100000  # Disposition.still_image
+_DEFAULT: Final = 0x1
+_PICTURE_CODECS: Final = ("mjpeg", "png", "bmp", "webp", "tiff", "gif", "jpeg2000", "ppm")
+#: Format flag of ffmpeg: the clock may jump.
+_MAY_JUMP: Final = 0x200
 
-#: Sound is measured in pieces of this many samples, so that a long packet still falls into the right seconds.
-_PIECE_SAMPLES = 1024
-
-#: Streams that are no film: cover art and thumbnails.
-_COVER = 0x400 | 0x800  # Disposition.attached_pic | Disposition.timed_thumbnails
+#: From this far apart on, frames are pictures of a slide show, of which the last may stay for long.
+_SPARSE_S: Final = 0.5
 
 
 def _fraction(value: Any) -> Fraction | None:
@@ -50,28 +55,26 @@ def _fraction(value: Any) -> Fraction | None:
     return Fraction(value.numerator, value.denominator)
 
 
-def usual_rate(rate: Fraction) -> Fraction:
-    """`rate`, or the rate that films have if it is within 0.04 % (24 and 23.976 are 0.1 % apart)."""
-    nearest = min(_RATES, key=lambda usual: abs(usual - rate))
-    return nearest if abs(nearest - rate) <= nearest * Fraction(4, 10_000) else rate
-
-
 class Film:
     """A video file, opened, and decoded once.
 
-    Before the pass: `width`, `height`, `time_base` (seconds a tick), `frame_rate` (as the file declares it, or None),
-    `expected_s` (likewise). After it: `n_frames`, `duration_s`, `n_damaged` (packets that could not be decoded).
+    - Before the pass: `time_base` (seconds a tick), `nominal_rate` (as the file declares it, or None), `expected_s`
+      (likewise).
+    - From the first frame on: `width`, `height`, `orientation`, as shown.
+    - After the pass: `frame_rate`, `n_frames`, `duration_s`, `n_damaged` (packets that could not be decoded),
+      `warnings` (what was mended, a sentence each).
+
     Raises `VideoError` when there is nothing to decode.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open `path` and choose its streams."""
         self.path = Path(path)
-        self.n_frames = 0
         self.n_damaged = 0
-        self._end_ticks = 0
-        self._first_s = 0.0
-        self._sound: list[tuple[float, float, float]] = []  # start (on the container's clock), length, mean square
+        self.orientation = Orientation()
+        self._n_unknown_sound = 0
+        self._last_length = 0  # ticks, of the last frame, as declared
+        self._n_short = 0  # frames whose declared length ends long before the next frame
         self._container = self._open()
         try:
             self._choose_streams()
@@ -79,16 +82,24 @@ class Film:
             self._container.close()
             raise
 
+    @property
+    def shown_path(self) -> str:
+        """The file's name for messages."""
+        return printable(str(self.path))
+
     def _open(self) -> Any:
         try:
-            size = self.path.stat().st_size
-        except OSError as error:
-            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise VideoError(f"{self.path} {reason}; check the name") from error
+            status = self.path.stat()
+        except (OSError, ValueError) as error:
+            detail = getattr(error, "strerror", None) or error
+            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({detail})"
+            raise VideoError(f"{self.shown_path} {reason}; check the name") from error
         if self.path.is_dir():
-            raise VideoError(f"{self.path} is a folder; give the name of a video file in it")
-        if size == 0:
-            raise VideoError(f"{self.path} is empty (0 bytes); copy or export the video again")
+            raise VideoError(f"{self.shown_path} is a folder; give the name of a video file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise VideoError(f"{self.shown_path} is a device or a pipe; give the name of a video file")
+        if status.st_size == 0:
+            raise VideoError(f"{self.shown_path} is empty (0 bytes); copy or export the video again")
         try:
             # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist that calls
             # itself a film from opening anything over the network.
@@ -100,37 +111,47 @@ class Film:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, PermissionError):
-                raise VideoError(f"{self.path} cannot be read (permission denied); change its permissions") from error
+                raise VideoError(
+                    f"{self.shown_path} cannot be read (permission denied); change its permissions"
+                ) from error
             raise VideoError(
-                f"{self.path} ({size} bytes) cannot be opened as a video: it is of another kind, or was cut off; "
-                "play it to check, or export it again as H.264 in .mp4"
+                f"{self.shown_path} ({status.st_size} bytes) cannot be opened as a video: it is of another kind, or "
+                "was cut off; play it to check, or export it again as H.264 in .mp4"
             ) from error
-        if container.format.name.endswith("_pipe") or container.format.name in ("image2", "tty"):
+        if container.format.name in ("image2", "tty"):
             container.close()
-            raise VideoError(f"{self.path} is a still picture or a text, not a video; give a video file")
+            raise VideoError(f"{self.shown_path} is a still picture or a text, not a video; give a video file")
         return container
 
     def _choose_streams(self) -> None:
-        pictures = [stream for stream in self._container.streams.video if not int(stream.disposition) & _COVER]
-        if not pictures:
+        streams = [stream for stream in self._container.streams.video if not int(stream.disposition) & _COVER]
+        if not streams:
             kind = "has sound but no pictures" if self._container.streams.audio else "holds no video stream"
-            raise VideoError(f"{self.path} {kind}; give a video file, or use --duration and --cuts without one")
-        playable = [stream for stream in pictures if stream.codec_context is not None]
+            raise VideoError(f"{self.shown_path} {kind}; give a video file, or use --duration and --cuts without one")
+        playable = [stream for stream in streams if stream.codec_context is not None]
         if not playable:
-            raise VideoError(f"{self.path} has a codec that is not known here; export it again as H.264 in .mp4")
-        self._video = playable[0]
+            raise VideoError(f"{self.shown_path} has a codec that is not known here; export it again as H.264 in .mp4")
+        largest = max(_area(stream) for stream in playable)
+        self._video = min(playable, key=lambda stream: _rank(stream, largest))
         self._video.thread_type = "AUTO"
+        self._video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         sounds = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
-        self._audio = sounds[0] if sounds else None
+        self._audio = min(sounds, key=lambda stream: not int(stream.disposition) & _DEFAULT, default=None)
         self.width, self.height = int(self._video.width), int(self._video.height)
         self.time_base = _fraction(self._video.time_base) or Fraction(1, 90_000)
-        rate = _fraction(self._video.average_rate) or _fraction(self._video.guessed_rate)
-        self.frame_rate = usual_rate(rate) if rate is not None and rate <= 1000 else None
+        self._declared = [_fraction(self._video.average_rate), _fraction(self._video.guessed_rate)]
+        rate = next((rate for rate in self._declared if rate is not None), None)
+        self.nominal_rate = usual_rate(rate) if rate is not None and rate <= 120 else None
+        may_jump = bool(int(self._container.format.flags) & _MAY_JUMP)
+        jump_s = JUMP_S if may_jump else LONG_JUMP_S
+        self._loudness = Loudness(jump_s)
+        step = max(1, round(1 / (self.time_base * (self.nominal_rate or 25))))
+        self._clock = FrameClock(self.time_base, step, jump_s, self._loudness.is_filled)
         ticks, microseconds = self._video.duration, self._container.duration
         self._declared_s = float(ticks * self.time_base) if ticks is not None and ticks > 0 else None
-        self.expected_s = self._declared_s
-        if self.expected_s is None and microseconds is not None and microseconds > 0:
-            self.expected_s = microseconds / 1e6  # of the longest stream, which may be the sound
+        self._container_s = microseconds / 1e6 if microseconds is not None and microseconds > 0 else None
+        # The container's length is that of the longest stream, which may be the sound.
+        self.expected_s = self._declared_s if self._declared_s is not None else self._container_s
 
     @property
     def stream(self) -> Any:
@@ -143,14 +164,61 @@ class Film:
         return self._audio is not None
 
     @property
+    def n_frames(self) -> int:
+        """How many frames were decoded so far."""
+        return len(self._clock.ticks)
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second, a rate that exists: see `settled_rate`."""
+        return settled_rate(self._clock.ticks, self.time_base, self._declared)
+
+    @property
     def duration_s(self) -> float:
-        """From the first picture to the end of the last one decoded so far."""
-        return float(self._end_ticks * self.time_base)
+        """From the first frame to the end of the last one decoded so far."""
+        if not self._clock.ticks:
+            return 0.0
+        return float((self._clock.ticks[-1] + self._last_frame_ticks()) * self.time_base)
+
+    def _last_frame_ticks(self) -> int:
+        """How long the last frame is shown.
+
+        As long as declared. Many containers declare no lengths, and ffmpeg guesses them from the frame rate; this shows
+        where frames stay longer than declared. Then it is the commonest length; in a slide show, until the sound ends,
+        or until the file's declared end, or as long as the slide before.
+        """
+        ticks = self._clock.ticks
+        if len(ticks) < 2:
+            return self._last_length or self._clock.step
+        last_gap = ticks[-1] - ticks[-2]
+        if self._last_length > 0 and not self._n_short and self._last_length * self.time_base <= LONG_JUMP_S:
+            return self._last_length
+        if last_gap * self.time_base <= _SPARSE_S and not self._stays_sparse():
+            return round(float(np.median(np.diff(np.asarray(ticks)))))
+        last_s = float(ticks[-1] * self.time_base)
+        end_s = self._loudness.end_s(self._clock.spans)
+        if end_s <= last_s and len(self._clock.spans) == 1:
+            end_s = self._container_s or 0.0
+        if last_s < end_s <= MAX_DURATION_S:
+            return max(1, round((end_s - last_s) / self.time_base))
+        return last_gap
+
+    def _stays_sparse(self) -> bool:
+        return float(np.median(np.diff(np.asarray(self._clock.ticks)))) * self.time_base > _SPARSE_S
 
     @property
     def is_complete(self) -> bool:
-        """After the pass: whether every packet could be decoded and the pictures last as long as they declare."""
-        return self.n_damaged == 0 and (self._declared_s is None or self.duration_s > self._declared_s - 1.0)
+        """After the pass: whether every packet could be decoded and the frames last as long as the file declares."""
+        is_whole = self._declared_s is None or self.duration_s > self._declared_s - 1.0
+        return self.n_damaged == 0 and (is_whole or len(self._clock.spans) > 1)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was mended in this file, a sentence each."""
+        found = list(self._clock.warnings)
+        if self._n_unknown_sound:
+            found.append("the sound is of a kind that cannot be measured; its loudness is left out")
+        return tuple(found)
 
     def __enter__(self) -> Film:
         return self
@@ -158,38 +226,36 @@ class Film:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def pictures(self) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Every picture in order, with its time in ticks of `time_base`; ticks begin at 0 and strictly increase.
+    def frames(self) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Every frame in order, with its time in ticks of `time_base`; ticks begin at 0 and strictly increase.
 
         A packet that cannot be decoded is counted and skipped; a file that breaks off ends there. Raises `VideoError`
-        when not one picture could be decoded.
+        when not one frame could be decoded, and for a film of more than `MAX_DURATION_S`.
         """
-        step = max(1, round(1 / (self.time_base * (self.frame_rate or 25))))
-        first: int | None = None
-        offset, last, last_length = 0, -1, 0
-        for picture in self._decode():
-            raw = picture.pts if picture.pts is not None else picture.dts
-            if first is None:
-                first = raw if raw is not None else 0
-                self._first_s = float(first * self.time_base)
-            # Without a time stamp (bare H.264) the pictures follow one another at the nominal rate.
-            ticks = raw - first + offset if raw is not None else last + step if last >= 0 else 0
-            if ticks <= last:
-                if (last - ticks) * self.time_base < 1:
-                    continue  # shown for no time at all
-                offset += last + step - ticks  # the clock began anew, as in recordings joined end to end
-                ticks = last + step
-            last_length = ticks - last if last >= 0 else step
-            last = ticks
-            length = picture.duration if picture.duration is not None and picture.duration > 0 else last_length
-            self._end_ticks = ticks + length
-            self.n_frames += 1
-            yield picture, ticks
+        most = MAX_DURATION_S / self.time_base
+        before: tuple[int, int] | None = None  # ticks and declared length of the frame before
+        for frame, ticks in self._clock.times(self._decode()):
+            if before is None:
+                self.orientation = Orientation.of(frame)
+                self.width, self.height = self.orientation.size(frame.width, frame.height)
+            elif 2 * before[1] < ticks - before[0]:
+                self._n_short += 1
+            if ticks > most:
+                raise VideoError(
+                    f"{self.shown_path} seems to last more than {MAX_DURATION_S / 3600:g} hours; its time stamps are "
+                    "damaged, so export it again"
+                )
+            length = frame.duration
+            self._last_length = length if length is not None and length > 0 else 0
+            before = ticks, self._last_length
+            yield frame, ticks
         if self.n_frames == 0:
-            raise VideoError(f"{self.path} has no picture that can be decoded; export it again as H.264 in .mp4")
+            raise VideoError(f"{self.shown_path} has no frame that can be decoded; export it again as H.264 in .mp4")
+        if self.n_frames == 1 and self._container.format.name.endswith("_pipe"):
+            raise VideoError(f"{self.shown_path} is a still picture or a text, not a video; give a video file")
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """Pictures as they are decoded; sound is measured on the way."""
+        """Frames as they are decoded; sound is measured on the way."""
         streams = [self._video] if self._audio is None else [self._video, self._audio]
         try:
             for packet in self._container.demux(streams):
@@ -209,83 +275,27 @@ class Film:
         for frame in frames:
             if stream is self._video:
                 yield frame
-            else:
-                self._listen(frame)
+            elif not self._n_unknown_sound:
+                try:
+                    self._loudness.add(frame)
+                except (av.error.FFmpegError, ValueError):
+                    self._n_unknown_sound += 1
 
-    def _listen(self, frame: Any) -> None:
-        """Note the mean square of a piece of sound, full scale being 1."""
-        time_base = _fraction(frame.time_base)
-        if frame.pts is None or time_base is None or frame.samples == 0 or frame.sample_rate <= 0:
-            return
-        samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) when interleaved
-        values = samples.astype(np.float64)
-        if samples.dtype == np.uint8:
-            values = (values - 128) / 128
-        elif samples.dtype.kind == "i":
-            values /= float(np.iinfo(samples.dtype).max) + 1
-        squares = np.square(values).mean(axis=0)
-        places = squares.size // frame.samples  # how many numbers there are a sample
-        begins = np.arange(0, frame.samples, _PIECE_SAMPLES)
-        lengths = np.minimum(begins + _PIECE_SAMPLES, frame.samples) - begins
-        means = np.add.reduceat(squares, begins * places) / (lengths * places)
-        start_s = float(frame.pts * time_base)
-        for begin, length, mean in zip(begins, lengths, means, strict=True):
-            self._sound.append((start_s + begin / frame.sample_rate, length / frame.sample_rate, float(mean)))
-
-    def loudness_db(self) -> npt.NDArray[np.float64]:
+    def loudness_db(self) -> Floats:
         """After the pass: root mean square of each second of the film, in dB of full scale; (ceil(duration_s),).
 
         NaN where there is no sound stream or it has nothing for that second; digital silence is `SILENCE_DB`.
         """
-        seconds = math.ceil(round(self.duration_s, 6))
-        if not self._sound or seconds == 0:
-            return np.full(seconds, np.nan)
-        start_s, length_s, mean_square = np.array(self._sound).T
-        at = np.floor(start_s + length_s / 2 - self._first_s)
-        inside = (at >= 0) & (at < seconds) & np.isfinite(mean_square)
-        index = at[inside].astype(np.intp)
-        total_s = np.bincount(index, weights=length_s[inside], minlength=seconds)
-        energy = np.bincount(index, weights=(length_s * mean_square)[inside], minlength=seconds)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            level_db = 10 * np.log10(energy / total_s)
-        return np.where(total_s > 0, np.maximum(level_db, SILENCE_DB), np.nan)
+        return self._loudness.levels_db(self.duration_s, self._clock.spans)
 
 
-class Stills:
-    """Small pictures of a film, gathered while it is watched, evenly spaced however long it turns out to be.
+def _area(stream: Any) -> int:
+    return int(stream.width or 0) * int(stream.height or 0)
 
-        stills = Stills()
-        scene = analyze("film.mp4", stills=stills)
-        stills.at([1.0, 2.0])
 
-    When there are `most` of them, every other one is let go and the distance doubled; so between a half of that and all
-    remain. Pictures fit into `width` x `height` points, their proportions kept.
-    """
-
-    def __init__(self, *, width: int = 240, height: int = 135, most: int = 48) -> None:
-        self._box, self._most = (width, height), most
-        self._step_s, self._next_s = 0.04, 0.0
-        self._kept: list[tuple[float, npt.NDArray[np.uint8]]] = []
-        self._reformatter = VideoReformatter()
-
-    def show(self, picture: av.VideoFrame, time_s: float) -> None:
-        """Keep the picture if one is due at that time."""
-        if time_s < self._next_s:
-            return
-        scale = min(self._box[0] / picture.width, self._box[1] / picture.height)
-        width, height = (max(1, round(side * scale)) for side in (picture.width, picture.height))
-        small = self._reformatter.reformat(picture, width=width, height=height, format="rgb24", interpolation="AREA")
-        self._kept.append((time_s, small.to_ndarray().astype(np.uint8)))
-        if len(self._kept) == self._most:
-            self._kept, self._step_s = self._kept[::2], 2 * self._step_s
-        self._next_s = (math.floor(time_s / self._step_s + 1e-6) + 1) * self._step_s
-
-    def at(self, times_s: npt.ArrayLike) -> list[npt.NDArray[np.uint8]]:
-        """The picture kept that is nearest to each time: (height, width, 3), red, green and blue.
-
-        Raises `InputError` when no film was watched.
-        """
-        if not self._kept:
-            raise InputError("there are no stills; hand them to emsync.video.analyze first")
-        kept_s = np.array([time_s for time_s, _ in self._kept])
-        return [self._kept[int(np.abs(kept_s - time_s).argmin())][1] for time_s in np.atleast_1d(times_s)]
+def _rank(stream: Any, largest: int) -> tuple[bool, bool, bool, bool]:
+    """Sorts a file's video streams, the film first: stills last, then the default first, then small previews last."""
+    disposition, name = int(stream.disposition), stream.codec_context.name
+    is_still = bool(disposition & _STILL) or stream.frames == 1
+    is_picture = name in _PICTURE_CODECS and stream.average_rate is None
+    return is_still, is_picture, not disposition & _DEFAULT, 4 * _area(stream) <= largest

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from emsync.errors import printable
 from emsync.files import atomic_path
 from emsync.mood import MoodCurve, nearest_emotion
 from emsync.score import Score
@@ -42,16 +45,28 @@ def draw_roll(axes: Axes, score: Score, cuts_s: npt.ArrayLike = (), *, title: st
         lines = LineCollection(
             [*segments], colors=COLOURS[index % len(COLOURS)], linewidths=2.0,
             alpha=list(0.35 + 0.65 * notes.velocity / 127),
-            label=instrument.name,
+            label=_legend(instrument.name),
         )  # fmt: skip
         axes.add_collection(lines)
     for bar in score.bars.start_s:
         axes.axvline(bar, color="0.85", linewidth=0.6, zorder=0)
     for i, cut in enumerate(np.asarray(cuts_s, dtype=np.float64).tolist()):
         axes.axvline(cut, color="black", linestyle="--", linewidth=1.1, label="cut" if i == 0 else None)
-    axes.set(
-        xlim=(0, max(score.duration_s, 0.1)), ylim=(0, 108), xlabel="seconds", ylabel="pitch (drums below)", title=title
-    )
+    axes.set(xlim=(0, max(score.duration_s, 0.1)), ylim=(0, 108), xlabel="seconds", ylabel="pitch (drums below)")
+    axes.set_title(printable(title), parse_math=False)
+
+
+def _legend(name: str) -> str:
+    """A name for a legend, where a dollar sign would begin mathematics and an underscore hide the entry."""
+    return printable(name).replace("$", r"\$").lstrip("_")
+
+
+@contextlib.contextmanager
+def _any_glyph() -> Iterator[None]:
+    """Without warnings for characters that the font lacks; they are drawn as boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        yield
 
 
 def save_roll(
@@ -73,7 +88,7 @@ def save_rolls(
         draw_roll(axes, score, cuts, title=title)
         if i == 0:
             axes.legend(loc="upper right", ncols=6, fontsize=8)
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary, _any_glyph():
         figure.savefig(temporary, dpi=90, format="png")
 
 
@@ -151,7 +166,7 @@ def save_film(
     for axes in panels[:-1]:
         axes.tick_params(labelbottom=False)
     width_s = scene.duration_s
-    panels[0].set_title(_film_title(scene), loc="left", fontsize=11)
+    panels[0].set_title(_film_title(scene), loc="left", fontsize=11, parse_math=False)
     _draw_stills(panels[0], stills, width_s)
     _draw_cuts(panels[1], scene)
     edges_s = np.append(scene.times_s, width_s)
@@ -165,12 +180,14 @@ def save_film(
             axes.axvline(cut_s, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     panels[-1].set(xlim=(0, width_s), xlabel="seconds")
     figure.align_ylabels(panels[2:])
-    with atomic_path(path, overwrite=overwrite) as temporary:
+    with atomic_path(path, overwrite=overwrite) as temporary, _any_glyph():
         figure.savefig(temporary, format="png", pil_kwargs={"optimize": True})
 
 
 def _film_title(scene: Scene) -> str:
-    return f"{os.path.basename(scene.path)}   {scene.duration_s:.1f} s   {scene.width}x{scene.height}"
+    name = printable(os.path.basename(scene.path))
+    name = name if len(name) <= 100 else name[:97] + "..."
+    return f"{name}   {scene.duration_s:.1f} s   {scene.width}x{scene.height}"
 
 
 def _draw_stills(axes: Axes, stills: Stills, duration_s: float) -> None:
@@ -215,5 +232,6 @@ def _draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str) -> 
         axes.broken_barh([(start_s, end_s - start_s)], (-1.36, 0.3), color=_EMOTION_COLOURS[emotion], alpha=0.35)
         axes.text((start_s + end_s) / 2, -1.21, emotion, ha="center", va="center", fontsize=10)
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set(ylabel="mood" + (f"\n({reader})" if reader else ""), ylim=(-1.36, 1.36), yticks=[-1, -0.5, 0, 0.5, 1])
+    axes.set_ylabel("mood" + (f"\n({printable(reader)[-40:]})" if reader else ""), parse_math=False)
+    axes.set(ylim=(-1.36, 1.36), yticks=[-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="upper right", ncols=2, fontsize=9, borderaxespad=0.3, frameon=False)

@@ -54,33 +54,29 @@ def moments(duration_s: float) -> Floats:
 
 
 def pictures(video: str | os.PathLike[str], *, shortest_px: int) -> Iterator[tuple[float, Picture]]:
-    """Each moment of a film in seconds, with the picture shown then as (height, width, 3) RGB.
+    """Each moment of a film in seconds, with the frame shown then as (height, width, 3) RGB, the right way up.
 
-    All have one size, the shorter side `shortest_px` (or the film's own where that is less); one at a time is in
+    All have one size: the shorter side is `shortest_px`, or the film's own where that is less. One at a time is in
     memory. Raises `VideoError` for a file that cannot be decoded.
     """
-    import av.error
     from av.video.reformatter import VideoReformatter
 
     from emsync.film import Film
+    from emsync.stills import small
 
     with Film(video) as film:
-        scale = min(1.0, shortest_px / min(film.width, film.height))
-        width, height = (max(1, round(side * scale)) for side in (film.width, film.height))
         reformatter = VideoReformatter()
 
         def rgb(frame: Any) -> Picture:
+            scale = min(1.0, shortest_px / min(film.width, film.height))
+            shown = (max(1, round(side * scale)) for side in (film.width, film.height))
             try:
-                small = reformatter.reformat(frame, width=width, height=height, format="rgb24", interpolation="AREA")
-            except (av.error.FFmpegError, ValueError) as error:
-                raise VideoError(
-                    f"{video} has pictures of a kind that cannot be converted ({frame.format.name}); "
-                    "export it again as H.264 in .mp4"
-                ) from error
-            return np.ascontiguousarray(small.to_ndarray(), dtype=np.uint8)
+                return film.orientation.applied(small(reformatter, frame, *film.orientation.size(*shown), "rgb24"))
+            except VideoError as error:
+                raise VideoError(f"{film.shown_path}: {error}") from error
 
         shown, second = None, 0
-        for frame, ticks in film.pictures():
+        for frame, ticks in film.frames():
             while shown is not None and ticks * film.time_base > second + 0.5:
                 yield second + 0.5, rgb(shown)
                 second += 1

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.errors", "emsync.vocabulary", "emsync.midi_format", "emsync.midi_text"),
     ("emsync.files", "emsync.soundfonts", "emsync.chords", "emsync.recipe"),
-    ("emsync.columns", "emsync.table", "emsync.emotions"),
+    ("emsync.columns", "emsync.table", "emsync.emotions", "emsync.film_clock", "emsync.stills"),
+    ("emsync.loudness",),
     ("emsync.tempo_fit",),
     ("emsync.tempo_map",),
     ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre", "emsync.copying"),
