@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emsync import checkpoint, composer, midi, soundtrack
+from emsync import checkpoint, midi, soundtrack, writer
 from emsync.decoder import open_decoder
 from emsync.grammar import Grammar
 from emsync.recipe import Recipe
@@ -90,7 +90,7 @@ def main() -> None:
     print(f"{about.get('parameters', 0) / 1e6:.1f} M parameters on {decoder.backend}; opened in {opened_s:.2f} s.\n")
 
     watch = Stopwatch()
-    for owner, name in ((Grammar, "allowed"), (Grammar, "accept"), (composer, "draw")):
+    for owner, name in ((Grammar, "allowed"), (Grammar, "accept"), (writer, "draw")):
         watch.around(owner, name)
     names = ("model: steps", "model: prefills", "grammar", "drawing", "lanes and loop", "score, landing", "MIDI bytes")
     print("| piece | events | s | events/s | per event | " + " | ".join(names) + " |")

@@ -150,8 +150,8 @@ class Conditions:
     arousal: Curve = None
     piece_valence: float | None = None
     piece_arousal: float | None = None
-    end_heard_s: float = MAX_TO_END_S
-    """An end further off than this is told as if it were as far as can be (`MAX_TO_END_S`)."""
+    end_known_s: float = MAX_TO_END_S
+    """The end counts as `MAX_TO_END_S` away until it is this near."""
 
     def __post_init__(self) -> None:
         if self.boundaries_s is not None:
@@ -180,7 +180,7 @@ class Conditions:
         lanes[:, 2] = _sample(self.arousal, times_s)
         if self.end_s is not None:
             to_end_s = np.clip(self.end_s - times_s, 0, MAX_TO_END_S)
-            lanes[:, 3] = np.where(to_end_s > self.end_heard_s, MAX_TO_END_S, to_end_s)
+            lanes[:, 3] = np.where(to_end_s > self.end_known_s, MAX_TO_END_S, to_end_s)
         return lanes
 
     @property

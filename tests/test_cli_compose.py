@@ -546,7 +546,7 @@ def test_an_interrupt_leaves_nothing(run: Run, film: Path, monkeypatch: pytest.M
 
     target = {
         "analyze": "emsync.video.analyze",
-        "compose": "emsync.composer.draw",
+        "compose": "emsync.writer.draw",
         "to_bytes": "emsync.midi.to_bytes",
         "replace": "emsync.files.os.replace",
     }[place]

@@ -13,12 +13,14 @@ import pytest
 
 from emsync import composer, metre
 from emsync import vocabulary as v
-from emsync.composer import FRESH_BARS, Piece, beat_of, draw
+from emsync.composer import Piece, beat_of
 from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
 from emsync.copying import lanes_of_song
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.recipe import Recipe
+from emsync.repetition import FREE_REPEATS, FRESH_BARS, STILL_SHARE, RepeatedNotes
+from emsync.sampling import draw
 from emsync.tokenizer import events
 from emsync.tokenizer.events import times_steps
 from tests.fakes import MOST, SIZE, Fake, Feeling, exported_model, plain_recipe
@@ -204,27 +206,27 @@ def test_no_pitch_is_struck_for_ever() -> None:
             most = max(most, run)
         return most
 
-    free = composer.FREE_REPEATS[v.STRINGS]
+    free = FREE_REPEATS[v.STRINGS]
     assert longest(repeat_bias=0.0) > 4 * free
     assert free <= longest(repeat_bias=-30.0) <= free + 1
     assert longest(repeat_bias=-30.0) < longest(repeat_bias=-1.0) < longest(repeat_bias=0.0)
 
 
 def test_a_pitch_that_rested_is_as_free_as_any() -> None:
-    beat, free = beat_of(120.0), composer.FREE_REPEATS[v.PIANO]
+    beat, free = beat_of(120.0), FREE_REPEATS[v.PIANO]
     note, drum = int(v.ON_BASE[v.PIANO]) + 60, int(v.ON_BASE[v.DRUMS]) + 42
-    writer = composer._Writer(asked(60.0), np.random.default_rng(0), plain_recipe(tempo_qpm=120.0, grid="sixteenths"))
+    repeated, step = RepeatedNotes(), 0
     for i in range(free + 3):  # eighths
-        writer.grammar.step = i * beat // 2
-        writer._repeat(note)
-        writer._repeat(drum)  # drums may
-        assert writer._repeated() == ([(note, i - free)] if i > free else [])
-    writer.grammar.step += math.floor(0.55 * beat)
-    assert writer._repeated() == [(note, 2)]
-    writer.grammar.step += 1
-    assert writer._repeated() == []
-    writer._repeat(note)
-    assert writer._repeated() == []
+        step = i * beat // 2
+        repeated.strike(note, step, beat)
+        repeated.strike(drum, step, beat)  # drums may
+        assert repeated.excess(step, beat) == ([(note, i - free)] if i > free else [])
+    step += math.floor(0.55 * beat)
+    assert repeated.excess(step, beat) == [(note, 2)]
+    step += 1
+    assert repeated.excess(step, beat) == []
+    repeated.strike(note, step, beat)
+    assert repeated.excess(step, beat) == []
 
 
 def test_a_harmony_that_stands_still_grows_stale() -> None:
@@ -244,7 +246,7 @@ def test_a_harmony_that_stands_still_grows_stale() -> None:
         for number in range(1, int(bar[-1]) + 1):
             struck = set(ids[(bar == number) & pitched[ids]].tolist())
             if struck:
-                run = run + 1 if len(struck & before) >= composer.STILL_SHARE * len(struck) else 0
+                run = run + 1 if len(struck & before) >= STILL_SHARE * len(struck) else 0
                 most, before = max(most, run), struck
         return most
 
@@ -309,7 +311,7 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         n_chords += ids.count(v.CHORD)
         # The same function that training calls, on the whole sequence at once; the end is told when it is near.
         times_s = clock_s(piece)[1:]
-        whole = asked(16.0, *boundaries, end_heard_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
+        whole = asked(16.0, *boundaries, end_known_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
         steps = np.rint(times_s / v.STEP_S).astype(np.int64)
         sixteenth = beat_of(96.0) / 4 if grid else None
         whole[:, METRE_LANES] = metre.of_events(piece.events.ids[1:], steps, sixteenth)

@@ -113,7 +113,7 @@ def test_time_to_end_is_capped_and_never_negative() -> None:
 
 
 def test_an_end_may_be_told_only_when_it_is_near() -> None:
-    lanes = Conditions(end_s=20.0, end_heard_s=8.0).at(np.array([0.0, 11.9, 12.0, 19.0, 21.0]))
+    lanes = Conditions(end_s=20.0, end_known_s=8.0).at(np.array([0.0, 11.9, 12.0, 19.0, 21.0]))
     np.testing.assert_allclose(lanes[:, TO_END], [MAX_TO_END_S, MAX_TO_END_S, 8.0, 1.0, 0.0])
 
 

@@ -27,7 +27,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.affect",),
     ("emsync.mood_source",),
     ("emsync.tokenizer",),
-    ("emsync.model", "emsync.grammar", "emsync.hits"),
+    ("emsync.model", "emsync.grammar", "emsync.hits", "emsync.sampling", "emsync.repetition"),
+    ("emsync.writer",),
     ("emsync.checkpoint",),
     ("emsync.decoder",),
     ("emsync.composer", "emsync.export", "emsync.finish"),
@@ -42,6 +43,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for folder, package in (
         ("emsync", "emsync"),
+        ("emsync/grammar", "emsync.grammar"),
         *((name, f"emsync.{name}") for name in ("tokenizer", "training", "cli")),
     ):
         own = (ROOT / folder).rglob("*.py") if folder != "emsync" else (ROOT / folder).glob("*.py")

@@ -463,9 +463,10 @@ def test_bars_tell_the_tempo_and_keep_to_it() -> None:
 
     def bar_may_come_after(steps: int) -> bool:
         other = begin(limits(5000))
-        other.step, other.bars, other.beat_steps = grammar.step, list(grammar.bars), grammar.beat_steps
+        state = other.state
+        state.step, state.bars, state.beat_steps = grammar.step, list(grammar.bars), grammar.beat_steps
         other.accept(v.SHIFT_BASE + 1)
-        other.step = grammar.step + steps
+        state.step = grammar.step + steps
         return bool(other.allowed()[v.ID_OF["BAR_4"]])
 
     grammar.accept(v.ID_OF["BAR_4"])
@@ -574,7 +575,7 @@ def test_a_tempo_that_is_given_is_kept(policy: str) -> None:
 
 @pytest.mark.parametrize("beat", [24.9, 188, float("nan")])
 def test_an_impossible_tempo_is_refused(beat: float) -> None:
-    with pytest.raises(InputError, match="is not between 40 and 300 quarter notes a minute"):
+    with pytest.raises(InputError, match="is not between 40 and 300 quarter notes per minute"):
         begin(limits(100, beat_steps=beat))
 
 

@@ -411,7 +411,7 @@ class Crops:
         window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
         window = window[: np.searchsorted(window, begin) + length]
         mood = self._mood(rng, song, length_s)
-        conditions = Conditions(boundaries_s=told, end_s=end_s, end_heard_s=end_heard_s, **mood)
+        conditions = Conditions(boundaries_s=told, end_s=end_s, end_known_s=end_heard_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         if not (self.augment and rng.random() < c.drop_metre):
             told_tempo = not self.augment or rng.random() >= c.drop_tempo

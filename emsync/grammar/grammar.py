@@ -1,0 +1,177 @@
+"""The grammar of one piece: asks its rules what may come next, and tells them what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.grammar.finishing import Beginning, Close, NoDrones, NoEndlessRolls
+from emsync.grammar.grid import GridTable, LooseEnds, OnGrid
+from emsync.grammar.rules import (
+    Bars,
+    Boundaries,
+    Chords,
+    Ending,
+    LongChords,
+    NoteLengths,
+    Polyphony,
+    TimeLimit,
+)  # fmt: skip
+from emsync.grammar.state import Mask, Rule, State
+from emsync.grammar.tables import BAR, KIND, BoolArray, only
+from emsync.recipe import Recipe
+
+_NONE: Final = np.zeros(0, dtype=np.intp)
+
+
+class Grammar:
+    """The rules of one piece in the making (see `emsync.grammar`).
+
+    `allowed()` says what may come next, `accept(event)` takes what came.
+
+    Args:
+        recipe: `hits` other than "free" puts a chord on each boundary; `grid`, `loose_ends` and `finish` turn rules on.
+        end_step: Where the piece ends, in steps.
+        boundaries: (B,) Steps where CHORD must come, increasing.
+        beat_steps: The length of a quarter note in steps, 25 to 187.5, if the tempo is given.
+
+    Raises:
+        InputError: The end or the tempo is out of range.
+
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        end_step: int,
+        boundaries: npt.NDArray[np.number] | None = None,
+        *,
+        beat_steps: float | None = None,
+    ) -> None:
+        state = self.state = State(recipe, end_step, boundaries, beat_steps)
+        table = GridTable(state.beat_steps, triplets=recipe.grid == "triplets")
+        close = Close(state) if recipe.finishes else None
+        chords, bars, boundary = Chords(state, close), Bars(state), Boundaries(state)
+        long_chords, lengths, ending = LongChords(state, table), NoteLengths(state), Ending(state)
+        loose_ends = [LooseEnds(state, table)] if state.on_grid and recipe.loose_ends else []
+        self._grid = OnGrid(state, table) if state.on_grid else None
+        finishing = [] if close is None else [Beginning(state), close, NoDrones(state), NoEndlessRolls(state)]
+        #: The rules that may ask for OFFs before anything else.
+        self._ends: tuple[Rule, ...] = (lengths, long_chords)
+        # `Boundaries` may settle the matter once the others have had their say. The last three go by what is left.
+        last = [TimeLimit(state), *([] if self._grid is None else [self._grid]), chords]
+        self._rules: tuple[Rule, ...] = (
+            ending, *loose_ends, bars, Polyphony(state), *finishing, boundary, *last,
+        )  # fmt: skip
+        # By their numbers, since some go by what others have noted: rule 9 by the tempo (6) and the boundaries (3).
+        in_order: list[Rule] = [boundary, chords, long_chords, bars, *loose_ends, *finishing]
+        self._takers: list[list[Callable[[int], None]]] = [
+            [rule.accept for rule in in_order if kind in rule.KINDS] for kind in range(len(v.KINDS))
+        ]
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What may come, and what came
+
+    def allowed(self) -> BoolArray:
+        """(vocabulary,) True for every event that may come next; never all False before END."""
+        state = self.state
+        if state.finished:
+            return only(v.PAD)
+        if not state.bars:  # rule 1
+            return only(slice(v.BAR_BASE + 2, BAR.stop))  # bars of a quarter note or more
+        mask = Mask(state)
+        for rule in self._ends:
+            rule.forbid(mask)
+        for rule in self._rules:
+            if mask.settled:
+                break
+            rule.forbid(mask)
+        return mask.allowed
+
+    def accept(self, event: int) -> None:
+        """Take one event, which `allowed()` must have allowed."""
+        self.state.accept(event)
+        for take in self._takers[KIND[event]]:
+            take(event)
+
+    def off_grid(self) -> npt.NDArray[np.intp]:
+        """Ids of the TIMESHIFTs, allowed or not, that leave the sixteenths, for an OFF or a triplet (rule 7)."""
+        return _NONE if self._grid is None else self._grid.off_grid()
+
+    def check(self) -> None:
+        """Raise `AssertionError` if the piece could not end here (for tests)."""
+        assert not self.state.since, "notes are still sounding"
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The state of the piece
+
+    @property
+    def step(self) -> int:
+        """The clock, in steps."""
+        return self.state.step
+
+    @property
+    def end_step(self) -> int:
+        """Where the piece ends."""
+        return self.state.end_step
+
+    @property
+    def finished(self) -> bool:
+        """Whether END came."""
+        return self.state.finished
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last chord came (rule 9)."""
+        return self.state.closed
+
+    @property
+    def targets(self) -> list[int]:
+        """The steps that still need a CHORD, increasing. They may be replaced while they lie ahead."""
+        return self.state.targets
+
+    @targets.setter
+    def targets(self, steps: list[int]) -> None:
+        self.state.targets = steps
+
+    @property
+    def bars(self) -> list[tuple[int, int]]:
+        """The step of each BAR, and its length in half quarter notes."""
+        return self.state.bars
+
+    @property
+    def chords(self) -> list[int]:
+        """The step of each CHORD."""
+        return self.state.chords
+
+    @property
+    def beat_steps(self) -> float:
+        """The current length of a quarter note, in steps."""
+        return self.state.beat_steps
+
+    @property
+    def knows_tempo(self) -> bool:
+        """Whether the tempo is given, or known from the bars."""
+        return self.state.knows_tempo
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether notes keep to a grid."""
+        return self.state.on_grid
+
+    @property
+    def sounding(self) -> list[int]:
+        """Ids of the ONs that have not ended, in the order in which they began."""
+        return list(self.state.since)
+
+    def due(self) -> int | None:
+        """The next step that still needs its chord: a boundary, or the close."""
+        return self.state.due()
+
+    def next_bar(self) -> int | None:
+        """The step where the next bar must begin at the latest; None while there is no tempo, and near the end."""
+        return self.state.next_bar()

@@ -1,0 +1,96 @@
+"""Biases against music that cannot move on: a harmony that stands still, and a note that is struck again and again.
+
+docs/decisions/0011-sampling.md says how often real songs repeat, and what the biases change.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.recipe import Recipe
+
+#: The harmony stands still while at least this share of a bar's pitches, family by family, came in the bar before.
+STILL_SHARE: Final = 0.9
+#: How many bars in a row it may stand still before `Recipe.stale_bias` counts, and how many more bars count.
+FRESH_BARS: Final = 2
+STALEST_BARS: Final = 8
+#: A note is repeated if it is struck again within this many beats.
+REPEAT_BEATS: Final = 0.55
+#: How often in a row it may be repeated, by family, before `Recipe.repeat_bias` counts. Three of four real songs never
+#: repeat a note more often within 40 s. Drums may repeat as they like.
+FREE_REPEATS: Final = {v.PIANO: 6, v.GUITAR: 9, v.BASS: 5, v.STRINGS: 5}
+_PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+
+
+class StaleHarmony:
+    """A bias on the pitches of the last bar that grows while the harmony stands still.
+
+    bias: (vocabulary,) to add to the logits. It is `Recipe.stale_bias` times the square of how many bars too long the
+    harmony has stood still.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._strength = recipe.stale_bias
+        self._struck = np.zeros(v.SIZE, dtype=bool)  # the ONs of this bar
+        self._struck_before = np.zeros(v.SIZE, dtype=bool)  # the pitched ONs of the last bar that had any
+        self._still_bars = 0
+        self.bias = np.zeros(v.SIZE, dtype=np.float32)
+
+    def strike(self, on: int) -> None:
+        """A note begins."""
+        self._struck[on] = True
+
+    def begin_bar(self) -> None:
+        """A bar begins: compare the one that ends here with the one before it."""
+        struck = self._struck & _PITCHED_ONS
+        if struck.any():
+            old = np.count_nonzero(struck & self._struck_before) / np.count_nonzero(struck)
+            self._still_bars = self._still_bars + 1 if old >= STILL_SHARE else 0
+            self._struck_before = struck
+            beyond = min(max(self._still_bars - FRESH_BARS, 0), STALEST_BARS)
+            self.bias = (self._strength * beyond**2 * struck).astype(np.float32)
+        self._struck = np.zeros(v.SIZE, dtype=bool)
+
+
+class RepeatedNotes:
+    """Notes that are struck again and again, and how much too often. Times are in steps of 8 ms."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, tuple[float, int]] = {}  # by ON id: when it was struck last, and how often in a row
+
+    def strike(self, on: int, step: int, beat_steps: float) -> None:
+        """A note begins at `step`, in a tempo with `beat_steps` for a quarter note."""
+        if int(v.FAMILY[on]) not in FREE_REPEATS:
+            return
+        last, times = self._runs.get(on, (-math.inf, 0))
+        self._runs[on] = step, times + 1 if step - last <= REPEAT_BEATS * beat_steps else 0
+
+    def excess(self, step: int, beat_steps: float) -> list[tuple[int, int]]:
+        """(ON id, repetitions beyond `FREE_REPEATS`) of every note that would be repeated once too often now."""
+        since = step - REPEAT_BEATS * beat_steps
+        self._runs = {on: run for on, run in self._runs.items() if run[0] >= since}
+        beyond = [(on, times - FREE_REPEATS[int(v.FAMILY[on])]) for on, (_, times) in self._runs.items()]
+        return [(on, times) for on, times in beyond if times > 0]
+
+
+def add_biases(
+    logits: npt.NDArray[np.float32], off_grid: npt.NDArray[np.intp], harmony: StaleHarmony,
+    repeated: list[tuple[int, int]], recipe: Recipe,
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    """Logits (vocabulary,) with the biases of the recipe added; a copy, unless there is nothing to add.
+
+    off_grid: ids of the TIMESHIFTs that leave the sixteenths, for `Recipe.loose_bias`.
+    repeated: as `RepeatedNotes.excess` returns it.
+    """
+    if not (len(off_grid) or repeated or recipe.stale_bias):
+        return logits
+    logits = logits + harmony.bias
+    logits[off_grid] += recipe.loose_bias
+    for on, times in repeated:
+        logits[on] += recipe.repeat_bias * times
+    return logits

@@ -1,0 +1,224 @@
+"""One piece in the making: its events, the conditions that the model sees, and the chords that meet its boundaries."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.conditions import COPY_LANES, METRE_LANES, SENSITIVITY_S, Conditions
+from emsync.copying import Past
+from emsync.errors import InputError
+from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
+from emsync.metre import Metre
+from emsync.recipe import Recipe
+from emsync.repetition import RepeatedNotes, StaleHarmony, add_biases
+from emsync.sampling import draw, draw_velocity
+from emsync.tokenizer.events import Events
+
+FloatArray = npt.NDArray[np.floating]
+
+#: The model is conditioned on the end only from this many seconds before it. Real songs are longer than most films: a
+#: model that knows from the first bar that the end is near plays half a minute of endings, long notes and few voices
+#: (docs/decisions/0007-mood.md).
+END_KNOWN_S: Final = 8.0
+#: A piece with more events per second than this, on average, is a runaway, and gets no more notes.
+MAX_EVENTS_PER_S: Final = 150.0
+#: No chord is moved closer to the end than this, where it would hardly be heard.
+LAST_TARGET_S: Final = 0.5
+
+
+def beat_of(tempo_qpm: float) -> int:
+    """The length of a quarter note in steps, for the tempo nearest to `tempo_qpm` whose sixteenth is whole steps.
+
+    Songs are moved to the same tempi in training (docs/decisions/0001-tempo-snapping.md).
+    """
+    if not (math.isfinite(tempo_qpm) and tempo_qpm > 0):
+        raise InputError(f"a tempo of {tempo_qpm} is not above 0; give quarter notes per minute, such as 120")
+    return 4 * max(1, round(60 / (tempo_qpm * 4 * v.STEP_S)))
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One composed piece.
+
+    events: what the model wrote.
+    boundaries_s: (B,) the boundaries that a CHORD meets, increasing.
+    targets_s: (B,) where each of these CHORDs is: on the boundary, or on the beat nearest to it.
+    chords_s: (C,) all CHORDs.
+    """
+
+    events: Events
+    boundaries_s: FloatArray
+    targets_s: FloatArray
+    chords_s: FloatArray
+
+
+class Targets:
+    """Where the chords that meet the boundaries should come: on the boundaries, or nearby on the grid of the music.
+
+    boundaries_s: (B,) in seconds. Targets are in steps.
+    """
+
+    def __init__(self, boundaries_s: FloatArray, recipe: Recipe, end_step: int) -> None:
+        self._recipe, self._end_step = recipe, end_step
+        self._pending = [(b, int(np.rint(b / v.STEP_S))) for b in boundaries_s]  # (boundary, its target now)
+        self.met: dict[float, int] = {}  # the step of the CHORD that met each boundary
+
+    def aim(self, grammar: Grammar) -> list[int] | None:
+        """At a bar, move the targets that lie ahead to the nearest beats (hits "bend") or sixteenths (hits "free").
+
+        In training, boundaries are onsets of chords, and so on the grid. The model does not know what to do with one
+        beside the grid (docs/decisions/0013-told-on-the-grid.md).
+
+        Returns all targets in steps, increasing; None if they stay where they are.
+        """
+        hits = self._recipe.hits
+        if hits == "exact" or not (grammar.knows_tempo or len(grammar.bars) >= 2):
+            return None
+        if hits == "free" and not grammar.on_grid:
+            return None
+        part = grammar.beat_steps / (1 if hits == "bend" else SIXTEENTHS)
+        self._pending = [(b, self._moved(b, target, grammar.step, part)) for b, target in self._pending]
+        return sorted({target for _, target in self._pending})
+
+    def _moved(self, boundary_s: float, target: int, bar: int, part: float) -> int:
+        """The target on the nearest of the grid's parts, counted from the bar: at most half a part away."""
+        if target < bar:  # already passed, which only hits "free" allows
+            return target
+        step = boundary_s / v.STEP_S
+        moved = int(np.rint(bar + round((step - bar) / part) * part))
+        # Never behind the cursor, nor so late that a chord could hardly be heard.
+        if moved < bar or moved > self._end_step - round(LAST_TARGET_S / v.STEP_S):
+            return max(int(np.rint(step)), bar)
+        return moved
+
+    def meet(self, step: int) -> None:
+        """A CHORD meets the boundaries whose targets are within reach of it."""
+        reach = SENSITIVITY_S / v.STEP_S
+        self.met |= {b: step for b, target in self._pending if abs(target - step) < reach}
+        self._pending = [(b, target) for b, target in self._pending if abs(target - step) >= reach]
+
+
+class Writer:
+    """One piece in the making: takes the model's logits, event by event.
+
+    Attributes:
+        conditions: What is asked of the piece.
+        count: The event that asks for many or few instruments.
+        ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
+        lanes: (N_LANES,) for each event, what the model is conditioned on after it.
+        done: Whether the piece has ended.
+
+    """
+
+    def __init__(self, conditions: Conditions, recipe: Recipe, rng: np.random.Generator) -> None:
+        conditions = replace(conditions, end_known_s=END_KNOWN_S)
+        if conditions.end_s is None:
+            raise InputError("a piece needs an end; give the video's duration, or --duration")
+        tempo_qpm = recipe.tempo(conditions.piece_arousal)
+        beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)
+        end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
+        boundaries_s = np.array([] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64)
+        self.conditions, self.recipe, self.rng = conditions, recipe, rng
+        self.count = v.MORE if recipe.instruments == "more" else v.FEWER
+        self.grammar = Grammar(recipe, end_step, np.rint(boundaries_s / v.STEP_S), beat_steps=beat_steps)
+        self.ids, self.velocities = [v.START], [0]
+        self.lanes = [conditions.at(np.zeros(1))[0]]
+        self.done = False
+        self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
+        self._targets = Targets(boundaries_s, recipe, end_step)
+        self._metre = Metre(None if beat_steps is None else beat_steps / SIXTEENTHS)
+        self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
+        self._past = Past()
+        self._past.append(v.START)
+        self.lanes[0][COPY_LANES] = self._past.lanes
+        self._conditioned = conditions  # what the model is conditioned on now
+        self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
+
+    @property
+    def share(self) -> float:
+        """The share of the piece that is written."""
+        return 1.0 if self.done else self.grammar.step / self.grammar.end_step
+
+    def write(self, logits: npt.NDArray[np.float32]) -> None:
+        """Sample the next event from logits (vocabulary,); PAD once the piece has ended."""
+        if self.done:
+            self._append(v.PAD, self.lanes[-1])
+            return
+        event = self._draw(logits)
+        self.grammar.accept(event)
+        kind, before = int(v.KIND[event]), self._conditioned
+        if kind == v.K_BAR:
+            self._begin_bar(int(v.VALUE[event]))
+        elif kind == v.K_ON:
+            self._harmony.strike(event)
+            self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
+        # All lanes but the copy lanes change only with the clock, a CHORD or BAR, or the boundaries.
+        changed = kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._conditioned is not before
+        lanes = self._lanes_now(is_chord=kind == v.K_CHORD) if changed else self.lanes[-1].copy()
+        if kind == v.K_CHORD:
+            self._targets.meet(self.grammar.step)
+            self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
+        self._past.append(event)
+        lanes[COPY_LANES] = self._past.lanes
+        self.done = kind == v.K_END
+        self._append(event, lanes)
+
+    def write_velocity(self, logits: npt.NDArray[np.float32]) -> None:
+        """Sample the velocity of the latest event from logits (VELOCITY_LEVELS,), if it is an ON."""
+        if v.KIND[self.ids[-1]] == v.K_ON:
+            self.velocities[-1] = draw_velocity(logits, self.rng, self.recipe)
+
+    def piece(self) -> Piece:
+        """The finished piece."""
+        ids = np.array([self.count, *self.ids], dtype=np.int32)
+        velocities = np.array([0, *self.velocities], dtype=np.uint8)
+        stop = int(np.flatnonzero(ids == v.END)[0]) + 1
+        met = self._targets.met
+        boundaries = np.array(sorted(met), dtype=np.float64)
+        return Piece(
+            Events(ids[:stop], velocities[:stop]), boundaries,
+            np.array([met[b] for b in boundaries], dtype=np.float64) * v.STEP_S,
+            np.array(self.grammar.chords, dtype=np.float64) * v.STEP_S,
+        )  # fmt: skip
+
+    def _draw(self, logits: npt.NDArray[np.float32]) -> int:
+        """Sample an event that the grammar allows, with the biases of the recipe."""
+        grammar, recipe = self.grammar, self.recipe
+        allowed = grammar.allowed()
+        if len(self.ids) > self._max_events:
+            without_notes = allowed & (v.KIND != v.K_ON)
+            allowed = without_notes if without_notes.any() else allowed
+        repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
+        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe)
+        return draw(logits, allowed, self.rng, recipe, self._chord_bias)
+
+    def _begin_bar(self, half_quarters: int) -> None:
+        """A BAR came: the music's grid may have moved, and the targets with it."""
+        grammar = self.grammar
+        self._metre.begin(grammar.step, half_quarters)
+        self._harmony.begin_bar()
+        steps = self._targets.aim(grammar)
+        if steps is None:
+            return
+        grammar.targets = [step for step in steps if step < grammar.end_step - MARGIN]
+        if self.conditions.boundaries_s is not None:
+            boundaries_s = np.array(steps, dtype=np.float64) * v.STEP_S
+            self._conditioned = replace(self.conditions, boundaries_s=boundaries_s)
+
+    def _lanes_now(self, *, is_chord: bool) -> npt.NDArray[np.float32]:
+        """(N_LANES,) What the model is conditioned on after the latest event, but for the copy lanes."""
+        now_s = self.grammar.step * v.STEP_S
+        lanes = self._conditioned.at(np.array([now_s]), np.array([is_chord]))[0]
+        lanes[METRE_LANES] = self._metre.at(self.grammar.step)
+        return lanes
+
+    def _append(self, event: int, lanes: npt.NDArray[np.float32]) -> None:
+        self.ids.append(event)
+        self.velocities.append(0)
+        self.lanes.append(lanes)
