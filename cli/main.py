@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -153,6 +154,13 @@ def _sentence(error: BaseException) -> str | None:
     return None
 
 
+def _escape_what_the_terminal_lacks() -> None:
+    """Print characters that the terminal's encoding lacks, as in names of files, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _leave_pipe() -> int:
     """The reader of our output has gone: point standard output at nothing, so that Python's last flush is quiet."""
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -168,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if "_EMSYNC_COMPLETE" in os.environ:  # the shell asks for completions; click answers and exits by itself
         cli.main(prog_name="emsync")
+    _escape_what_the_terminal_lacks()
     try:
         with cli.make_context("emsync", list(sys.argv[1:] if argv is None else argv)) as context:
             cli.invoke(context)

@@ -184,8 +184,8 @@ class Film:
         """How long the last frame is shown.
 
         As long as declared. Many containers declare no lengths, and ffmpeg guesses them from the frame rate; this shows
-        where frames stay longer than declared. Then it is the commonest length; in a slide show, until the sound ends,
-        or until the file's declared end, or as long as the slide before.
+        where frames stay longer than declared. Then it is the commonest length; but in a slide show, until the sound
+        ends, or until the file's declared end.
         """
         ticks = self._clock.ticks
         if len(ticks) < 2:
@@ -193,18 +193,16 @@ class Film:
         last_gap = ticks[-1] - ticks[-2]
         if self._last_length > 0 and not self._n_short and self._last_length * self.time_base <= LONG_JUMP_S:
             return self._last_length
-        if last_gap * self.time_base <= _SPARSE_S and not self._stays_sparse():
-            return round(float(np.median(np.diff(np.asarray(ticks)))))
+        commonest = round(float(np.median(np.diff(np.asarray(ticks)))))
+        if max(last_gap, commonest) * self.time_base <= _SPARSE_S:
+            return commonest
         last_s = float(ticks[-1] * self.time_base)
         end_s = self._loudness.end_s(self._clock.spans)
         if end_s <= last_s and len(self._clock.spans) == 1:
             end_s = self._container_s or 0.0
         if last_s < end_s <= MAX_DURATION_S:
             return max(1, round((end_s - last_s) / self.time_base))
-        return last_gap
-
-    def _stays_sparse(self) -> bool:
-        return float(np.median(np.diff(np.asarray(self._clock.ticks)))) * self.time_base > _SPARSE_S
+        return commonest
 
     @property
     def is_complete(self) -> bool:

@@ -237,6 +237,8 @@ def _rows(text: str, delimiter: str, lines_above: int) -> Iterator[Row]:
             if cells[0].startswith("#") and not _is_header_with_hash(delimiter.join(cells)):
                 _check_comment(" ".join(cells), line)
                 continue
+            if cells[0] == "\\" and delimiter == "\t":
+                continue  # the frequencies of an Audacity label
             count += 1
             if count > MAX_ROWS:
                 raise InputError(f"line {line}: more than {MAX_ROWS} rows; is it a list of times?")
@@ -318,11 +320,16 @@ def _column_of_values(table: Table) -> int:
     has_points = any("." in row.cells[0] for row in table.rows) and len({len(row.cells) for row in table.rows}) == 1
     for row in table.rows if table.delimiter == "," and not has_points else ():
         pair = row.cells[:2]
-        if len(pair) == 2 and re.fullmatch("[+-]?[0-9:]+", pair[0]) and re.fullmatch("[0-9]+", pair[1]):
+        is_cut_off = re.fullmatch("[0-9]+", pair[-1]) or (pair[-1][:1].isdigit() and seconds(pair[-1]) is None)
+        if len(pair) == 2 and re.fullmatch("[+-]?[0-9:]+", pair[0]) and is_cut_off:
             raise InputError(
                 f"line {row.line}: {shown(','.join(pair))} may be two columns or a decimal comma; "
                 "write a decimal point, or a header that says which column is time_s"
             )
+    for row in table.rows:
+        count = sum(seconds(cell) is not None for cell in row.cells)
+        if count > 2 or (count == 2 == len(row.cells) and len(table.rows) == 1):
+            raise InputError(f"line {row.line}: {count} times stand on one line; write one a line, or a header")
     times = [[seconds(cell) for cell in row.cells[:2]] for row in table.rows]
     both = [pair for pair in times if len(pair) == 2 and None not in pair]
     if len(both) == len(times) and any((pair[1] or 0.0) < (pair[0] or 0.0) for pair in both):

@@ -84,6 +84,7 @@ SCENES = (
         # Audacity's labels: start, end, text.
         ("12.040000\t12.040000\tcut\n20.000000\t21.500000\tcut\n", [12.04, 20.0]),
         ("12,040000\t12,040000\tcut\n", [12.04]),
+        ("12.04\t12.04\tcut\n\\\t100.0\t200.0\n20.0\t20.0\tcut\n", [12.04, 20.0]),
         ("12.5,one,1\n13.0,two,2\n", [12.5, 13.0]),
         # What emsync analyze writes.
         ('{"cuts_s": [1.5, 2], "boundaries_s": []}', [1.5, 2.0]),
@@ -131,7 +132,11 @@ def test_lists_that_are_understood(tmp_path: Path, text: str | bytes, cuts_s: li
         ("12,04\n20.5\n", "line 1: '12,04' may be two columns or a decimal comma"),
         ("00:00:12,04\n00:00:20,5\n", "line 1: '00:00:12,04' may be two columns or a decimal comma"),
         ("00:00:12,040\n00:00:20\n", "line 1: '00:00:12,040' may be two columns or a decimal comma"),
-        ("1,0.0,12.04\n2,12.04,20\n", "the second is no end of the first; write a header"),
+        ("1,0.0,x\n2,12.04,y\n", "the second is no end of the first; write a header"),
+        ("1,0.0,12.04\n2,12.04,20\n", "line 1: 3 times stand on one line; write one a line"),
+        ("12.04,20,31.2\n", "line 1: 3 times stand on one line; write one a line"),
+        ("00:00:12.040;00:00:20.000\n", "line 1: 2 times stand on one line; write one a line"),
+        ("1\n00:00:12,040 --> 00:00:20,000\n", "line 2: '00:00:12,040 --> .*' may be two columns or a decimal comma"),
         ("1,1.5\n2,20.5\n", "line 1: the first column may count rows; write a header"),
         ("shot,when\n1,1.5\n2,2.5\n", "line 1: no column has a name such as time_s or start"),
         ("from,when\n1,1.5\n2,2.5\n", r"it is not clear which column holds the cuts \('from', 'when'\?\)"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -324,6 +327,17 @@ def test_any_name_is_analyzed_and_drawn(tmp_path: Path, name: str, capsys: pytes
     assert "\x1b" not in shown.out
     assert "\udce9" not in shown.out
     assert Scene.from_json(output.read_text()).path == str(path)
+
+
+def test_a_terminal_without_the_characters_of_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "film.mkv", SHOTS, fps=10).rename(tmp_path / "ü映.mkv")
+    done = subprocess.run(
+        [sys.executable, "-m", "emsync", "analyze", str(path), "--affect", "none"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"\xfc\\u6620.mkv: 5.000 s" in done.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a system without devices")
