@@ -11,13 +11,13 @@ from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.progress import StageBar
 from emsync.errors import InputError, printable
-from emsync.recipe import Recipe
+from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
     from emsync.soundtrack import Soundtrack
 
 #: What `--from` makes superfluous, by the names that the command passes.
-_IN_A_RECORD = ("video", "duration", "cuts", "valence", "arousal", "emotion", "mood", "affect")
+_IN_A_RECORD = ("video", "duration", "cuts", "valence", "arousal", "emotion", "mood", "affect", *CHOICES)
 _HOW = {
     "bend": "on the beat, the tempo bending towards them",
     "exact": "exactly, whatever the beat",
@@ -30,7 +30,10 @@ _HOW = {
 @options.output("SONG.mid", "Where to write the MIDI file. [default: beside the video, or emsync.mid]")
 @options.duration("Compose without a video, for this long.")
 @click.option(
-    "--cuts", type=options.FILE, metavar="FILE.csv", help="Cut times, one a line, instead of those found in the video."
+    "--cuts",
+    type=options.FILE,
+    metavar="FILE.csv",
+    help="Cut times, one per line, instead of those in the video.",
 )
 @options.recipe
 @mood_options
@@ -58,16 +61,16 @@ def command(
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
     Without a VIDEO, give --duration, and --cuts if there are any. The mood is read from the video, unless one of
-    --valence, --arousal, --emotion and --mood gives it. Beside SONG.mid lies SONG.mid.json, from which --from writes
-    the same file again.
+    --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
+    composes the same file from it again.
     """
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
         else:
             track, note, song = _anew(output, model, backend, overwrite, progress, choices)
-    written = track.save(song, overwrite=overwrite)
-    report(track, written, note)
+    track.save(song, overwrite=overwrite)
+    report(track, song, note)
 
 
 Composed = tuple["Soundtrack", str | None, Path]
@@ -77,14 +80,15 @@ def _again(
     path: Path, output: Path | None, model: Path | None, backend: str, overwrite: bool, progress: StageBar,
     choices: dict[str, Any],
 ) -> Composed:  # fmt: skip
-    """Compose what a record describes: the piece, what to say about its mood, and where it goes."""
+    """Compose what a record describes: the piece, a note on its mood, and where to save it."""
     from emsync import soundtrack
     from emsync.record import Record
 
     for name in _IN_A_RECORD:
-        if choices[name] is not None:
-            wrong = "the video" if name == "video" else f"--{name}"
-            raise InputError(f"--from tells everything; leave out {wrong}, or --from")
+        if choices.get(name) not in (None, ()):
+            flag = CHOICES[name].flag if name in CHOICES else f"--{name}"
+            wrong = "the video" if name == "video" else flag
+            raise InputError(f"--from already says what to compose; leave out {wrong}, or --from")
     record = Record.read(path)
     if model is None and record.model_folder is not None:
         model = Path(record.model_folder)
@@ -98,8 +102,9 @@ def _again(
 def _anew(
     output: Path | None, model: Path | None, backend: str, overwrite: bool, progress: StageBar, choices: dict[str, Any]
 ) -> Composed:
-    """Compose for a video, or for a length and cuts: likewise. What can be wrong is said before the video is watched,
-    which may take a while.
+    """Compose for a video, or for a length and cuts: the piece, a note on its mood, and where to save it.
+
+    Everything is checked before the video is watched, which may take a while.
     """
     from emsync import soundtrack
 
@@ -121,8 +126,8 @@ def _anew(
     return track, source.note, song
 
 
-def report(track: Soundtrack, written: tuple[Path, Path], note: str | None = None) -> None:
-    """Say what was written, how the cuts were met, and, if there is one, what the mood is."""
+def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
+    """Print what was written, how the cuts were met, and the mood if there is one."""
     score, scene = track.score, track.scene
     for text in () if scene is None else scene.warnings:
         click.echo(f"Warning: {printable(text)}.", err=True)
@@ -133,9 +138,7 @@ def report(track: Soundtrack, written: tuple[Path, Path], note: str | None = Non
             err=True,
         )
     playing = [i.name for k, i in enumerate(score.instruments) if (score.instrument == k).any()]
-    click.echo(
-        f"Wrote {written[0]} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {written[1].name}."
-    )
+    click.echo(f"Wrote {song} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {song.name}.json.")
     for line in _on_cuts(track):
         click.echo(line)
     if track.mood is not None:

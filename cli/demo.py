@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from emsync import demo_film
 from emsync.cli import options
 from emsync.cli.compose import report
 from emsync.cli.progress import StageBar
@@ -13,14 +14,15 @@ from emsync.cli.progress import StageBar
 
 @click.command()
 @options.output(
-    "DIR", "The folder to write film, MIDI and picture to; its own files from before are replaced. [default: demo]"
+    "DIR",
+    "The folder for film, MIDI file and picture; those of an earlier run are replaced. [default: demo]",
 )
-@options.duration("How long the film is.", default=30.0)
+@options.duration("How long the film is.", default=30.0, longest_s=demo_film.LONGEST_S)
 @options.seed
 @options.quiet
 def command(output: Path | None, duration: float, seed: int, quiet: bool) -> None:
-    """Make a film with cuts of its own, compose for it and its mood on the embedded model, and draw the piano roll."""
-    from emsync import demo_film, soundtrack
+    """Make a short film with cuts, compose for it with the embedded model, and draw the piano roll."""
+    from emsync import soundtrack
     from emsync.errors import OutputError
     from emsync.plot import save_roll
     from emsync.recipe import Recipe
@@ -35,8 +37,8 @@ def command(output: Path | None, duration: float, seed: int, quiet: bool) -> Non
     found = f"{len(cuts)} cut{'' if len(cuts) == 1 else 's'}"
     click.echo(f"Filmed {film}: {duration:g} s, {found}.")
     with StageBar(quiet) as progress:
-        track = soundtrack.for_video(film, Recipe(seed=seed), progress=progress)
-    report(track, track.save(song, overwrite=True))
+        track = soundtrack.for_video(film, Recipe(seed=seed), output=song, overwrite=True, progress=progress)
+    report(track, song)
     score = track.score
     save_roll(score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {found}")
     click.echo(f"Drew {picture}. Open {song} in your DAW beside {film}.")

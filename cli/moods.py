@@ -1,4 +1,4 @@
-"""The options that give a piece its mood, and what becomes of them.
+"""The options that give a piece its mood.
 
 A mood is given (--valence, --arousal, --emotion, --mood), or read from the video (--affect, and by default), or absent.
 """
@@ -17,32 +17,32 @@ from emsync.mood_source import MoodSource, not_followed
 
 
 def mood_options(function: options.Decorated) -> options.Decorated:
-    """All of them, passed as valence, arousal, emotion, mood and affect; None where not given."""
+    """--valence, --arousal, --emotion, --mood and --affect, passed by these names; None if not given."""
     for option in reversed(
         [
             click.option(
                 "--valence",
                 type=options.FiniteFloat(min=-1, max=1),
                 metavar="V",
-                help="Mood throughout, from -1 (sad) to 1 (happy).",
+                help="Mood of the whole piece, from -1 (sad) to 1 (happy).",
             ),
             click.option(
                 "--arousal",
                 type=options.FiniteFloat(min=-1, max=1),
                 metavar="A",
-                help="Mood throughout, from -1 (calm) to 1 (excited).",
+                help="Mood of the whole piece, from -1 (calm) to 1 (excited).",
             ),
             click.option(
                 "--emotion",
                 metavar="NAME",
-                help=f"Mood throughout, by name: {', '.join(EMOTION_NAMES)}; or shares of several that sum to one, "
+                help=f"Mood of the whole piece by name: {', '.join(EMOTION_NAMES)}; or shares that add up to one, "
                 "such as joy=0.7,surprise=0.3.",
             ),
             click.option(
                 "--mood",
                 type=options.FILE,
                 metavar="FILE.csv|.json",
-                help="Mood over time: times in seconds, valence, arousal; its ends are held.",
+                help="Mood over time: times in seconds, valence, arousal. The first and last values are held.",
             ),
             click.option(
                 "--affect",
@@ -60,8 +60,11 @@ def mood_source(
     valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
     *, has_video: bool, knows_mood: bool,
 ) -> MoodSource:  # fmt: skip
-    """What the options ask for. Raises `InputError` where they contradict or make no sense, `ModelError` where the
-    model knows no mood; a mood that is only read by default is then left out, and the note says so.
+    """Where the mood comes from, by the options.
+
+    If no option is given and the model knows no mood, the mood is left out, and a note says so.
+    Raises `InputError` if the options contradict one another or cannot be used, `ModelError` if a mood is given and the
+    model knows none.
     """
     named = {"--valence": valence, "--arousal": arousal, "--emotion": emotion, "--mood": mood, "--affect": affect}
     given = [name for name, value in named.items() if value is not None]

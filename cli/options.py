@@ -1,4 +1,4 @@
-"""Option decorators and parameter types that several commands share, so that a flag means and says the same everywhere.
+"""Option decorators and parameter types that several commands share, so that an option means the same everywhere.
 
     @click.command()
     @options.output("SONG.mid", "Where to write the MIDI file.")
@@ -6,7 +6,8 @@
     @options.seed
     def command(output: Path | None, overwrite: bool, seed: int) -> None: ...
 
-A default lives here once and is shown by `--help`.
+The composing options are generated from the fields of `emsync.recipe.Recipe`. A default lives in one place and is shown
+by `--help`.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 DEFAULT_SEED = Recipe.seed
 
-#: A path that the library checks itself, since its errors say more than click's would.
+#: A path that the library checks itself, since its errors say more than click's.
 FILE = click.Path(path_type=Path)
 
 
 class FiniteFloat(click.FloatRange):
-    """A float within a range, and neither NaN nor infinite (which a plain `click.FloatRange` lets through)."""
+    """A float within a range that is neither NaN nor infinite (`click.FloatRange` accepts both)."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Turn an option's text into a float; a usage error names the value and the limit."""
-        # The number is read before the range is asked, since NaN is inside any range.
+        # Read the number before the range is checked: NaN is inside any range.
         number = click.FLOAT.convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number; give one such as 1.5", param, ctx)
@@ -72,7 +73,7 @@ def recipe(function: Decorated) -> Decorated:
 def recipe_of(values: dict[str, Any]) -> Recipe:
     """Take the options of `recipe` out of `values` and make a recipe of them.
 
-    Raises `InputError` for what makes no sense.
+    Raises `InputError` for values that a recipe cannot have.
     """
     given = {name: values.pop(name) for name, choice in CHOICES.items() if choice.flag is not None}
     given = {name: value for name, value in given.items() if value is not None and value != ()}
@@ -123,11 +124,13 @@ def quiet(function: Decorated) -> Decorated:
     return click.option("-q", "--quiet", is_flag=True, help="Show no progress.")(function)
 
 
-def duration(help_text: str, *, default: float | None = None) -> Callable[[Decorated], Decorated]:
-    """`--duration SECONDS`, passed as `duration: float | None`; as long as a film may be."""
+def duration(
+    help_text: str, *, default: float | None = None, longest_s: float = LONGEST_S
+) -> Callable[[Decorated], Decorated]:
+    """`--duration SECONDS`, passed as `duration: float | None`; at least `SHORTEST_S`, at most `longest_s`."""
     return click.option(
         "--duration",
-        type=FiniteFloat(min=SHORTEST_S, max=LONGEST_S),
+        type=FiniteFloat(min=SHORTEST_S, max=longest_s),
         metavar="SECONDS",
         default=default,
         show_default=default is not None,

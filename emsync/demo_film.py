@@ -25,6 +25,8 @@ from emsync.files import atomic_path
 
 #: Shots last this long, in seconds: above the 4 s that the composer keeps between boundaries.
 SHORTEST_SHOT_S, LONGEST_SHOT_S = 4.0, 8.0
+#: No demo film is longer, in seconds.
+LONGEST_S = 3600
 
 _SOUND_RATE_HZ = 44_100
 
@@ -76,8 +78,8 @@ def make(
     filmed, `OutputError` when `path` cannot be written.
     """
     width, height = size
-    if not (math.isfinite(duration_s) and 0 < duration_s <= 3600):
-        raise InputError(f"a film of {duration_s} s cannot be made; give more than 0 and at most 3600 s")
+    if not (math.isfinite(duration_s) and 0 < duration_s <= LONGEST_S):
+        raise InputError(f"a film of {duration_s} s cannot be made; give more than 0 and at most {LONGEST_S} s")
     if width % 2 or height % 2 or not (16 <= width <= 4096 and 16 <= height <= 4096):
         raise InputError(f"a picture of {width}x{height} cannot be coded; give even numbers from 16 to 4096")
     if not 1 <= fps <= 120:

@@ -21,9 +21,9 @@ Hits = Literal["bend", "exact", "free"]
 Grid = Literal["triplets", "sixteenths", "free"]
 
 #: The length of a film, in seconds.
-SHORTEST_S: Final = 1.0
-LONGEST_S: Final = 3 * 3600.0
-#: A tempo is drawn from this range, in quarter notes a minute. About half of all real songs lie in it.
+SHORTEST_S: Final = 1
+LONGEST_S: Final = 3 * 3600
+#: A tempo is drawn from this range, in quarter notes per minute. About half of all real songs lie in it.
 DRAWN_QPM: Final = (84.0, 132.0)
 #: An arousal of 1 moves that range up by this much, an arousal of -1 down. Of all musical cues, tempo says most about
 #: arousal (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of Music and Emotion, 2010). The calmest music
@@ -153,7 +153,7 @@ class Recipe:
         low=0, high=3600,
     )  # fmt: skip
     tempo_qpm: float | None = _choice(
-        None, "Tempo in quarter notes a minute, before it bends towards the cuts.", "--tempo", "QPM",
+        None, "Tempo in quarter notes per minute, before it bends towards the cuts.", "--tempo", "QPM",
         low=45, high=240, optional=True, default_text="drawn with the seed",
     )  # fmt: skip
     grid: Literal["triplets", "sixteenths", "free"] = _choice(
@@ -235,7 +235,7 @@ class Recipe:
         return self.finish == "on"
 
     def tempo(self, arousal: float | None = None) -> float | None:
-        """The tempo to compose in, in quarter notes a minute; None leaves it to the model.
+        """The tempo to compose in, in quarter notes per minute; None leaves it to the model.
 
         Without a given tempo, one is drawn with the seed from `DRAWN_QPM`, unless `grid` is "free".
 

@@ -1,10 +1,11 @@
 """The whole way: from a video, or a length and a list of cuts, to a score, a MIDI file and a record.
 
-    with_model = Session.open()
-    track = for_video("film.mp4", Recipe(seed=7), session=with_model)
-    track.save("film.mid")              # and film.mid.json beside it
+    session = Session.open()            # loads the model once
+    for film in films:
+        for_video(film, Recipe(seed=7), session=session, output=film.with_suffix(".mid"))
 
-`compose` is the middle of it: a decoder, a length, cuts and a mood in, a `Soundtrack` out.
+`for_video` watches the film, reads its mood, composes, and writes the MIDI file and its record; without `output`, use
+`Soundtrack.save`. `compose` is the middle of it: a decoder, a length, cuts and a mood in, a `Soundtrack` out.
 """
 
 from __future__ import annotations
@@ -159,28 +160,37 @@ def for_video(
     cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
     mood: MoodSource | None = None,
     session: Session | None = None,
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Soundtrack:
-    """Watch a video, read its mood, and compose for it.
+    """Watch a video, read its mood, compose for it, and write the piece if `output` is given.
 
     Args:
         video: The file.
         recipe: The composing choices.
         cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
-        mood: Where the mood comes from; by default the built-in reader reads it from the video.
+        mood: Where the mood comes from. By default the built-in reader reads it from the video, unless the model was
+            trained without mood.
         session: The model; by default the embedded one is loaded.
+        output: The MIDI file; its record is written beside it. Both places are checked before the video is watched.
+        overwrite: Replace files that exist already.
         progress: See `Progress`.
 
     Raises:
         VideoError: The video cannot be decoded.
         InputError: The cuts or the mood cannot be used.
         ModelError: The model cannot be used, or knows no mood and one was given.
+        OutputError: The output cannot be written.
 
     """
     from emsync.video import analyze
 
-    mood = MoodSource.reading() if mood is None else mood
+    if output is not None:
+        places(output, overwrite=overwrite)
     session = Session.open() if session is None else session
+    if mood is None:
+        mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
     path, tell = Path(video), progress or _silent
     begun = time.monotonic()
     scene = analyze(path, progress=lambda done, total: tell("watching", done / total if total else 0.0))
@@ -190,7 +200,10 @@ def for_video(
     track = for_cuts(
         scene.duration_s, found_s, recipe, mood=felt, session=session, frame_rate=scene.frame_rate, progress=progress
     )
-    return replace(track, video=path.name, scene=scene, watched_s=watched_s)
+    track = replace(track, video=path.name, scene=scene, watched_s=watched_s)
+    if output is not None:
+        track.save(output, overwrite=overwrite)
+    return track
 
 
 def for_cuts(

@@ -125,10 +125,29 @@ def test_help_shows_every_flag_with_its_help_and_default() -> None:
     assert "[default: drawn with the seed]" in text
 
 
-def test_the_option_and_the_class_refuse_the_same_values() -> None:
-    for name, choice in CHOICES.items():
-        if choice.flag is None or name == "by_kind":
-            continue
-        bad = "nothing-like-it" if choice.choices else str(choice.high + 1)
-        with pytest.raises(click.UsageError, match="is not"):
-            parsed(choice.flag, bad)
+@pytest.mark.parametrize(
+    "name", [n for n, choice in CHOICES.items() if choice.flag and not choice.choices and n != "by_kind"]
+)
+def test_an_option_has_the_range_of_its_field(name: str) -> None:
+    choice = CHOICES[name]
+    assert choice.flag is not None
+    for edge, step in ((choice.low, -1), (choice.high, 1)):
+        beyond = edge if choice.low_open and step < 0 else edge + step
+        with pytest.raises(InputError, match=f"{name} is "):
+            Recipe(**{name: beyond})
+        with pytest.raises(click.UsageError, match="is not in the range"):
+            parsed(choice.flag, str(beyond))
+        if beyond != edge:
+            assert getattr(parsed(choice.flag, str(edge)), name) == edge
+
+
+@pytest.mark.parametrize("name", [n for n, choice in CHOICES.items() if choice.flag and choice.choices])
+def test_an_option_has_the_words_of_its_field(name: str) -> None:
+    choice = CHOICES[name]
+    assert choice.flag is not None
+    for word in choice.choices:
+        assert getattr(parsed(choice.flag, word), name) == word
+    with pytest.raises(InputError, match=f"{name} is 'neither'; choose one of"):
+        Recipe(**{name: "neither"})
+    with pytest.raises(click.UsageError, match="'neither' is not one of"):
+        parsed(choice.flag, "neither")

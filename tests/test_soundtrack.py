@@ -14,18 +14,18 @@ import mido
 import numpy as np
 import pytest
 
-from emsync import checkpoint, midi, soundtrack
+from emsync import checkpoint, demo_film, midi, soundtrack
 from emsync import vocabulary as v
 from emsync.composer import beat_of
 from emsync.decoder import open_decoder
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.hits import measure
 from emsync.mood import MoodCurve
-from emsync.mood_source import Mood, mean_mood
+from emsync.mood_source import Mood, MoodSource, mean_mood
 from emsync.recipe import Recipe
 from emsync.record import Record, model_record
 from emsync.soundtrack import Session, Soundtrack
-from tests.fakes import Fake, Feeling
+from tests.fakes import Fake, Feeling, exported_model
 
 DURATION_S = 16.0
 CUTS_S = (0.0, 4.0, 8.504, 12.28, 13.0)
@@ -272,6 +272,65 @@ def test_excited_music_is_faster() -> None:
         for arousal in (-1, 1)
     )
     assert excited == pytest.approx(calm + 50, abs=6)  # the tempi of the grid are some 4 apart
+
+
+# ---- the whole way -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine seconds with one cut."""
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    demo_film.make(path, duration_s=9.0, size=(64, 36), fps=12)
+    return path
+
+
+def test_a_film_is_composed_for_and_its_record_composed_again(tmp_path: Path, film: Path, model: Path) -> None:
+    stages: list[str] = []
+    session = Session.open(model)
+    track = soundtrack.for_video(
+        film, Recipe(seed=2), output=tmp_path / "a.mid", session=session,
+        progress=lambda stage, share: stages.append(stage),
+    )  # fmt: skip
+    assert list(dict.fromkeys(stages)) == ["watching", "composing"]
+    assert track.scene is not None
+    assert track.cuts_s.tolist() == track.scene.cuts_s.tolist()
+    assert track.mood is not None
+    assert (track.video, track.mood.source) == ("film.mp4", "builtin")
+    assert json.loads((tmp_path / "a.mid.json").read_text()) == track.record()
+    soundtrack.again(Record.read(tmp_path / "a.mid.json"), session=session).save(tmp_path / "b.mid")
+    for end in ("", ".json"):
+        assert (tmp_path / f"b.mid{end}").read_bytes() == (tmp_path / f"a.mid{end}").read_bytes()
+
+
+def test_cuts_and_moods_given_replace_those_of_the_film(tmp_path: Path, film: Path, model: Path) -> None:
+    session, listed = Session.open(model), tmp_path / "cuts.csv"
+    listed.write_text("2\n7\n")
+    for cuts in ([2.0, 7.0], listed, str(listed)):
+        track = soundtrack.for_video(film, cuts=cuts, mood=MoodSource.given(TURN, "me"), session=session)
+        assert track.cuts_s.tolist() == [2.0, 7.0]
+        assert track.mood is not None
+        assert (track.mood.curve, track.mood.source) == (TURN, "me")
+    assert soundtrack.for_video(film, mood=MoodSource(), session=session).mood is None
+
+
+def test_a_model_without_mood_composes_without_unless_a_mood_is_asked_for(tmp_path: Path, film: Path) -> None:
+    session = Session.open(exported_model(tmp_path / "plain", knows_mood=False))
+    assert soundtrack.for_video(film, session=session).mood is None
+    with pytest.raises(ModelError, match="trained without mood, so a mood cannot be followed"):
+        soundtrack.for_video(film, mood=MoodSource.reading(), session=session)
+
+
+def test_the_output_is_checked_before_the_film_is_watched(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "a.mid").write_text("mine")
+    with pytest.raises(OutputError, match=r"a\.mid exists already"):
+        soundtrack.for_video("none.mp4", output=tmp_path / "a.mid", session=Session.open(model))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mid"]
 
 
 # ---- files ---------------------------------------------------------------------------------------------------------
