@@ -50,6 +50,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("train-affect", "emsync.cli.train_affect", "Train a head that reads films' moods."),
     Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
     Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
+    Entry("fit-copying", "emsync.cli.fit_copying", "Fit how much a model may copy from the piece itself."),
 )
 
 #: Optional distributions, by the name they are imported under, and the extra that brings each.

@@ -53,7 +53,10 @@ def compose(
 
     """
     recipe = recipe or Recipe()
-    writers = [Writer(c, recipe, np.random.default_rng([recipe.seed, row])) for row, c in enumerate(conditions)]
+    writers = [
+        Writer(c, recipe, np.random.default_rng([recipe.seed, row]), decoder.mixture)
+        for row, c in enumerate(conditions)
+    ]
     if not writers:
         return []
     batch = _Batch.of(writers, recipe.mood_strength)

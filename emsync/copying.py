@@ -316,3 +316,51 @@ class Mixture:
         if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY]:
             raise ModelError(f"{path} was fitted for other matches than those of this emsync; {remedy}")
         return mixture
+
+
+#: An event counts as copied if a match of at least `LENGTHS[COPIED_FROM]` events led to it; and a bar does if at least
+#: this share of its events was.
+COPIED_FROM: Final = 3
+COPIED_SHARE: Final = 0.95
+
+
+class Copier:
+    """The past of a piece in the making, and a bound on how long it may be copied.
+
+    After `longest_bars` copied bars in a row copying is barred: nothing is mixed in, and the lanes are NaN, until a bar
+    was played that is not a copy.
+    """
+
+    def __init__(self, mixture: Mixture | None = None, share: float = 1.0, longest_bars: int = 4) -> None:
+        self.past = Past()
+        self.bars = 0  # copied bars in a row until now
+        self._mixture, self._share, self._longest_bars = mixture, share, longest_bars
+        self._events, self._copied = 0, 0  # of this bar
+
+    @property
+    def barred(self) -> bool:
+        """Whether copying is barred just now."""
+        return self.bars >= self._longest_bars
+
+    @property
+    def lanes(self) -> tuple[float, float]:
+        """The copy lanes of the latest event."""
+        return UNKNOWN if self.barred else self.past.lanes
+
+    def append(self, event: int) -> None:
+        """Take the next event."""
+        past = self.past
+        if v.KIND[event] == v.K_BAR:
+            if self._events:
+                self.bars = self.bars + 1 if self._copied >= COPIED_SHARE * self._events else 0
+            self._events, self._copied = 0, 0
+        else:
+            self._events += 1
+            self._copied += past.length > COPIED_FROM and event in past.followers
+        past.append(event)
+
+    def mix(self, logits: FloatArray) -> FloatArray:
+        """Logits (SIZE,) of the next event, mixed with the past's as far as that is allowed."""
+        if self._mixture is None or self.barred:
+            return logits
+        return self._mixture.mix(logits, self.past, self._share)

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, embedded_folder, load, read_config, weights_header
 from emsync.conditions import N_LANES
+from emsync.copying import Mixture
 from emsync.errors import MissingExtraError, ModelError
 
 IntArray = npt.NDArray[np.integer]
@@ -68,6 +69,10 @@ class Decoder(Protocol):
     @property
     def backend(self) -> str:
         """What runs it: "onnx" or "torch"."""
+
+    @property
+    def mixture(self) -> Mixture | None:
+        """What the model's predictions are mixed with the piece's own repeats by."""
 
     def prefill(
         self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray
@@ -179,8 +184,8 @@ class Network(Protocol):
 class CachedDecoder:
     """A network behind a cache; the `Decoder` that `open_decoder` gives."""
 
-    def __init__(self, network: Network, geometry: Geometry) -> None:
-        self._network, self._geometry = network, geometry
+    def __init__(self, network: Network, geometry: Geometry, mixture: Mixture | None = None) -> None:
+        self._network, self._geometry, self.mixture = network, geometry, mixture
         self._spans: list[Span] = []
         self._mood = np.empty((0, 2), dtype=np.float32)
         self._length = 0
@@ -481,7 +486,7 @@ def open_decoder(
         raise ModelError(f"decoder: {threads} threads; give 1 or more")
     folder = Path(embedded_folder() if folder is None else folder)
     config = read_config(folder)["model"]
-    geometry = Geometry.of(config)
+    geometry, mixture = Geometry.of(config), Mixture.read(folder)
     if backend == "auto":
         backend = "onnx" if (folder / GRAPH).is_file() and _has("onnxruntime") else "torch"
         if backend == "torch" and not _has("torch") and _has("onnxruntime"):
@@ -494,12 +499,12 @@ def open_decoder(
             raise MissingExtraError(
                 "onnxruntime is not installed; run: pip install onnxruntime, or choose the torch backend"
             )
-        return CachedDecoder(OnnxNetwork(folder, config, threads=threads), geometry)
+        return CachedDecoder(OnnxNetwork(folder, config, threads=threads), geometry, mixture)
     if backend != "torch":
         raise ModelError(f"decoder: backend {backend!r} is not known; choose auto, onnx or torch")
     if not _has("torch"):
         raise MissingExtraError("torch is not installed; run: pip install 'emsync[train]'")
-    return CachedDecoder(TorchNetwork(folder, threads=threads), geometry)
+    return CachedDecoder(TorchNetwork(folder, threads=threads), geometry, mixture)
 
 
 __all__ = [

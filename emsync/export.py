@@ -45,7 +45,7 @@ from emsync.checkpoint import (
     weights_header,
 )
 from emsync.conditions import COPY_LANES, LANES
-from emsync.copying import N_STRENGTHS
+from emsync.copying import COPYING, N_STRENGTHS
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
@@ -488,9 +488,9 @@ def ship(
 ) -> Path:
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
-    The target appears all at once; a model card (`CARD`) that stands there is kept. Raises `ModelError` as `export` and
-    `checkpoint.save` do; `OutputError` when the target cannot be written, exists without `overwrite`, or holds anything
-    but a model.
+    The target appears all at once; a model card (`CARD`) that stands there is kept, and the model's mixture
+    (`copying.Mixture`) comes along. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
+    target cannot be written, exists without `overwrite`, or holds anything but a model.
     """
     folder, target = Path(folder), Path(target)
     config = read_config(folder)
@@ -505,6 +505,8 @@ def ship(
         made = aside / target.name
         save(model, made, training=config.get("training"), bits=bits)
         export(made)
+        if (folder / COPYING).is_file():
+            shutil.copyfile(folder / COPYING, made / COPYING)
         if (target / CARD).is_file():
             shutil.copyfile(target / CARD, made / CARD)
         replace_folder(made, target)
@@ -518,7 +520,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise OutputError(f"{target} is a file; give the name of a folder")
-    others = sorted({entry.name for entry in target.iterdir()} - {CONFIG, VOCABULARY, WEIGHTS, GRAPH, CARD})
+    others = sorted({entry.name for entry in target.iterdir()} - {CONFIG, VOCABULARY, WEIGHTS, GRAPH, CARD, COPYING})
     if others:
         raise OutputError(f"{target} holds more than a model ({others[0]}); give the name of a new folder")
     if not overwrite:

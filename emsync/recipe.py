@@ -194,6 +194,16 @@ class Recipe:
         "Whether notes may end off the sixteenths (docs/decisions/0010).",
         choices=(True, False),  # type: ignore[arg-type]
     )
+    copying: float = _choice(
+        1.0,
+        "How much the piece's own repeats add to the model's predictions: 1 as fitted, 0 nothing. Only for models with "
+        "copying.json (emsync fit-copying).",
+        "--copying", "SHARE", low=0, high=1, since=0.0,
+    )  # fmt: skip
+    longest_copy_bars: int = _choice(
+        4, "After so many bars in a row that were copied, one must be new before copying goes on.",
+        "--copy-bars", "N", low=1, high=1000, whole=True,
+    )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
         "While the harmony stands still, added to the logits of the last bar's pitches, times the square of how many "

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.conditions import COPY_LANES, METRE_LANES, SENSITIVITY_S, Conditions
-from emsync.copying import Past
+from emsync.copying import Copier, Mixture
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.metre import Metre
@@ -116,7 +116,9 @@ class Writer:
 
     """
 
-    def __init__(self, conditions: Conditions, recipe: Recipe, rng: np.random.Generator) -> None:
+    def __init__(
+        self, conditions: Conditions, recipe: Recipe, rng: np.random.Generator, mixture: Mixture | None = None
+    ) -> None:
         conditions = replace(conditions, end_known_s=END_KNOWN_S)
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
@@ -134,9 +136,9 @@ class Writer:
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._metre = Metre(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
-        self._past = Past()
-        self._past.append(v.START)
-        self.lanes[0][COPY_LANES] = self._past.lanes
+        self._copier = Copier(mixture, recipe.copying, recipe.longest_copy_bars)
+        self._copier.append(v.START)
+        self.lanes[0][COPY_LANES] = self._copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
 
@@ -164,8 +166,8 @@ class Writer:
         if kind == v.K_CHORD:
             self._targets.meet(self.grammar.step)
             self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
-        self._past.append(event)
-        lanes[COPY_LANES] = self._past.lanes
+        self._copier.append(event)
+        lanes[COPY_LANES] = self._copier.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)
 
@@ -194,6 +196,7 @@ class Writer:
         if len(self.ids) > self._max_events:
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
+        logits = self._copier.mix(logits)
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)

@@ -11,6 +11,7 @@ import pytest
 
 from emsync import vocabulary as v
 from emsync.conditions import N_LANES
+from emsync.copying import Mixture
 from emsync.recipe import Recipe
 
 SIZE = v.SIZE
@@ -54,6 +55,7 @@ class Fake:
 
     knows_mood = False
     backend = "fake"
+    mixture: Mixture | None = None
 
     def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
         assert ids.shape == heard.shape == lanes.shape[:2]

@@ -140,7 +140,7 @@ def test_listed_cuts_replace_those_of_the_video(run: Run, film: Path) -> None:
 def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, film: Path) -> None:
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "
-        "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1"
+        "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1 --copying 0.5"
     )
     said = run(film, "-o", "song.mid", *options.split())
     assert said.code == 0, said.err
@@ -152,7 +152,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "tempo_qpm": 96.0, "grid": "free", "mood_strength": 1.5, "finish": "off",
         "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]}, "velocity_temperature": 1.0,
         "chord_bias": -math.log(10), "stray_bias": -1.7, "loose_bias": -0.9, "loose_ends": True, "stale_bias": -0.1,
-        "repeat_bias": -0.2,
+        "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err

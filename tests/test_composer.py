@@ -15,7 +15,7 @@ from emsync import composer, metre
 from emsync import vocabulary as v
 from emsync.composer import Piece, beat_of
 from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
-from emsync.copying import lanes_of_song
+from emsync.copying import N_STRENGTHS, Mixture, lanes_of_song
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
 from emsync.recipe import Recipe
@@ -320,6 +320,56 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         heard = np.stack([lanes[0] for _, _, lanes in told])
         assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3
+
+
+# ---- copying -------------------------------------------------------------------------------------------------------
+
+MOSTLY_COPIED = Mixture((0.0, *[0.97] * (N_STRENGTHS - 1)))
+#: Music of few events, so that matches come of themselves: drums, on some times.
+FEW = np.full(v.SIZE, -40.0)
+FEW[[v.ID_OF[f"ON_DRUMS_{pitch}"] for pitch in range(36, 44)]] = 0.0
+FEW[[v.SHIFT_BASE + steps for steps in (8, 16, 24, 32)]] = 0.0
+FEW[v.ID_OF["BAR_4"]] = 0.0
+
+
+def copied_share(piece: Piece) -> float:
+    """The share of events that followed the longest match before, too."""
+    ids = piece.events.ids[1:]
+    lanes = lanes_of_song(ids)
+    return float((lanes[:-1, 0] == ids[1:]).mean())
+
+
+def test_a_mixture_makes_a_piece_copy_itself_as_far_as_it_may() -> None:
+    shares = []
+    for choices in ({"copying": 0.0}, {"copying": 0.3}, {"longest_copy_bars": 1}, {"longest_copy_bars": 1000}):
+        (piece,) = compose(Fake(bias=FEW, mixture=MOSTLY_COPIED), [asked(40.0)], seed=2, **choices)
+        shares.append(copied_share(piece))
+    assert shares[0] < shares[1] < shares[2] < shares[3]
+    assert shares[3] > 0.5
+
+
+def test_without_a_mixture_or_a_share_of_it_nothing_changes() -> None:
+    (plain,) = compose(Fake(bias=FEW), [FILM], seed=3)
+    mixed, unmixed = Fake(bias=FEW, mixture=MOSTLY_COPIED), Fake(bias=FEW)
+    for decoder, choices in ((mixed, {"copying": 0.0}), (unmixed, {"copying": 1.0})):
+        (piece,) = compose(decoder, [FILM], seed=3, longest_copy_bars=1000, **choices)
+        assert written(piece) == written(plain)
+
+
+def test_cuts_are_met_while_copying() -> None:
+    (piece,) = compose(Fake(bias=FEW, mixture=MOSTLY_COPIED), [asked(24.0, 6.0, 12.0, 18.0)], seed=4, hits=EXACT)
+    assert piece.boundaries_s == pytest.approx([6.0, 12.0, 18.0])
+
+
+def test_a_barred_copy_is_not_in_the_lanes() -> None:
+    decoder = Fake(bias=FEW, mixture=MOSTLY_COPIED)
+    (piece,) = compose(decoder, [asked(60.0)], seed=2, longest_copy_bars=1)
+    heard = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.told])
+    barred = np.isnan(heard).any(axis=1)
+    assert 0 < barred.sum() < len(barred) / 2
+    right = lanes_of_song(piece.events.ids[1:])
+    np.testing.assert_array_equal(heard[~barred], right[~barred])
+    assert (v.KIND[piece.events.ids[1:]][np.flatnonzero(np.diff(barred.astype(int))) + 1] == v.K_BAR).all()
 
 
 def test_a_boundary_that_was_passed_is_not_asked_for_again() -> None:

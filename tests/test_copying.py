@@ -20,7 +20,9 @@ from emsync.copying import (
     LENGTHS,
     N_STRENGTHS,
     NONE,
+    UNKNOWN,
     VISITS,
+    Copier,
     Mixture,
     Past,
     lanes_of_song,
@@ -221,3 +223,59 @@ def test_the_lanes_are_those_of_the_table() -> None:
     follower, match = LANES[COPY_LANES]
     assert (follower.name, match.name) == ("copy", "match")
     assert (follower.high, match.high) == (v.SIZE - 1, copying.N_STRENGTHS - 1)
+
+
+# ---- the bound -----------------------------------------------------------------------------------------------------
+
+BAR = v.BAR_BASE + 8
+
+
+def bar_of(first: int) -> list[int]:
+    """A bar of twenty different events."""
+    return [BAR, *range(first, first + 20)]
+
+
+def bars_copied(bars: list[list[int]], longest_bars: int = 100) -> list[int]:
+    """How many bars in a row were copied, at each bar line behind a bar."""
+    copier, out = Copier(longest_bars=longest_bars), []
+    for event in [v.START, *(event for bar in bars for event in bar), BAR]:
+        copier.append(event)
+        if event == BAR:
+            out.append(copier.bars)
+    return out[1:]
+
+
+def test_copied_bars_are_counted_until_a_new_one() -> None:
+    a, b, c = bar_of(100), bar_of(300), bar_of(500)
+    # After something new, it takes some events until a copy is known as one.
+    assert bars_copied([a, b, a, a, b, a, b, a, c, a]) == [0, 0, 0, 0, 1, 2, 3, 4, 0, 0]
+
+
+def test_a_bar_that_is_varied_is_no_copy() -> None:
+    a, varied = bar_of(100), bar_of(100)
+    varied[19:21] = [700, 701]
+    assert bars_copied([a, a, a, a, varied, a]) == [0, 0, 1, 2, 0, 0]
+
+
+def test_copying_is_barred_until_a_new_bar() -> None:
+    mixture = Mixture(tuple([0.0] + [0.5] * (N_STRENGTHS - 1)))
+    copier, logits = Copier(mixture, longest_bars=2), np.zeros(v.SIZE)
+    barred = []
+    for bar in [bar_of(100)] * 6 + [bar_of(300)] + [bar_of(100)] * 2:
+        for event in bar:
+            copier.append(event)
+        barred.append(copier.barred)
+        assert (copier.mix(logits) is logits) == (copier.barred or not copier.past.length)
+        assert copier.lanes == copier.past.lanes or (copier.barred and np.isnan(copier.lanes).all())
+    # A bar is judged at the next bar line; two copies are over at the beginning of the fifth bar.
+    assert barred == [False, False, False, False, True, True, True, False, False]
+    assert np.isnan(UNKNOWN).all()
+
+
+def test_without_a_mixture_only_the_lanes_know_the_past() -> None:
+    copier = Copier()
+    for event in [1, 2, 3, 4, 1, 2, 3]:
+        copier.append(event)
+    logits = np.zeros(v.SIZE)
+    assert copier.mix(logits) is logits
+    assert copier.lanes == (4.0, 1.0)

@@ -21,7 +21,8 @@ from emsync import checkpoint, decoder, export
 from emsync import vocabulary as v
 from emsync.cli.export import command
 from emsync.composer import compose
-from emsync.conditions import LANE_NAMES, LANES, N_LANES, Conditions
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, N_LANES, Conditions
+from emsync.copying import N_STRENGTHS, Mixture
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
 from emsync.model import Composer, ModelConfig
@@ -37,6 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
     "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
     "before-metre": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
+    "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }
 
@@ -471,6 +473,17 @@ def test_shipping_takes_the_room_of_its_bits(
     close(given.prefill(open_decoder(shipped), 33)[0], logits[:, 32])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_models_mixture_is_opened_with_it(copied: Path, backend: Any) -> None:
+    assert open_decoder(copied, backend=backend).mixture is None
+    mixture = Mixture((0.0, *[0.25] * (N_STRENGTHS - 1)))
+    mixture.write(copied)
+    assert open_decoder(copied, backend=backend).mixture == mixture
+    (copied / "copying.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"copying\.json cannot be read"):
+        open_decoder(copied, backend=backend)
+
+
 def test_shipping_in_full_keeps_every_bit(copied: Path, tmp_path: Path) -> None:
     export.ship(copied, tmp_path / "shipped", bits=32)
     one, other = (checkpoint.load(folder).state_dict() for folder in (copied, tmp_path / "shipped"))
@@ -504,6 +517,11 @@ def test_shipping_refuses_what_it_would_destroy(copied: Path, tmp_path: Path) ->
     (target / export.CARD).write_text("what it can do")
     export.ship(copied, target, overwrite=True)
     assert (target / export.CARD).read_text() == "what it can do"
+    mixture = Mixture((0.0, *[0.25] * (N_STRENGTHS - 1)))
+    mixture.write(copied)
+    for _ in range(2):  # it comes along, and is no reason to refuse
+        export.ship(copied, target, overwrite=True)
+        assert Mixture.read(target) == mixture
     (target / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds more than a model \(notes\.txt\)"):
         export.ship(copied, target, overwrite=True)

@@ -1,13 +1,8 @@
-"""How well a model foretells real songs: bits per note.
+"""How well a model predicts real songs: bits per note.
 
 Total bits over whole songs, divided by their notes, so that vocabularies can be compared. Conventions
-- A song is `FEWER|MORE START ... END`. The instrument count is given; every other event is predicted, once, and CHORD
-  counts as one event, like any other.
-- Songs longer than the model's context are read in windows that overlap by half: of the first window every event is
-  scored, of later ones those that no earlier window scored, so each has at least half a window before it.
-- The model is told what it is told in composing: the song's own chords as boundaries, the time to end, the tempo of its
-  first bar and where in the bar it is (`metre`), and, if it knows mood, the song's mood curve and its mean
-  (`Dataset.song_mood`).
+- Which events are predicted from what: see `predictions`. CHORD counts as one event, like any other.
+- A model with a mixture (`copying.Mixture`) is measured as it composes, mixed with each song's own repeats.
 - `bits_per_note` is of events alone; the velocities' bits stand beside it.
 - N-gram baselines (`ngrams`) are measured on the same events of the same songs.
 - Other parts of the yardstick measure what a model composes (`yardstick`); an `Evaluation` holds them, too.
@@ -17,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,13 +22,14 @@ import numpy.typing as npt
 
 from emsync import __version__, checkpoint
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
-from emsync.copying import lanes_of_song
+from emsync.copying import Mixture
 from emsync.errors import CorpusError, InputError, ModelError
-from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import read_archive
-from emsync.training.dataset import PREFIX, Dataset, Row, collate, song_metre
+from emsync.training.dataset import Dataset
 from emsync.training.evaluation import ngrams
+from emsync.training.evaluation.predictions import DEFAULT_BATCH as DEFAULT_BATCH
+from emsync.training.evaluation.predictions import check_songs, predictions
+from emsync.training.evaluation.predictions import windows as windows
 from emsync.training.evaluation.report_page import PARTS, Part
 from emsync.training.evaluation.report_page import table as table
 
@@ -44,7 +40,6 @@ Floats = npt.NDArray[np.float64]
 #: Called with what is being measured, the events done and the events to do.
 Progress = Callable[[str, int, int], None]
 
-DEFAULT_BATCH: Final = 4
 #: The n-gram baselines: name, order, smoothing.
 BASELINES: Final = (
     ("unigram, add-one", 1, "add-one"),
@@ -78,12 +73,14 @@ class Report:
     """What a model's predictions cost. count, bits: (SIZE,) how often each event of the vocabulary came, and its bits.
 
     velocity_bits: of all notes' velocities; NaN from a model without velocities. songs: how many were read.
+    alone_bits: of all events under the model without its mixture.
     """
 
     count: npt.NDArray[np.int64]
     bits: Floats
     velocity_bits: float
     songs: int
+    alone_bits: float = math.nan
 
     def __post_init__(self) -> None:
         if self.count.shape != (v.SIZE,) or self.bits.shape != (v.SIZE,):
@@ -149,60 +146,6 @@ def choose(data: Dataset, n_songs: int | None = None, *, seed: int | None = None
     return np.sort(np.random.default_rng(seed).choice(len(data), n, replace=False))
 
 
-def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
-    """Windows of at most `size` events that together score each of n events once: (begin, first scored, end).
-
-    A later window begins half a window before its first scored event; the last one ends with the song, and so may begin
-    earlier than that.
-    """
-    found: list[tuple[int, int, int]] = []
-    first = 0
-    while first < n_events:
-        end = min(first + (size - size // 2 if first else size), n_events)
-        found.append((max(end - size, 0), first, end))
-        first = end
-    return found
-
-
-def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
-    """All that is told of a song; its mood is what `dataset.Crops` tells of it."""
-    times_s, levels = data.song_mood(song, end_s)
-    if not (mood and len(levels)):
-        return Conditions(boundaries_s=boundaries_s, end_s=end_s)
-    (valence, arousal), (piece_valence, piece_arousal) = levels.T, levels.mean(axis=0).tolist()
-    return Conditions(
-        boundaries_s, end_s, (times_s, valence), (times_s, arousal),
-        piece_valence=piece_valence, piece_arousal=piece_arousal,
-    )  # fmt: skip
-
-
-def _rows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool) -> Iterator[tuple[Row, int, int]]:
-    """The windows of songs as the model reads them: (row, place in the row of the first scored event, the last + 1)."""
-    slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
-    for song in songs:
-        ids, velocities = data.song(song)
-        count, ids, velocities = ids[:1], ids[1:], velocities[1:]
-        if not len(ids):
-            continue
-        steps, chord = times_steps(ids), ids == v.CHORD
-        conditions = Conditions()
-        if told:
-            end_s = max(float(steps[-1]), 1.0) * v.STEP_S
-            conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
-        lanes = conditions.at(steps * v.STEP_S, chord)
-        if told:
-            lanes[:, METRE_LANES] = song_metre(ids, steps)
-            lanes[:, COPY_LANES] = lanes_of_song(ids)
-        for begin, first, end in windows(len(ids), size):
-            row = Row(
-                np.concatenate([slots, count, ids[begin:end]]),
-                np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities[begin:end]]),
-                np.concatenate([np.repeat(lanes[begin : begin + 1], PREFIX, axis=0), lanes[begin:end]]),
-                conditions.mood,
-            )
-            yield row, PREFIX + first - begin, PREFIX + end - begin
-
-
 def bits(
     model: Composer | str | os.PathLike[str],
     data: Dataset,
@@ -212,85 +155,42 @@ def bits(
     mood: bool = False,
     batch: int = DEFAULT_BATCH,
     bf16: bool | None = None,
+    mixture: Mixture | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """What songs (None: all) cost under a model, or the model of a folder.
+    """What songs cost under a model, or under the model of a folder.
 
-    conditions: whether the model is told boundaries and time to end; mood: with these, whether mood, too. batch:
-    windows at a time. bf16: whether products are taken in bfloat16; None tries which is faster here. progress: called
-    with (events scored, events in all).
-    Raises `ModelError` for a folder or a model that cannot be used, `InputError` for a batch or songs that cannot be.
+    Args:
+        model: The model, or its folder.
+        data: The tokenized corpus.
+        songs: Numbers of songs; None: all.
+        conditions: Whether the model is conditioned on boundaries, time to end, metre and copies.
+        mood: With these, whether on mood, too.
+        batch: Windows at a time.
+        bf16: Whether products are taken in bfloat16; None tries which is faster here.
+        mixture: With conditions, what the model's predictions are mixed with the songs' own repeats by.
+        progress: Called with (events scored, events in all).
+
+    Raises:
+        ModelError: A folder or a model that cannot be used.
+        InputError: A batch or songs that cannot be.
+
     """
-    from contextlib import nullcontext
-
-    # Its module says which extra brings torch, where there is none.
-    from emsync.training.train import bf16_pays, tensors
-
-    import torch  # isort: skip
-    import torch.nn.functional as F  # isort: skip
-
-    if batch < 1:
-        raise InputError(f"a batch of {batch} windows holds nothing; give at least 1")
     if isinstance(model, (str, os.PathLike)):
         model = checkpoint.load(model)
-    chosen = [int(i) for i in (range(len(data)) if songs is None else songs)]
-    if not chosen:
-        raise InputError("no songs were given to measure; give at least 1")
-    if not (min(chosen) >= 0 and max(chosen) < len(data)):
-        raise InputError(f"songs {min(chosen)} to {max(chosen)} were asked for; the corpus holds 0 to {len(data) - 1}")
-    size = model.config.context - PREFIX
-    if size < 2:
-        raise ModelError(
-            f"the model's context of {model.config.context} is too short to measure; it must be at least {PREFIX + 2}"
-        )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = bf16_pays(device) if bf16 is None else bf16
+    chosen = check_songs(data, songs)
     n_all = sum(int(data.offsets[i + 1] - data.offsets[i]) - 1 for i in chosen)
-    count, cost = np.zeros(v.SIZE, dtype=np.int64), np.zeros(v.SIZE)
+    count, cost, alone = np.zeros(v.SIZE, dtype=np.int64), np.zeros(v.SIZE), 0.0
     velocity_nats = 0.0
-    was_training, was_on = model.training, next(model.parameters()).device
-    model.eval().to(device)
-
-    def score(group: list[tuple[Row, int, int]]) -> None:
-        nonlocal velocity_nats, count, cost
-        longest = max(len(row.ids) for row, _, _ in group)
-        read = collate([row for row, _, _ in group], longest)
-        own = np.zeros(read.ids.shape, dtype=bool)  # where an event stands that is scored here
-        for i, (_, first, last) in enumerate(group):
-            own[i, first:last] = True
-        before = np.roll(own, -1, axis=1)  # where it is foretold; nothing stands at place 0, so nothing rolls around
-        sounding = own & (read.velocities > 0)
-        t = tensors(read, device)
-        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            logits, velocity_logits = model(t["ids"], t["heard"], t["lanes"], t["mood"])
-        at = torch.from_numpy(before).to(device)
-        nats = F.cross_entropy(logits[at].float(), t["targets"][at], reduction="none").double().cpu().numpy()
-        foretold = read.targets[before]
-        count += np.bincount(foretold, minlength=v.SIZE)
-        cost += np.bincount(foretold, weights=nats, minlength=v.SIZE) / math.log(2)
-        at = torch.from_numpy(sounding).to(device)
-        if sounding.any():
-            velocity_nats += float(
-                F.cross_entropy(velocity_logits[at].float(), t["velocities"][at] - 1, reduction="sum")
-            )
-
-    try:
-        with torch.inference_mode():
-            group: list[tuple[Row, int, int]] = []
-            for item in _rows(data, chosen, size, conditions, mood):
-                group.append(item)
-                if len(group) == batch:
-                    score(group)
-                    group = []
-                    if progress:
-                        progress(int(count.sum()), n_all)
-            if group:
-                score(group)
+    for scored in predictions(model, data, chosen, conditions=conditions, mood=mood, batch=batch, bf16=bf16):
+        nats = scored.nats if mixture is None or not conditions else scored.mixed_nats(mixture)
+        count += np.bincount(scored.ids, minlength=v.SIZE)
+        cost += np.bincount(scored.ids, weights=nats, minlength=v.SIZE) / math.log(2)
+        alone += float(scored.nats.sum()) / math.log(2)
+        velocity_nats += scored.velocity_nats
         if progress:
             progress(int(count.sum()), n_all)
-    finally:
-        model.train(was_training).to(was_on)
-    return Report(count, cost, velocity_nats / math.log(2), len(chosen))
+    return Report(count, cost, velocity_nats / math.log(2), len(chosen), alone)
 
 
 def baselines(
@@ -344,6 +244,8 @@ class Evaluation:
             "by_kind": {name: share.to_dict() for name, share in told.by_kind().items()},
             "by_family": {name: share.to_dict() for name, share in told.by_family().items()},
         }
+        if self.model.get("mixture"):
+            values["without_copying_bits_per_note"] = told.alone_bits / max(told.notes, 1)
         if self.without_mood:
             values["without_mood_bits_per_note"] = self.without_mood.bits_per_note
         if self.baselines:
@@ -367,6 +269,10 @@ class Evaluation:
             )
             if report is not None
         ]
+        if self.model.get("mixture"):
+            alone = told.alone_bits
+            rows.insert(1, ["the model, not mixed with the song's repeats", alone / max(told.notes, 1),
+                            alone / max(told.events, 1), told.velocity_bits_per_note])  # fmt: skip
         lines = [
             f"Model `{self.model['folder']}`, weights {self.model['weights_hash'][:12]}, on {told.songs:,} songs of "
             f"`{self.archive}`: {told.notes:,} notes, {told.events:,} events; tempi {snap}.",
@@ -411,8 +317,8 @@ def evaluate(
         raise InputError(f"{n_songs} songs cannot be measured; give at least 1")
     if ngrams_archive is not None and _same_file(archive, Path(ngrams_archive)):
         raise InputError(f"{ngrams_archive} is the archive that is measured; count the n-grams on a training archive")
-    model = checkpoint.load(folder)
-    snap = _snaps_tempo(config)
+    model, mixture = checkpoint.load(folder), Mixture.read(folder)
+    snap = snaps_tempo(config)
     data = Dataset.of(dict(read_archive(archive).arrays), snap_tempo=snap)
     songs = choose(data, n_songs, seed=seed)
     if not any((v.KIND[data.song(int(i))[0]] == v.K_ON).any() for i in songs):
@@ -432,7 +338,7 @@ def evaluate(
     def read(name: str, *, conditions: bool, mood: bool) -> Report:
         return bits(
             model, data, songs=songs, conditions=conditions, mood=mood, batch=batch, bf16=bf16,
-            progress=_named(progress, name),
+            mixture=mixture, progress=_named(progress, name),
         )  # fmt: skip
 
     knows_mood = model.config.knows_mood
@@ -443,6 +349,7 @@ def evaluate(
         "folder": folder.resolve().name,
         "weights_hash": checkpoint.weights_hash(folder),
         "parameters": model.n_parameters,
+        "mixture": mixture is not None,
     }
     settings = {
         "emsync": __version__, "context": model.config.context, "n_songs": n_songs, "sample": seed, "batch": batch,
@@ -455,7 +362,7 @@ def _same_file(a: Path, b: Path) -> bool:
     return a.resolve() == b.resolve()
 
 
-def _snaps_tempo(config: Mapping[str, Any]) -> bool:
+def snaps_tempo(config: Mapping[str, Any]) -> bool:
     """Whether the corpus that a model was trained on had its tempi snapped: yes, unless the folder says otherwise."""
     training = config.get("training")
     corpus = training.get("corpus") if isinstance(training, dict) else None

@@ -1,0 +1,59 @@
+"""`emsync fit-copying`: how much a model may copy from the piece itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emsync.cli import options
+
+
+@click.command("fit-copying")
+@click.argument("archive", type=options.FILE, metavar="ARCHIVE.npz")
+@click.option(
+    "--model", type=options.FILE, metavar="DIR", required=True, help="The model folder to fit for, and write into."
+)
+@click.option(
+    "--skip",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=12,
+    show_default=True,
+    help="Leave out the first N songs, to measure on them later.",
+)
+@click.option(
+    "--songs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=48,
+    show_default=True,
+    help="Fit on this many songs behind them.",
+)
+@options.overwrite
+@options.quiet
+def command(archive: Path, model: Path, skip: int, songs: int, overwrite: bool, quiet: bool) -> None:
+    """Fit how much of a piece's own repeats is mixed into a model's predictions.
+
+    Reads songs that the model was not trained on, and writes copying.json into the model's folder: for every strength
+    of a repeat, the share of the next event's probability that what followed last time gets. Composing and evaluating
+    use it from then on.
+    """
+    from tqdm import tqdm
+
+    from emsync.training.evaluation.mixing import check_target, fit_mixture
+
+    check_target(model, overwrite=overwrite)
+    with tqdm(desc="reading songs", unit=" events", unit_scale=True, disable=quiet) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        fitted = fit_mixture(archive, model, skip=skip, songs=songs, progress=show)
+    path = fitted.mixture.write(model)
+    if not quiet:
+        click.echo(
+            f"{fitted.mixture.about['songs']} songs: {fitted.alone:.3f} bits per note alone, {fitted.mixed:.3f} mixed "
+            f"with the songs' own repeats\nWritten: {path}"
+        )

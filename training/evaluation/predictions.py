@@ -1,0 +1,217 @@
+"""What a model predicts of whole songs, event by event.
+
+Conventions
+- A song is `FEWER|MORE START ... END`. The instrument count is given; every other event is predicted once.
+- Songs longer than the model's context are read in windows that overlap by half: of the first window every event is
+  scored, of later ones those that no earlier window scored, so each has at least half a window before it.
+- The model is conditioned as in composing: on the song's own chords as boundaries, the time to end, the tempo of its
+  first bar and the position in the bar (`metre`), its own repeats (`copying`) and, if it knows mood, the song's mood
+  curve and its mean (`Dataset.song_mood`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.copying import Mixture, lanes_of_song, matches_of_song
+from emsync.errors import InputError, ModelError
+from emsync.tokenizer.events import times_steps
+from emsync.training.dataset import PREFIX, Dataset, Row, collate, song_metre
+
+if TYPE_CHECKING:
+    from emsync.model import Composer
+
+Floats = npt.NDArray[np.float64]
+DEFAULT_BATCH: Final = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Events of some windows, and what was predicted of them.
+
+    ids: (N,). nats: (N,) under the model alone. strength: (N,) of the match before each event. copied: (N,) the event's
+    probability among the match's followers. velocity_nats: of all the windows' scored velocities.
+    """
+
+    ids: npt.NDArray[np.int64]
+    nats: Floats
+    strength: npt.NDArray[np.int8]
+    copied: Floats
+    velocity_nats: float
+
+    def mixed_nats(self, mixture: Mixture) -> Floats:
+        """(N,) under the model mixed with the followers."""
+        p = mixture.probability(self.strength, np.exp(-self.nats), self.copied)
+        return -np.log(np.maximum(p, 1e-300))
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """A window as the model reads it, and where in it the scored events stand: first to last - 1."""
+
+    row: Row
+    first: int
+    last: int
+    strength: npt.NDArray[np.int8]  # (last - first,)
+    copied: Floats
+
+
+def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
+    """Windows of at most `size` events that together score each of n events once: (begin, first scored, end).
+
+    A later window begins half a window before its first scored event; the last one ends with the song, and so may begin
+    earlier than that.
+    """
+    found: list[tuple[int, int, int]] = []
+    first = 0
+    while first < n_events:
+        end = min(first + (size - size // 2 if first else size), n_events)
+        found.append((max(end - size, 0), first, end))
+        first = end
+    return found
+
+
+def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
+    """All that is told of a song; its mood is what `dataset.Crops` tells of it."""
+    times_s, levels = data.song_mood(song, end_s)
+    if not (mood and len(levels)):
+        return Conditions(boundaries_s=boundaries_s, end_s=end_s)
+    (valence, arousal), (piece_valence, piece_arousal) = levels.T, levels.mean(axis=0).tolist()
+    return Conditions(
+        boundaries_s, end_s, (times_s, valence), (times_s, arousal),
+        piece_valence=piece_valence, piece_arousal=piece_arousal,
+    )  # fmt: skip
+
+
+def _windows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool) -> Iterator[_Window]:
+    slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
+    for song in songs:
+        ids, velocities = data.song(song)
+        count, ids, velocities = ids[:1], ids[1:], velocities[1:]
+        if not len(ids):
+            continue
+        steps, chord = times_steps(ids), ids == v.CHORD
+        conditions = Conditions()
+        if told:
+            end_s = max(float(steps[-1]), 1.0) * v.STEP_S
+            conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
+        lanes = conditions.at(steps * v.STEP_S, chord)
+        if told:
+            lanes[:, METRE_LANES] = song_metre(ids, steps)
+            lanes[:, COPY_LANES] = lanes_of_song(ids)
+        matches = matches_of_song(ids)
+        # Of the match that ends one event earlier; nothing is before the first event.
+        strength = np.pad(matches.strength()[:-1], (1, 0))
+        copied = np.pad(matches.probability(np.append(ids[1:], v.PAD))[:-1], (1, 0))
+        for begin, first, end in windows(len(ids), size):
+            row = Row(
+                np.concatenate([slots, count, ids[begin:end]]),
+                np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities[begin:end]]),
+                np.concatenate([np.repeat(lanes[begin : begin + 1], PREFIX, axis=0), lanes[begin:end]]),
+                conditions.mood,
+            )
+            yield _Window(row, PREFIX + first - begin, PREFIX + end - begin, strength[first:end], copied[first:end])
+
+
+def check_songs(data: Dataset, songs: Sequence[int] | npt.NDArray[np.int64] | None) -> list[int]:
+    """Songs of a dataset by number; None: all. Raises `InputError` for none, or one that it does not hold."""
+    chosen = [int(i) for i in (range(len(data)) if songs is None else songs)]
+    if not chosen:
+        raise InputError("no songs were given to measure; give at least 1")
+    if not (min(chosen) >= 0 and max(chosen) < len(data)):
+        raise InputError(f"songs {min(chosen)} to {max(chosen)} were asked for; the corpus holds 0 to {len(data) - 1}")
+    return chosen
+
+
+def predictions(
+    model: Composer,
+    data: Dataset,
+    songs: Sequence[int],
+    *,
+    conditions: bool = True,
+    mood: bool = False,
+    batch: int = DEFAULT_BATCH,
+    bf16: bool | None = None,
+) -> Iterator[Scored]:
+    """What a model predicts of songs, `batch` windows at a time.
+
+    Args:
+        model: It is put into evaluation mode, and back again.
+        data: The tokenized corpus.
+        songs: Numbers of songs.
+        conditions: Whether the model is conditioned on boundaries, time to end, metre and copies.
+        mood: With these, whether on mood, too.
+        batch: Windows at a time, at least 1.
+        bf16: Whether products are taken in bfloat16; None tries which is faster here.
+
+    Raises:
+        InputError: The batch is below 1.
+        ModelError: The model's context is too short.
+
+    """
+    # Its module says which extra brings torch, where there is none.
+    from emsync.training.train import bf16_pays
+
+    import torch  # isort: skip
+
+    if batch < 1:
+        raise InputError(f"a batch of {batch} windows holds nothing; give at least 1")
+    size = model.config.context - PREFIX
+    if size < 2:
+        raise ModelError(
+            f"the model's context of {model.config.context} is too short to measure; it must be at least {PREFIX + 2}"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = bf16_pays(device) if bf16 is None else bf16
+    was_training, was_on = model.training, next(model.parameters()).device
+    model.eval().to(device)
+    try:
+        group: list[_Window] = []
+        for window in _windows(data, songs, size, conditions, mood):
+            group.append(window)
+            if len(group) == batch:
+                yield _score(model, group, device, half)
+                group = []
+        if group:
+            yield _score(model, group, device, half)
+    finally:
+        model.train(was_training).to(was_on)
+
+
+def _score(model: Composer, group: Sequence[_Window], device: Any, half: bool) -> Scored:
+    from contextlib import nullcontext
+
+    import torch
+    import torch.nn.functional as F
+
+    from emsync.training.batches import tensors
+
+    longest = max(len(window.row.ids) for window in group)
+    read = collate([window.row for window in group], longest)
+    own = np.zeros(read.ids.shape, dtype=bool)  # where an event stands that is scored here
+    for i, window in enumerate(group):
+        own[i, window.first : window.last] = True
+    before = np.roll(own, -1, axis=1)  # where it is predicted; nothing stands at place 0, so nothing rolls around
+    sounding = own & (read.velocities > 0)
+    t = tensors(read, device)
+    velocity_nats = 0.0
+    with torch.inference_mode():
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            logits, velocity_logits = model(t["ids"], t["heard"], t["lanes"], t["mood"])
+        at = torch.from_numpy(before).to(device)
+        nats = F.cross_entropy(logits[at].float(), t["targets"][at], reduction="none").double().cpu().numpy()
+        if sounding.any():
+            at = torch.from_numpy(sounding).to(device)
+            levels = t["velocities"][at] - 1
+            velocity_nats = float(F.cross_entropy(velocity_logits[at].float(), levels, reduction="sum"))
+    return Scored(
+        read.targets[before], nats, np.concatenate([w.strength for w in group]),
+        np.concatenate([w.copied for w in group]), velocity_nats,
+    )  # fmt: skip
