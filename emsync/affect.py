@@ -1,12 +1,11 @@
-"""What a film feels like: readers that give it a mood curve, and the one that is built in.
+"""Mood of a film: the built-in affect reader, and how others are found.
 
-    reader = open_reader("builtin")             # or clip:MODEL, vlm:HEAD_FOLDER, curve.csv, a third party's name
+    reader = open_reader("builtin")             # or clip:MODEL, vlm:HEAD_FOLDER, curve.csv, the name of a plugin
     curve = reader.read(Path("film.mp4"), analyze("film.mp4"))
 
-Conventions: levels in [-1, 1], a point a second at 0.5, 1.5, ... s over the whole film, 0 for an average one. The
-built-in reader looks at colour and light, motion, pace and loudness alone: no download, and next to no time, since
-`Scene` has measured all of them. docs/affect.md gives every formula, where its constants come from, and how to add a
-reader.
+Levels lie in [-1, 1], with one point a second at 0.5, 1.5, ... s over the whole film; 0 is an average film. The
+built-in reader uses colour, light, motion, pace and loudness, all of which `Scene` holds, so it needs no download and
+almost no time. docs/affect.md gives every formula, the sources of its constants, and how to add a reader.
 """
 
 from __future__ import annotations
@@ -28,27 +27,27 @@ from emsync.video import CURVE_RATE_HZ, Scene
 from emsync.vision import moments
 
 Floats = npt.NDArray[np.float64]
-#: Told the share of the film that is read, 0 to 1.
+#: Called with the share of the film that is done, 0 to 1.
 Progress = Callable[[float], None]
 
 DEFAULT_READER: Final = "builtin"
-#: What `--affect` takes to read no mood.
+#: The value of `--affect` for no mood.
 NO_READER: Final = "none"
 #: The group of entry points in which other packages offer readers: callables `(argument: str | None) -> AffectReader`.
 ENTRY_POINTS: Final = "emsync.affect"
-#: What the readers with a vision model need, and the extra that brings it.
+#: Modules that the readers with a vision model need.
 _VISION_NEEDS: Final = ("torch", "transformers")
 
 
 class AffectReader(Protocol):
-    """Anything that reads a mood curve from a film."""
+    """Estimates the mood curve of a film."""
 
     @property
     def name(self) -> str:
-        """What `emsync compose` says it used."""
+        """The name that `emsync compose` prints."""
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
-        """The mood of the film in the file `video`, of which `scene` is known; levels in [-1, 1] or NaN."""
+        """The mood of the film in the file `video`, whose analysis is `scene`; levels in [-1, 1] or NaN."""
 
 
 # --- the built-in reader ----------------------------------------------------------------------------------------------
@@ -56,7 +55,7 @@ class AffectReader(Protocol):
 
 @dataclass(frozen=True)
 class Term:
-    """Something measured in a film: where an average film stands, and how it weighs on either axis, in deviations."""
+    """A measured quantity: its mean and standard deviation over average films, and its weight on each axis."""
 
     name: str
     mean: float
@@ -65,7 +64,7 @@ class Term:
     arousal: float = 0.0
 
 
-#: Where the colours' part in arousal stands beside motion, pace and sound, which count one each.
+#: The weight of colour in arousal, where motion, pace and sound have a weight of one each.
 _COLOUR: Final = 0.5
 #: Valdez & Mehrabian (1994), regressions of standardised variables: pleasure = 0.69 B + 0.22 S, arousal = -0.31 B +
 #: 0.60 S. Means and deviations: docs/affect.md, "What an average film is".
@@ -80,30 +79,30 @@ TERMS: Final = (
 )
 _PICTURE: Final = ("brightness", "saturation", "lighting_key", "colour_energy")
 
-#: No term speaks louder than this many deviations.
+#: Terms are clipped to this many deviations.
 MAX_DEVIATIONS: Final = 2.0
-#: How alike the terms are taken to be: the correlation of any two, by which their sum is brought to a deviation of one.
+#: The assumed correlation of any two terms, from which the deviation of their sum is computed.
 CORRELATION: Final = 0.3
-#: A picture of one level (below this contrast, 3 of 255 as for fades) holds nothing; its terms count by this share.
+#: Frames below this contrast (3 of 255, as for fades) are blank; their terms are weighted by this share.
 BLANK_CONTRAST, BLANK_SHARE = 3 / 255, 0.5
-#: Pace is exp(-length of the shot / this): Hanjalic & Xu's r of 300 pictures at 25 a second.
+#: Pace is exp(-length of the shot / this): r = 300 frames at 25 a second of Hanjalic & Xu.
 PACE_S: Final = 12.0
-#: The first and the last shot are taken to be no shorter than this, since a film's ends are not cuts: about the average
-#: shot of today's films (Cutting, Brunick, DeLong, Iricinschi & Candan 2011).
+#: The first and the last shot count as at least this long, since the ends of a film are not cuts. It is about the
+#: average shot length of today's films (Cutting, Brunick, DeLong, Iricinschi & Candan 2011).
 END_SHOT_S: Final = 5.0
-#: Motion has a logarithm, of changes a second beyond the noise of pictures that stand still.
+#: Added to motion before taking its logarithm: the noise of frames that stand still, in changes a second.
 STILL: Final = 0.02
-#: Second by second below this, a film has no sound.
+#: A second below this level counts as silent.
 SILENT_DB: Final = -60.0
-#: Hue weighs a colour from 1 - this (blue, cyan) to 1 + this (red, yellow), after Wang & Cheong (2006).
+#: Hue weights a colour from 1 - this (blue, cyan) to 1 + this (red, yellow), after Wang & Cheong (2006).
 HUE: Final = 0.25
-#: A Kaiser window of this length and shape smooths everything. The shape is Hanjalic & Xu's; their length of 60 s is
-#: for features of two hours, this one lets music turn within a phrase or two.
+#: Length and shape of the Kaiser window for smoothing. The shape is that of Hanjalic & Xu. Their length of 60 s is for
+#: feature films; this one lets music change within a phrase or two.
 WINDOW_S, WINDOW_SHAPE = 12.0, 5.0
 
 
 def terms(scene: Scene) -> dict[str, Floats]:
-    """Each term of `TERMS` that the film has, in the term's own unit, at `scene.times_s` (T,).
+    """The terms of `TERMS` that the film has, each in its own unit, at `scene.times_s` (T,).
 
     - brightness: mean grey level, which is nearest to Munsell's value; 0 to 1
     - saturation: largest less smallest of red, green, blue. Valdez & Mehrabian's is Munsell's chroma, which like this
@@ -112,10 +111,10 @@ def terms(scene: Scene) -> dict[str, Floats]:
     - colour_energy: saturation x brightness x energy of the hue (Wang & Cheong 2006). S x V of HSV is the chroma above,
       and red less blue is its share that is warm, so that no hue has to be computed
     - motion: log of the change of grey levels a second, cuts left out (Hanjalic & Xu 2005 take motion vectors)
-    - pace: exp(-length of the shot / `PACE_S`) (Hanjalic & Xu 2005); pictures that fade in begin a shot, too
-    - sound: dB of full scale; `SILENT_DB` where there is nothing (Hanjalic & Xu 2005 take the energy)
+    - pace: exp(-length of the shot / `PACE_S`) (Hanjalic & Xu 2005); a fade-in begins a shot, too
+    - sound: dB of full scale, `SILENT_DB` where there is none (Hanjalic & Xu 2005 take the energy)
 
-    Key and energy are missing in scenes of older files, sound in films without any. Raises `InputError` for a scene
+    Older scenes lack lighting_key and colour_energy; films without sound lack sound. Raises `InputError` for a scene
     without curves.
     """
     if not scene.times_s.size:
@@ -128,14 +127,14 @@ def terms(scene: Scene) -> dict[str, Floats]:
     found["motion"] = np.log(scene.motion + STILL)
     at_s = np.minimum(scene.times_s + 0.5 / CURVE_RATE_HZ, scene.duration_s)
     found["pace"] = np.exp(-_shot_lengths_s(scene, at_s) / PACE_S)
-    heard_db = np.maximum(np.nan_to_num(scene.loudness_db, nan=SILENT_DB), SILENT_DB)
-    if (heard_db > SILENT_DB).any():
-        found["sound"] = heard_db[np.minimum(scene.times_s.astype(np.intp), heard_db.size - 1)]
+    level_db = np.maximum(np.nan_to_num(scene.loudness_db, nan=SILENT_DB), SILENT_DB)
+    if (level_db > SILENT_DB).any():
+        found["sound"] = level_db[np.minimum(scene.times_s.astype(np.intp), level_db.size - 1)]
     return found
 
 
 def _shot_lengths_s(scene: Scene, at_s: Floats) -> Floats:
-    """How long the shot shown at each time is (T,)."""
+    """The length of the shot at each time (T,)."""
     begins_s = np.union1d(scene.cuts_s, scene.fades_s)
     begins_s = begins_s[(begins_s > 0) & (begins_s < scene.duration_s)]
     lengths_s = np.diff(np.concatenate([[0.0], begins_s, [scene.duration_s]]))
@@ -144,12 +143,12 @@ def _shot_lengths_s(scene: Scene, at_s: Floats) -> Floats:
 
 
 def builtin_mood(scene: Scene) -> MoodCurve:
-    """Mood from colour and light, motion, pace and loudness: a point a second, levels in [-1, 1], 0 for the average.
+    """Mood from colour, light, motion, pace and loudness: one point a second, levels in [-1, 1], 0 for an average film.
 
-    Each of `terms` is counted in deviations from an average film, weighed, added up and smoothed. The sum is brought to
-    a deviation of one over average films, whichever terms there are, and a level is 2 F - 1, F being the share of films
-    below it on a normal distribution: the scale on which a corpus of music is labelled, too.
-    Valence does not depend on sound. Raises `InputError` for a scene without curves.
+    Each of `terms` is standardized by an average film, weighted, summed and smoothed. The sum is scaled to a standard
+    deviation of one over average films, whichever terms there are. A level is 2 F - 1, where F is the normal
+    distribution's share of films below it; the music corpus is labelled on the same scale. Valence does not depend on
+    sound. Raises `InputError` for a scene without curves.
     """
     found = terms(scene)
     share = np.where(scene.contrast < BLANK_CONTRAST, BLANK_SHARE, 1.0) if scene.contrast.size else 1.0
@@ -165,15 +164,15 @@ def builtin_mood(scene: Scene) -> MoodCurve:
     levels = []
     for weights in (np.array([term.valence for term in rows]), np.array([term.arousal for term in rows])):
         variance = (1 - CORRELATION) * np.square(weights).sum() + CORRELATION * weights.sum() ** 2
-        # Smoothing the sum is smoothing each of its terms.
+        # Smoothing the sum is the same as smoothing each term.
         total = _smoothed(weights @ deviations) / math.sqrt(variance)
-        seen = np.interp(times_s, scene.times_s + 0.5 / CURVE_RATE_HZ, total)
-        levels.append(np.array([round(math.erf(value / math.sqrt(2)), 6) for value in seen.tolist()]))
+        level = np.interp(times_s, scene.times_s + 0.5 / CURVE_RATE_HZ, total)
+        levels.append(np.array([round(math.erf(value / math.sqrt(2)), 6) for value in level.tolist()]))
     return MoodCurve(times_s, *levels)
 
 
 def _smoothed(row: Floats) -> Floats:
-    """`row`, `CURVE_RATE_HZ` values a second, under the Kaiser window; at the ends it weighs what there is."""
+    """`row`, `CURVE_RATE_HZ` values a second, smoothed by the Kaiser window, which is normalized at the ends."""
     half = round(WINDOW_S * CURVE_RATE_HZ / 2)
     window = np.kaiser(2 * half + 1, WINDOW_SHAPE)
     inside = slice(half, half + row.size)
@@ -187,19 +186,19 @@ class BuiltinReader:
     name: str = DEFAULT_READER
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
-        """The mood that the scene's own curves say; the file is not opened."""
+        """The mood of the scene's curves; the file is not opened."""
         return builtin_mood(scene)
 
 
 @dataclass(frozen=True, eq=False)
 class FileReader:
-    """A curve that somebody has drawn or measured."""
+    """A mood curve from a file."""
 
     name: str
     curve: MoodCurve
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
-        """The curve at the film's seconds, its ends held. Raises `InputError` when it is longer than the film."""
+        """The curve once a second, with its ends held. Raises `InputError` if it is longer than the film."""
         return self.curve.check_fits(scene.duration_s).resampled(moments(scene.duration_s))
 
 
@@ -207,11 +206,16 @@ class FileReader:
 
 
 def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
-    """The reader that `spec` names: "builtin"; "clip" or "clip:MODEL_OR_HEAD_FOLDER"; "vlm:HEAD_FOLDER"; the path of a
-    curve (.csv or .json, see `emsync.mood.read_curve`); or "NAME" or "NAME:ARGUMENT" of another package's reader.
+    """The reader that `spec` names.
 
-    Raises `InputError` for a name that nobody offers (listing those there are), a curve that cannot be read, or another
-    package's reader that cannot be loaded; `MissingExtraError` where a reader needs what is not installed.
+    - "builtin"
+    - "clip" or "clip:MODEL_OR_HEAD_FOLDER"
+    - "vlm:HEAD_FOLDER"
+    - the path of a curve (.csv or .json, see `emsync.mood.read_curve`)
+    - "NAME" or "NAME:ARGUMENT" of a reader in another package
+
+    Raises `InputError` for an unknown name (listing the known ones), a curve that cannot be read, or a reader of
+    another package that cannot be loaded; `MissingExtraError` if a reader needs something that is not installed.
     """
     if spec.lower().endswith((".csv", ".json")):
         return FileReader(spec, read_curve(spec))
@@ -252,7 +256,7 @@ def _need_vision(name: str) -> None:
 
 
 def _opened(name: str, point: metadata.EntryPoint, argument: str | None) -> AffectReader:
-    """Another package's reader; whatever goes wrong in that package is said to be its own."""
+    """A reader of another package; the message of an error names that package."""
     try:
         reader: Any = point.load()(argument)
     except EmsyncError:

@@ -1,12 +1,13 @@
-"""Film to mood by CLIP: how well each picture goes with words for Ekman's six emotions, or a trained linear head.
+"""Mood of a film by CLIP: similarity of its frames to words for Ekman's six emotions, or a trained linear head.
 
-    reader = open_clip(None)                    # zero-shot, by the default checkpoint
+    reader = open_clip(None)                    # zero-shot, with the default checkpoint
     reader = open_clip("HEAD")                  # the head that emsync train-affect wrote to HEAD
     curve = reader.read(Path("film.mp4"), scene)
 
-Zero-shot (Radford et al., ICML 2021, Sections 3.1.2 and 3.1.4): an emotion's direction is the mean of its sentences'
-unit embeddings, made of length one again; probabilities are the softmax of the model's logit scale times the cosines.
-They are averaged over windows, and the mood is the mean of the paper's mixture of Gaussians (emsync, Section III-B4).
+Zero-shot (Radford et al., ICML 2021, Sections 3.1.2 and 3.1.4): the direction of an emotion is
+the normalized mean of the unit embeddings of its sentences. Probabilities are the softmax of the cosines times the
+model's logit scale. They are averaged over windows, and the mood is the mean of the paper's mixture of Gaussians
+(EMSYNC, Section III-B4).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from emsync.vision import Features, Floats, Head, Picture, Progress, Sight
 
 DEFAULT_MODEL: Final = "openai/clip-vit-base-patch32"
 
-#: What is said of a picture, with a word of `WORDS` in the gap; every sentence of an emotion counts the same.
+#: Sentences about a picture, with a word of `WORDS` in the gap. All sentences of an emotion have the same weight.
 TEMPLATES: Final = (
     "a film still that conveys {}.",
     "a movie scene full of {}.",
@@ -37,7 +38,7 @@ TEMPLATES: Final = (
     "a frame of a film whose mood is {}.",
     "the atmosphere of this picture is one of {}.",
 )
-#: Each emotion of Table I in other words.
+#: Words for each emotion of Table I.
 WORDS: Final = {
     "anger": ("anger", "rage", "hostility"),
     "disgust": ("disgust", "revulsion", "repulsion"),
@@ -48,24 +49,23 @@ WORDS: Final = {
 }
 assert tuple(WORDS) == EMOTION_NAMES
 
-#: Pictures are made this small while decoding; CLIP itself looks at squares of 224 or 336.
+#: Frames are scaled to this while decoding; CLIP itself takes squares of 224 or 336.
 SHORTEST_PX: Final = 336
-#: Pictures that go through the model together.
+#: Frames a batch.
 BATCH: Final = 16
-#: Each moment's window, in seconds, its own in the middle.
+#: Length of the window around each moment, in seconds.
 WINDOW_S: Final = 9
 
 
 def sentences(emotion: str) -> list[str]:
-    """Every template with every word of an emotion."""
+    """All templates with all words of an emotion."""
     return [template.format(word) for template in TEMPLATES for word in WORDS[emotion]]
 
 
 def smoothed(values: npt.ArrayLike, window: int = WINDOW_S) -> Floats:
-    """Values (M, C), one a second, averaged over a window of odd length around each, weighed by a Hann window.
+    """Values (M, C), one a second, smoothed by a Hann window of odd length.
 
-    There is a window for every second, so neighbours overlap in all but one and the curve has no steps. At the ends
-    the window is cut off, and its weights sum to one again.
+    At the ends the window is cut off and its weights are normalized again.
     """
     given = np.asarray(values, dtype=np.float64)
     kernel = np.hanning(window + 2)[1:-1]
@@ -80,7 +80,7 @@ def smoothed(values: npt.ArrayLike, window: int = WINDOW_S) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A CLIP model, loaded: pictures and sentences as unit vectors of one space."""
+    """A loaded CLIP model, which embeds pictures and sentences as unit vectors of one space."""
 
     model: str
     processor: Any = field(repr=False)
@@ -89,7 +89,7 @@ class Clip:
 
     @classmethod
     def load(cls, model: str) -> Clip:
-        """The model of a folder or of the hub. Raises `ModelError` when it is not to be had, or no CLIP."""
+        """The model of a folder or of the hub. Raises `ModelError` if it cannot be loaded or is not a CLIP model."""
         processor, network, device = vision.load(model, "AutoModel")
         wanted = ("get_image_features", "get_text_features", "logit_scale")
         if not all(hasattr(network, name) for name in wanted):
@@ -100,7 +100,7 @@ class Clip:
         return cls(model, processor, network, device)
 
     def sight(self, video: str | os.PathLike[str], progress: Progress | None = None, expected_s: float = 0.0) -> Sight:
-        """Embeddings (M, D) of a film's pictures, one a moment. Raises `VideoError`."""
+        """Embeddings (M, D) of a film's frames, one a moment. Raises `VideoError`."""
         times_s: list[float] = []
         rows: list[Features] = []
         batch: list[Picture] = []
@@ -136,31 +136,31 @@ class Clip:
 
         with torch.inference_mode():
             found = embed(**{name: value.to(self.device) for name, value in inputs.items()})
-            # The transformers of 2025 gave the embeddings themselves.
+            # Older versions of transformers return the embeddings themselves.
             found = getattr(found, "pooler_output", found).float()
             unit = found / found.norm(dim=-1, keepdim=True).clamp_min(1e-12)
         return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
     @cached_property
     def directions(self) -> Features:
-        """The six emotions' unit vectors, (6, D)."""
+        """Unit vectors of the six emotions, (6, D)."""
         means = np.stack([self.of_sentences(sentences(name)).mean(axis=0) for name in EMOTION_NAMES])
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), dtype=np.float32)
 
     def emotions(self, embeddings: Features) -> Floats:
-        """Probabilities (M, 6) over `EMOTIONS` of pictures' unit embeddings (M, D)."""
+        """Probabilities (M, 6) over `EMOTIONS`, of unit embeddings (M, D)."""
         scale = float(self.network.logit_scale.detach().exp())
         logits = scale * (embeddings.astype(np.float64) @ self.directions.T.astype(np.float64))
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def zero_shot(self, sight: Sight) -> Floats:
-        """Valence and arousal (M, 2) in [-1, 1] without any training."""
+        """Valence and arousal (M, 2) in [-1, 1], without a trained head."""
         return mixture_mean(smoothed(self.emotions(sight.features)))
 
 
 def linear(head: Head, sight: Sight) -> Floats:
-    """Valence and arousal (M, 2) in [-1, 1] by a head of `weight` (2, D) and `bias` (2,)."""
+    """Valence and arousal (M, 2) in [-1, 1] from a head with `weight` (2, D) and `bias` (2,)."""
     weights = head.shaped({"weight": (2, sight.features.shape[1]), "bias": (2,)})
     rows = sight.features.astype(np.float64) @ weights["weight"].T + weights["bias"]
     return np.clip(smoothed(sight.merged(rows)), -1.0, 1.0)
@@ -168,28 +168,28 @@ def linear(head: Head, sight: Sight) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class ClipReader:
-    """An affect reader by CLIP: zero-shot, or by `head` where there is one."""
+    """An affect reader with CLIP: zero-shot, or with a trained head."""
 
     name: str
     clip: Clip
     head: Head | None = None
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
-        """The film's mood once a second. Raises `VideoError` for a file that cannot be decoded."""
+        """The mood of the film once a second. Raises `VideoError` for a file that cannot be decoded."""
         sight = self.clip.sight(video, progress, scene.duration_s)
         levels = self.clip.zero_shot(sight) if self.head is None else linear(self.head, sight)
         return MoodCurve(sight.times_s, levels[:, 0], levels[:, 1])
 
 
 def open_clip(argument: str | None) -> ClipReader:
-    """The reader of `argument`: a head's folder, a model's folder or name on the hub; None is `DEFAULT_MODEL`.
+    """The reader for `argument`: the folder of a head, the folder or hub name of a model, or None for `DEFAULT_MODEL`.
 
-    The weights are loaded now. Raises `ModelError` when they are not to be had.
+    The weights are loaded at once. Raises `ModelError` if that fails.
     """
     if argument is not None and vision.is_head(argument):
         head = vision.read_head(argument, "clip")
         clip = Clip.load(head.model)
-        head.shaped({"weight": (2, clip.directions.shape[1]), "bias": (2,)})  # said now, not after the film
+        head.shaped({"weight": (2, clip.directions.shape[1]), "bias": (2,)})  # checked now, not after the film
         return ClipReader(f"clip:{argument}", clip, head)
     model = argument or DEFAULT_MODEL
     return ClipReader(f"clip:{model}", Clip.load(model))

@@ -1,12 +1,12 @@
-"""Film to mood by a vision-language model that is probed as NarraScore does (Section 3.3).
+"""Mood of a film by probing a vision-language model, as in NarraScore (Section 3.3).
 
     reader = open_vlm("HEAD")                   # the head that emsync train-affect --kind vlm wrote to HEAD
     curve = reader.read(Path("film.mp4"), scene)
 
-A window of the film is one prompt (eq. 2): an instruction, then a picture a second, each after its "Time: 12s". The
-hidden states of one layer, averaged over the tokens of a picture, go through a small perceptron whose output is
-clipped to [-1, 1] (eq. 3). Windows of 30 s begin every 15 s (Section 4.1) and are averaged where they meet
-(Section 3.6); as much as one window is in memory. Any image-text model of transformers will do.
+A window of the film is one prompt (eq. 2): an instruction, then one frame a second, each after a text such as
+"Time: 12s". The hidden states of one layer, averaged over the tokens of a frame, go through a small perceptron whose
+output is clipped to [-1, 1] (eq. 3). Windows of 30 s begin every 15 s (Section 4.1) and are averaged where they overlap
+(Section 3.6). One window at a time is in memory. Any image-text model of transformers can be used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from emsync.mood import MoodCurve
 from emsync.video import Scene
 from emsync.vision import Features, Floats, Head, Picture, Progress, Sight
 
-#: Ours: the paper says what its instruction is for (keep from listing objects, follow the story), not how it reads.
+#: Our wording. The paper gives only the purpose of its instruction: not to list objects, to follow the story.
 INSTRUCTION: Final = (
     "These are frames of one film in order, one each second. Do not list objects. Follow the story: how its tension "
     "and its emotions rise and fall, and whether each moment feels pleasant or unpleasant, calm or excited."
@@ -35,16 +35,16 @@ INSTRUCTION: Final = (
 
 @dataclass(frozen=True)
 class Settings:
-    """How a film is shown to the model; a head keeps what it was trained with."""
+    """How a film is presented to the model. A head keeps the settings that it was trained with."""
 
     window_s: int = 30
-    """Pictures, one a second, in a prompt."""
+    """Frames in a prompt, one a second."""
     hop_s: int = 15
     """Seconds from one window to the next, at most `window_s`."""
     layer: int = -1
-    """Which hidden states: -1 the last layer's (the paper's L), 0 what enters the first."""
+    """Which hidden states: -1 for the last layer (L in the paper), 0 for the input of the first."""
     shortest_px: int = 256
-    """The shorter side of a picture; more means more tokens."""
+    """The shorter side of a frame; larger frames need more tokens."""
     instruction: str = INSTRUCTION
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Settings:
 
 
 def settings_of(head: Head) -> Settings:
-    """The settings in a head's folder. Raises `ModelError` when one is missing."""
+    """The settings of a head. Raises `ModelError` when one is missing."""
     try:
         return Settings(**{item.name: head.settings[item.name] for item in fields(Settings)})
     except (KeyError, TypeError, InputError) as error:
@@ -67,7 +67,7 @@ def settings_of(head: Head) -> Settings:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A vision-language model, loaded and frozen, whose hidden states are read."""
+    """A loaded, frozen vision-language model whose hidden states are read."""
 
     model: str
     settings: Settings
@@ -82,7 +82,7 @@ class Probe:
         processor, network, device = vision.load(model, "AutoModelForImageTextToText", dtype="auto")
         images = getattr(processor, "image_processor", None)
         if images is not None and hasattr(images, "do_image_splitting"):
-            images.do_image_splitting = False  # a film has many pictures: the whole of each, without close-ups
+            images.do_image_splitting = False  # no close-ups: a film has many frames
         probe = cls(model, settings, processor, network, device)
         layers = probe.text_config.num_hidden_layers
         if not -layers - 1 <= settings.layer <= layers:
@@ -91,17 +91,17 @@ class Probe:
 
     @property
     def text_config(self) -> Any:
-        """The configuration of the language model within."""
+        """The configuration of the language model."""
         return self.network.config.get_text_config()
 
     @property
     def size(self) -> int:
-        """How many numbers a hidden state has."""
+        """The size of a hidden state."""
         return int(self.text_config.hidden_size)
 
     @property
     def image_token_id(self) -> int:
-        """What stands for a piece of a picture in a prompt. Raises `ModelError` when the model does not say."""
+        """The token that stands for a part of a picture in a prompt. Raises `ModelError` when the model names none."""
         for place in (self.network.config, self.processor):
             for name in ("image_token_id", "image_token_index"):
                 if isinstance(number := getattr(place, name, None), int):
@@ -109,7 +109,7 @@ class Probe:
         raise ModelError(f"{self.model!r} does not say which token stands for a picture; choose another model")
 
     def sight(self, video: str | os.PathLike[str], progress: Progress | None = None, expected_s: float = 0.0) -> Sight:
-        """Hidden states of a film's pictures (R, D), one a moment and window. Raises `VideoError`, `ModelError`."""
+        """Hidden states (R, D) of a film's frames, one for each moment of each window."""
         times_s: list[float] = []
 
         def stream() -> Iterator[Picture]:
@@ -127,7 +127,7 @@ class Probe:
         return Sight.of(times_s, windows)
 
     def of_window(self, first: int, shown: Sequence[Picture]) -> Features:
-        """Hidden states (n, D) of n pictures in one prompt, the first of them `first` seconds into the film."""
+        """Hidden states (n, D) of n frames in one prompt, the first of which is `first` seconds into the film."""
         import torch
 
         with vision.quietly():
@@ -142,7 +142,7 @@ class Probe:
         places = self._places(ids, len(shown))
         options: dict[str, Any] = {"output_hidden_states": True, "use_cache": False, "return_dict": True}
         if "logits_to_keep" in inspect.signature(self.network.forward).parameters:
-            options["logits_to_keep"] = 1  # words are not asked for, and would take gigabytes
+            options["logits_to_keep"] = 1  # logits are not needed, and would take gigabytes
         try:
             with torch.inference_mode(), vision.quietly():
                 states = self.network(**inputs.to(self.device, self.network.dtype), **options).hidden_states
@@ -156,7 +156,7 @@ class Probe:
         return np.asarray(found[places].mean(axis=1), dtype=np.float32)
 
     def prompt(self, first: int, n: int) -> str:
-        """The text of a window: instruction, and "Time: ts" before each picture, in the model's own chat format."""
+        """The text of a window: the instruction, and "Time: 12s" before each frame, in the chat format of the model."""
         times = [f"Time: {first + i}s" for i in range(n)]
         if getattr(self.processor, "chat_template", None):
             content: list[dict[str, str]] = [{"type": "text", "text": self.settings.instruction}]
@@ -169,10 +169,10 @@ class Probe:
         return "\n".join([self.settings.instruction, *(f"{time} {mark}" for time in times)])
 
     def _places(self, ids: np.ndarray, n: int) -> np.ndarray:
-        """Where the tokens of each of `n` pictures stand in a prompt, (n, tokens a picture).
+        """The positions of the tokens of each of `n` frames in a prompt, (n, tokens a frame).
 
-        Pictures of one film have one size, hence as many tokens each, whatever the model puts between their parts.
-        Raises `ModelError` when that does not come out, or when no words stand between two pictures.
+        Frames of one film have one size, so each has the same number of tokens. Raises `ModelError` if not, or if no
+        words stand between two frames.
         """
         at = np.flatnonzero(ids == self.image_token_id)
         each, rest = divmod(len(at), n)
@@ -187,9 +187,9 @@ class Probe:
 
 
 def perceptron(size: int, hidden: int, dropout: float = 0.0) -> Any:
-    """Two layers with GELU between, (..., size) to (..., 2): the shape of the paper's projector (Section 4.1).
+    """Two linear layers with a GELU between, (..., size) to (..., 2).
 
-    The paper does not give the probing head's own.
+    This is the shape of the paper's projector (Section 4.1); the paper does not give that of its probing head.
     """
     from torch import nn
 
@@ -197,7 +197,7 @@ def perceptron(size: int, hidden: int, dropout: float = 0.0) -> Any:
 
 
 def probed(head: Head, sight: Sight) -> Floats:
-    """Valence and arousal (M, 2) in [-1, 1] by a perceptron's weights: equation 3, averaged where windows meet."""
+    """Valence and arousal (M, 2) in [-1, 1] from a perceptron's weights (eq. 3), averaged where windows overlap."""
     import torch
 
     size = sight.features.shape[1]
@@ -212,21 +212,21 @@ def probed(head: Head, sight: Sight) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class VlmReader:
-    """An affect reader by a vision-language model and a trained head."""
+    """An affect reader with a vision-language model and a trained head."""
 
     name: str
     probe: Probe
     head: Head
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
-        """The film's mood once a second. Raises `VideoError` for a file that cannot be decoded."""
+        """The mood of the film once a second. Raises `VideoError` for a file that cannot be decoded."""
         sight = self.probe.sight(video, progress, scene.duration_s)
         levels = probed(self.head, sight)
         return MoodCurve(sight.times_s, levels[:, 0], levels[:, 1])
 
 
 def open_vlm(argument: str | None) -> VlmReader:
-    """The reader of a head's folder. The weights are loaded now; raises `ModelError` when they are not to be had."""
+    """The reader for the folder of a head. The weights are loaded at once; raises `ModelError` if that fails."""
     if argument is None or not vision.is_head(argument):
         raise ModelError(
             f"{argument or 'vlm'} is not the folder of a trained head, which a vision-language model needs; "

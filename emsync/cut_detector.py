@@ -1,12 +1,12 @@
-"""Finding hard cuts: a PySceneDetect detector of our own, and ffmpeg's scene filter, the paper's choice.
+"""Detection of hard cuts: our own PySceneDetect detector, and ffmpeg's scene filter, which the paper uses.
 
     from scenedetect import SceneManager, open_video
     manager = SceneManager()
     manager.add_detector(LocalRatioDetector())
     manager.detect_scenes(open_video("film.mp4", backend="pyav"))
 
-Conventions: a cut is the time of the first frame of a new shot. Grey levels run from 0 to 255. `emsync.video` feeds
-these detectors from its own decoding pass; what each of them finds is in docs/decisions/0003-scene-cuts.md.
+A cut is the time of the first frame of a new shot. Grey levels run from 0 to 255. `emsync.video` feeds these detectors
+from its own decoding pass. docs/decisions/0003-scene-cuts.md compares them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scenedetect.detector import SceneDetector
 if TYPE_CHECKING:
     import av
 
-#: The size of the grey pictures that `LocalRatioDetector` compares: small enough that noise and grain average out.
+#: The size of the grey frames that `LocalRatioDetector` compares: small enough that noise and grain average out.
 GREY_WIDTH, GREY_HEIGHT = 96, 54
 
 _BINS = 32
@@ -34,7 +34,7 @@ Grey = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """One picture on the detector's belt, and how it differs from the one before it."""
+    """A frame that the detector keeps, and how it differs from the one before it."""
 
     timecode: FrameTimecode
     time_s: float
@@ -44,29 +44,30 @@ class _Frame:
     distance: float  # total variation between the two histograms, 0 to 1
 
     def is_flat(self) -> bool:
-        """Whether the picture shows nothing: black, white, or one grey."""
+        """Whether the frame shows nothing: black, white, or one grey."""
         return bool(self.grey.std() < 3.0)
 
 
 class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library has no types
     """Cuts are the changes that stand out from the changes around them.
 
-    The picture is reduced to 96x54 grey levels. A frame begins a new shot when its mean absolute difference to the
-    frame before
+    Frames are reduced to 96x54 grey levels. A frame begins a new shot if its mean absolute difference to the frame
+    before it is
 
-    - is more than `min_change` grey levels,
-    - is more than `ratio` times the mean of the differences within `_WINDOW_S` on both sides (motion does not stand
-      out),
-    - is more than `_STEP` times each of those within `_RAMP_S` (a fade or a moving camera rises and falls by degrees),
-      and all but one of those within `_WINDOW_S` (a cartoon that moves every fourth frame has its like on both sides),
+    - more than `min_change` grey levels,
+    - more than `ratio` times the mean of the differences within `_WINDOW_S` on both sides, so that motion is no cut,
+    - more than `_STEP` times each difference within `_RAMP_S`, so that fades and camera moves, which rise and fall
+      gradually, are no cuts,
+    - more than `_STEP` times all but one of the differences within `_WINDOW_S`, so that a cartoon that moves every
+      fourth frame has no cuts,
 
-    and when the histogram changed as well, by `min_distance` of its mass (a thing that crosses the picture does not).
-    Two further rules were learned on real clips: a picture that comes back within 0.2 s was interrupted by a flash, and
-    beside a black or white picture the ratio has to be `_FLAT_FACTOR` times as large, since the flat side of a fade is
-    still and halves the mean.
+    and if at least `min_distance` of the histogram's mass changes, so that an object crossing the frame is no cut.
+    Two more rules come from real clips. If the same picture comes back within 0.2 s, a flash interrupted it. Beside a
+    black or white frame the ratio must be `_FLAT_FACTOR` times as large, since the flat side of a fade does not move
+    and halves the mean.
 
-    Windows are in seconds, not frames, so that 12 and 120 frames a second are judged alike; frames further apart than
-    `_REACH_S` tell nothing of each other, so every slide of a slide show is a cut.
+    Windows are in seconds, so 12 and 120 frames a second are judged alike. Frames more than `_REACH_S` apart are not
+    compared, so every slide of a slide show is a cut.
     """
 
     _WINDOW_S = 0.25
@@ -88,13 +89,13 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
 
     @property
     def event_buffer_length(self) -> int:
-        """How many frames late a cut may be told, at 60 frames a second."""
+        """How many frames late a cut may be reported, at 60 frames a second."""
         return 48
 
     def process_frame(self, timecode: FrameTimecode, frame_img: npt.NDArray[np.uint8]) -> list[FrameTimecode]:
-        """Take the next picture: (height, width) grey or (height, width, 3) BGR, uint8, of any size.
+        """Take the next frame: (height, width) grey or (height, width, 3) BGR, uint8, of any size.
 
-        Returns the cuts that can be told by now; each is told once, up to `_REACH_S` late.
+        Returns the cuts that are certain by now. Each is returned once, up to `_REACH_S` late.
         """
         grey = _small_grey(frame_img)
         histogram = np.bincount((grey >> 3).ravel(), minlength=_BINS) / grey.size
@@ -108,7 +109,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
         return self._judge(self._frames[-1].time_s - self._REACH_S)
 
     def post_process(self, timecode: FrameTimecode) -> list[FrameTimecode]:
-        """Judge the frames that were waiting for more to follow."""
+        """Decide on the frames that were waiting for later ones."""
         return self._judge(float("inf"))
 
     def _judge(self, until_s: float) -> list[FrameTimecode]:
@@ -117,7 +118,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
             if self._is_cut(self._decided):
                 cuts.append(self._frames[self._decided].timecode)
             self._decided += 1
-        # Keep what the next frame may look back at.
+        # Keep the frames that later ones are compared with.
         if self._decided < len(self._frames):
             oldest_s = self._frames[self._decided].time_s - self._REACH_S
             forget = bisect.bisect_left(self._frames, oldest_s, hi=self._decided, key=lambda frame: frame.time_s) - 1
@@ -127,7 +128,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
         return cuts
 
     def _neighbours(self, index: int, within_s: float, at_least: int) -> npt.NDArray[np.float64]:
-        """Changes of the frames near `index`: all within `within_s`, and the nearest few unless out of reach."""
+        """Changes around `index`: all within `within_s`, and `at_least` many on each side within `_REACH_S`."""
         frames, changes = self._frames, []
         for step in (-1, 1):
             at, count = index + step, 0
@@ -151,7 +152,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
                 ratio *= self._FLAT_FACTOR
             if frame.change <= ratio * around.mean() or frame.change <= self._STEP * near.max(initial=0.0):
                 return False
-            # Near either end of the film one of the two sides cannot be seen.
+            # Near the ends of the film, one side is missing.
             seen_s = self._frames[0].time_s + self._WINDOW_S, self._frames[-1].time_s - self._WINDOW_S
             allowed = 1 if seen_s[0] <= frame.time_s <= seen_s[1] else 0
             if np.count_nonzero(self._STEP * around >= frame.change) > allowed:
@@ -159,7 +160,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
         return not self._is_flash(index)
 
     def _is_flash(self, index: int) -> bool:
-        """Whether the picture before `index` soon comes back, or the one at `index` was there shortly before."""
+        """Whether the frame before `index` soon comes back, or the one at `index` was there shortly before."""
         frames, limit = self._frames, self._FLASH_RESIDUE * self._frames[index].change
         for of, step in ((index - 1, 1), (index, -1)):
             at = of + 2 * step
@@ -171,7 +172,7 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
 
 
 def _small_grey(picture: npt.NDArray[np.uint8]) -> Grey:
-    """Any picture as (54, 96) grey levels; a grey one of that size as it is."""
+    """A frame of any size as (54, 96) grey levels."""
     if picture.ndim == 2 and picture.shape == (GREY_HEIGHT, GREY_WIDTH):
         return picture.astype(np.int16)
     import cv2  # the library brings it
@@ -181,17 +182,17 @@ def _small_grey(picture: npt.NDArray[np.uint8]) -> Grey:
 
 
 class CutFinder(Protocol):
-    """Something that is shown every picture of a film in order, and says where its cuts are."""
+    """Finds cuts; it is given every frame of a film in order."""
 
-    def show(self, picture: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
-        """Take the next picture, the same as (54, 96) grey levels, and its time in ticks of the film's time base."""
+    def show(self, frame: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
+        """Take the next frame, the same as (54, 96) grey levels, and its time in ticks of the film's time base."""
 
     def finish(self) -> npt.NDArray[np.float64]:
-        """After the last picture: the cuts in seconds, strictly increasing, none of them at 0."""
+        """After the last frame: the cuts in seconds, strictly increasing, none of them at 0."""
 
 
 class LibraryFinder:
-    """A PySceneDetect detector, shown small grey pictures (`width` None) or BGR ones at most `width` wide."""
+    """A PySceneDetect detector on small grey frames (`width` None), or on BGR frames at most `width` wide."""
 
     def __init__(self, detector: Any, time_base: Fraction, frame_rate: Fraction, width: int | None) -> None:
         """`frame_rate` is for detectors that count frames; times come from the ticks alone."""
@@ -203,17 +204,17 @@ class LibraryFinder:
 
             self._reformatter = VideoReformatter()
 
-    def show(self, picture: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
+    def show(self, frame: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
         timecode = FrameTimecode(Timecode(ticks, self._time_base), self._frame_rate)
-        image = grey if self._width is None else self._bgr(picture)
+        image = grey if self._width is None else self._bgr(frame)
         self._last = timecode
         self._cuts_s.update(cut.seconds for cut in self._detector.process_frame(timecode, image))
 
-    def _bgr(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    def _bgr(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         assert self._width is not None
-        width = min(self._width, picture.width)
-        height = max(1, round(picture.height * width / picture.width))
-        small = self._reformatter.reformat(picture, width=width, height=height, format="bgr24", interpolation="AREA")
+        width = min(self._width, frame.width)
+        height = max(1, round(frame.height * width / frame.width))
+        small = self._reformatter.reformat(frame, width=width, height=height, format="bgr24", interpolation="AREA")
         return small.to_ndarray().astype(np.uint8, copy=False)
 
     def finish(self) -> npt.NDArray[np.float64]:
@@ -223,7 +224,7 @@ class LibraryFinder:
 
 
 class FfmpegFinder:
-    """ffmpeg's `select='gt(scene,THRESHOLD)'` on the pictures at full size, as the paper used it (Section III-B3)."""
+    """ffmpeg's `select='gt(scene,THRESHOLD)'` on frames of full size, as in the paper (Section III-B3)."""
 
     def __init__(self, threshold: float, time_base: Fraction) -> None:
         """`threshold` is ffmpeg's scene score, 0 to 1."""
@@ -233,24 +234,24 @@ class FfmpegFinder:
         self._cuts_s: list[float] = []
         self._reformatter: Any = None
 
-    def show(self, picture: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
+    def show(self, frame: av.VideoFrame, grey: npt.NDArray[np.uint8], ticks: int) -> None:
         import av.error
         from av.video.reformatter import VideoReformatter
 
         if self._graph is None:
-            self._form = (picture.width, picture.height, picture.format.name)
-            self._graph, self._reformatter = self._build(picture), VideoReformatter()
-        elif (picture.width, picture.height, picture.format.name) != self._form:
-            # The filter was set up for one size; a film that changes its size half way is scaled to the first.
+            self._form = (frame.width, frame.height, frame.format.name)
+            self._graph, self._reformatter = self._build(frame), VideoReformatter()
+        elif (frame.width, frame.height, frame.format.name) != self._form:
+            # The filter is set up for one size. Frames of another size are scaled to it.
             assert self._form is not None
-            picture = self._reformatter.reformat(
-                picture, width=self._form[0], height=self._form[1], format=self._form[2], interpolation="AREA"
+            frame = self._reformatter.reformat(
+                frame, width=self._form[0], height=self._form[1], format=self._form[2], interpolation="AREA"
             )
-        # The time base is the filter's from here on; the picture's own numbers are the caller's.
-        pts, picture_time_base = picture.pts, picture.time_base
-        picture.pts, picture.time_base = ticks, self._time_base
-        self._graph.vpush(picture)
-        picture.pts, picture.time_base = pts, picture_time_base
+        # The filter needs our time stamps; the caller gets the frame back with its own.
+        pts, frame_time_base = frame.pts, frame.time_base
+        frame.pts, frame.time_base = ticks, self._time_base
+        self._graph.vpush(frame)
+        frame.pts, frame.time_base = pts, frame_time_base
         while True:
             try:
                 chosen = self._graph.vpull()
@@ -258,12 +259,12 @@ class FfmpegFinder:
                 return
             self._cuts_s.append(float(chosen.pts * self._time_base))
 
-    def _build(self, picture: av.VideoFrame) -> Any:
+    def _build(self, frame: av.VideoFrame) -> Any:
         from av.filter import Graph
 
         graph = Graph()
         source = graph.add_buffer(
-            width=picture.width, height=picture.height, format=picture.format, time_base=self._time_base
+            width=frame.width, height=frame.height, format=frame.format, time_base=self._time_base
         )
         select = graph.add("select", f"gt(scene,{self._threshold:.6f})")
         sink = graph.add("buffersink")
@@ -282,7 +283,7 @@ def make_finder(name: str, threshold: float, time_base: Fraction, frame_rate: Fr
         return LibraryFinder(LocalRatioDetector(threshold), time_base, frame_rate, None)
     if name == "ffmpeg":
         return FfmpegFinder(threshold, time_base)
-    # 256 is the width to which the library's own manager reduces pictures.
+    # The library's own manager reduces frames to this width.
     if name == "content":
         from scenedetect.detectors import ContentDetector
 

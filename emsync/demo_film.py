@@ -1,8 +1,8 @@
-"""A little film that makes itself: shots with palettes, moving shapes and sounds of their own, cut at irregular places.
+"""A synthetic film: shots with their own colours, moving shapes and sounds, cut at irregular places.
 
     cuts_s = make("demo.mp4")
 
-Used by `emsync demo` and by the tests, so that neither needs a download. The same seed gives the same pictures, sounds
+Used by `emsync demo` and by the tests, so that neither needs a download. The same seed gives the same frames, sounds
 and cuts.
 """
 
@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Shot:
-    """One shot: where it stands, and what chance chose for it."""
+    """One shot: its place in the film, and its random properties."""
 
     start: int  # first frame
     end: int  # the frame after the last
@@ -52,7 +52,7 @@ class _Shot:
 def cut_frames(n_frames: int, fps: int, rng: np.random.Generator) -> list[int]:
     """First frames of the shots after the first: irregular, `SHORTEST_SHOT_S` to `LONGEST_SHOT_S` apart.
 
-    The last shot may be as long as two short ones; a film shorter than that has no cut.
+    The last shot may be as long as two of the shortest. A film shorter than that has no cut.
     """
     shortest, longest = math.ceil(SHORTEST_SHOT_S * fps), math.floor(LONGEST_SHOT_S * fps)
     cuts: list[int] = []
@@ -74,16 +74,19 @@ def make(
 ) -> tuple[float, ...]:
     """Write the film to `path` (.mp4, H.264 or MPEG-4 with AAC sound) and return its cuts in seconds.
 
-    `size` is (width, height), both even; `fps` is whole. Raises `InputError` for a length, size or rate that cannot be
-    filmed, `OutputError` when `path` cannot be written.
+    - duration_s: more than 0, at most 3600.
+    - size: (width, height), both even.
+    - fps: frames a second, 1 to 120.
+
+    Raises `InputError` for a value outside these ranges, and `OutputError` when `path` cannot be written.
     """
     width, height = size
     if not (math.isfinite(duration_s) and 0 < duration_s <= LONGEST_S):
         raise InputError(f"a film of {duration_s} s cannot be made; give more than 0 and at most {LONGEST_S} s")
     if width % 2 or height % 2 or not (16 <= width <= 4096 and 16 <= height <= 4096):
-        raise InputError(f"a picture of {width}x{height} cannot be coded; give even numbers from 16 to 4096")
+        raise InputError(f"a frame of {width}x{height} cannot be encoded; give even numbers from 16 to 4096")
     if not 1 <= fps <= 120:
-        raise InputError(f"{fps} frames a second cannot be filmed; give 1 to 120")
+        raise InputError(f"{fps} frames a second are not possible; give 1 to 120")
     rng = np.random.default_rng(seed)
     n_frames = max(2, round(duration_s * fps))
     cuts = cut_frames(n_frames, fps, rng)
@@ -94,7 +97,7 @@ def make(
 
 
 def _shots(edges: list[int], rng: np.random.Generator) -> list[_Shot]:
-    """Chance's choices for every shot; neighbours differ in hue, in brightness, in motion and in sound."""
+    """Random shots between `edges`; neighbours differ in hue, brightness, motion and sound."""
     hue, shots = float(rng.random()), []
     motions, sounds = list(rng.permutation(list(_MOTIONS))), list(rng.permutation(list(_SOUNDS)))
     for index, (start, end) in enumerate(itertools.pairwise(edges)):
@@ -123,7 +126,7 @@ def _shots(edges: list[int], rng: np.random.Generator) -> list[_Shot]:
 
 # --- pictures -------------------------------------------------------------------------------------------------------
 
-#: Where shapes are `turns` after their start, (shapes,) each: x and y in 0 to 1, and a factor of their size.
+#: From x, y, phase and turns, (shapes,) each: the shapes' x and y in 0 to 1 and a factor of their size.
 _Motion = Callable[[Floats, Floats, Floats, Floats], tuple[Floats, Floats, Floats]]
 
 
@@ -148,7 +151,7 @@ _MOTIONS: dict[str, _Motion] = {"drift": _drift, "orbit": _orbit, "bounce": _bou
 
 
 def _draw(shot: _Shot, seconds: float, grid_x: Floats, grid_y: Floats) -> Picture:
-    """One picture, (height, width, 3) RGB: a shaded background, and discs and squares over it."""
+    """One frame, (height, width, 3) RGB: a shaded background with discs and squares on it."""
     shade = 1 + 0.25 * (grid_y - 0.5)  # (height, 1)
     canvas = np.clip(shade[..., None] * shot.background, 0, 255) + np.zeros((*np.broadcast(grid_x, grid_y).shape, 1))
     x, y, size, phase = shot.places.T
@@ -167,7 +170,7 @@ def _draw(shot: _Shot, seconds: float, grid_x: Floats, grid_y: Floats) -> Pictur
 
 
 def _tones(at_s: Floats, root_hz: float, rng: np.random.Generator) -> Floats:
-    """A held triad that breathes."""
+    """A held triad that swells and fades."""
     swell = 0.6 + 0.4 * np.sin(2 * np.pi * 0.4 * at_s)
     return 0.12 * swell * sum(np.sin(2 * np.pi * root_hz * ratio * at_s) for ratio in (1.0, 1.25, 1.5))
 
@@ -197,12 +200,12 @@ _SOUNDS: dict[str, Callable[[Floats, float, np.random.Generator], Floats]] = {
 
 
 def _sound(shots: list[_Shot], fps: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """The whole film's sound, (1, samples), each shot from its first frame to the next shot's."""
+    """The sound of the whole film, (1, samples)."""
     parts = []
     for shot in shots:
         first, last = (round(frame * _SOUND_RATE_HZ / fps) for frame in (shot.start, shot.end))
         at_s = np.arange(last - first) / _SOUND_RATE_HZ
-        edge = np.minimum(1, np.minimum(at_s, at_s[::-1]) / 0.01)  # ten milliseconds against clicks
+        edge = np.minimum(1, np.minimum(at_s, at_s[::-1]) / 0.01)  # fades of ten milliseconds, against clicks
         parts.append(edge * _SOUNDS[shot.sound](at_s, shot.root_hz, rng))
     return np.concatenate(parts).astype(np.float32)[None, :]
 
@@ -211,7 +214,7 @@ def _sound(shots: list[_Shot], fps: int, rng: np.random.Generator) -> npt.NDArra
 
 
 def _write(path: str, shots: list[_Shot], width: int, height: int, fps: int, rng: np.random.Generator) -> None:
-    """Code pictures and sound into an mp4."""
+    """Encode frames and sound into an mp4."""
     import av
     import av.error
 
@@ -220,29 +223,31 @@ def _write(path: str, shots: list[_Shot], width: int, height: int, fps: int, rng
         with av.open(path, mode="w", format="mp4") as container:
             video = _video_stream(container, width, height, fps)
             audio = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
-            heard = 0
+            written = 0
             grid_x = (np.arange(width) + 0.5)[None, :] / width
             grid_y = (np.arange(height) + 0.5)[:, None] / height
             for shot in shots:
                 for number in range(shot.start, shot.end):
                     pixels = _draw(shot, (number - shot.start) / fps, grid_x, grid_y)
-                    picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-                    picture.pts, picture.time_base = number, Fraction(1, fps)
-                    container.mux(video.encode(picture))
-                    # The sound of this picture goes with it, so that the file plays from the start.
+                    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                    frame.pts, frame.time_base = number, Fraction(1, fps)
+                    container.mux(video.encode(frame))
+                    # Sound is interleaved with the frames, so that the file plays from the start.
                     until = round((number + 1) * _SOUND_RATE_HZ / fps)
-                    piece = av.AudioFrame.from_ndarray(sound[:, heard:until], format="fltp", layout="mono")
-                    piece.sample_rate, piece.pts, piece.time_base = _SOUND_RATE_HZ, heard, Fraction(1, _SOUND_RATE_HZ)
+                    piece = av.AudioFrame.from_ndarray(sound[:, written:until], format="fltp", layout="mono")
+                    piece.sample_rate, piece.pts, piece.time_base = _SOUND_RATE_HZ, written, Fraction(1, _SOUND_RATE_HZ)
                     container.mux(audio.encode(piece))
-                    heard = until
+                    written = until
             container.mux(video.encode(None))
             container.mux(audio.encode(None))
     except av.error.FFmpegError as error:
-        raise OutputError(f"the film could not be coded ({error}); free some space or choose another folder") from error
+        raise OutputError(
+            f"the film could not be encoded ({error}); free some space or choose another folder"
+        ) from error
 
 
 def _video_stream(container: Any, width: int, height: int, fps: int) -> Any:
-    """A video stream: H.264 where this build of ffmpeg can write it, MPEG-4 part 2 otherwise."""
+    """A video stream: H.264 if this build of ffmpeg can write it, else MPEG-4 part 2."""
     import av
 
     name = "libx264" if "libx264" in av.codecs_available else "mpeg4"

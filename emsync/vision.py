@@ -1,8 +1,8 @@
-"""What the readers with a vision model share: a film's pictures once a second, checkpoints, and trained heads.
+"""Shared by the affect readers with a vision model: frames once a second, checkpoints, and trained heads.
 
-Conventions: a moment is a point of a mood curve, at 0.5, 1.5, ... s; the picture of a moment is the one shown then. A
-model is a folder, or a checkpoint's name on the Hugging Face hub. A head is a folder that `emsync train-affect` wrote:
-    head.json         format, kind of reader, model, settings, what is known of the training
+A moment is a point of a mood curve, at 0.5, 1.5, ... s; its picture is the frame shown then. A model is a folder, or
+the name of a checkpoint on the Hugging Face hub. A head is a folder that `emsync train-affect` wrote:
+    head.json         format, kind of reader, model, settings, details of the training
     head.safetensors  the weights, float32
 """
 
@@ -23,20 +23,22 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import ModelError, VideoError
-from emsync.files import write_bytes
+from emsync.files import read_limited, write_bytes
+from emsync.table import read_json
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 Kind = Literal["clip", "vlm"]
 Item = TypeVar("Item")
-#: Told the share of the film that is done, in [0, 1].
+#: Called with the share of the film that is done, in [0, 1].
 Progress = Callable[[float], None]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 HEAD, WEIGHTS = "head.json", "head.safetensors"
 _FORMAT: Final = 1
 _REASON_LENGTH: Final = 200
+_MAX_HEAD_BYTES: Final = 1 << 20
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
@@ -45,7 +47,7 @@ _REASON_LENGTH: Final = 200
 def moments(duration_s: float) -> Floats:
     """Points once a second over a film of `duration_s` > 0: 0.5, 1.5, ... s; (ceil(duration_s),).
 
-    Where the last second is shorter than half, its point stands in its middle, so that none lies past the end.
+    If the last second is shorter than half a second, its point is in its middle, so that none lies past the end.
     """
     times_s = np.arange(max(1, math.ceil(round(duration_s, 6))), dtype=np.float64) + 0.5
     if times_s[-1] > duration_s:
@@ -86,9 +88,9 @@ def pictures(video: str | os.PathLike[str], *, shortest_px: int) -> Iterator[tup
 
 
 def windowed(items: Iterable[Item], size: int, hop: int) -> Iterator[tuple[int, list[Item]]]:
-    """Overlapping windows of a stream, each with its first item's number: `size` items every `hop`.
+    """Overlapping windows of `size` items, one every `hop` items, each with the index of its first item.
 
-    The last window ends with the stream, and is as long as the others unless there are fewer than `size` items.
+    The last window ends with the stream. It is as long as the others unless there are fewer than `size` items.
     """
     held: list[Item] = []
     n, until = 0, size
@@ -103,26 +105,29 @@ def windowed(items: Iterable[Item], size: int, hop: int) -> Iterator[tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What a vision model makes of a film: M moments, and R rows of D features, a row a moment in one window.
+    """Features of a film from a vision model: M moments, and R rows of D features.
 
-    A moment that two windows hold has two rows, weighed by how far it is from the window's ends.
+    A row is one moment in one window. A moment in two windows has two rows, weighted by the distance from the ends of
+    the window.
     """
 
     times_s: Floats  # (M,)
     features: Features  # (R, D)
-    moment: npt.NDArray[np.int64]  # (R,), which of the moments a row belongs to
+    moment: npt.NDArray[np.int64]  # (R,), the moment of each row
     weight: Floats  # (R,), more than 0
 
     def __post_init__(self) -> None:
         rows = {len(self.features), len(self.moment), len(self.weight)}
         if self.features.ndim != 2 or len(rows) != 1:
-            raise ModelError(f"features of {self.features.shape} do not fit {len(self.moment)} moments; read them anew")
+            raise ModelError(
+                f"features of {self.features.shape} do not fit {len(self.moment)} moments; read them again"
+            )
         if not np.isfinite(self.features).all():
             raise ModelError("the model gave numbers that are not finite; choose a model of float32 or bfloat16")
 
     @classmethod
     def of(cls, times_s: Iterable[float], windows: Iterable[tuple[int, Features]]) -> Sight:
-        """Rows of windows, each given by its first moment's number and its features (n, D)."""
+        """From windows, each given by the index of its first moment and its features (n, D)."""
         numbers, rows, weights = [], [], []
         for first, features in windows:
             n = len(features)
@@ -137,9 +142,9 @@ class Sight:
         )
 
     def merged(self, values: npt.ArrayLike) -> Floats:
-        """Values (R, C) of the rows as (M, C) of the moments: windows are averaged where they meet.
+        """Values (R, C) of the rows as (M, C) of the moments, averaged where windows overlap.
 
-        A window's weight falls to its ends in a straight line, so that one fades into the next without a step.
+        The weight of a window falls linearly towards its ends, so that one fades into the next without a step.
         """
         given = np.asarray(values, dtype=np.float64)
         total = np.zeros((len(self.times_s), given.shape[1]))
@@ -152,7 +157,7 @@ class Sight:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Within, transformers and the hub write nothing to the terminal; afterwards they are as they were."""
+    """Keep transformers and the hub from writing to the terminal; restore their settings at the end."""
     from huggingface_hub import logging as hub_logging
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
@@ -177,10 +182,10 @@ def quietly() -> Iterator[None]:
 
 
 def load(model: str, auto_class: str, *, dtype: str = "float32") -> tuple[Any, Any, Any]:
-    """Processor, model and torch device of a checkpoint, by the `auto_class` of transformers; ready, weights frozen.
+    """Processor, model and torch device of a checkpoint, loaded with the `auto_class` of transformers, weights frozen.
 
-    What was downloaded before is used as it is; otherwise the hub is asked. Code that comes with a checkpoint is not
-    run. Raises `ModelError` in one sentence when the weights are not to be had or do not fit.
+    Downloaded checkpoints are used as they are; otherwise the hub is asked. Code that comes with a checkpoint is never
+    run. Raises `ModelError` if the weights cannot be loaded or do not fit.
     """
     import torch
     import transformers
@@ -190,7 +195,7 @@ def load(model: str, auto_class: str, *, dtype: str = "float32") -> tuple[Any, A
         processor = transformers.AutoProcessor.from_pretrained(model, **options)
         loader = getattr(transformers, auto_class)
         network, report = loader.from_pretrained(model, dtype=dtype, output_loading_info=True, **options)
-        # The head of a language model says words, of which none are asked here.
+        # The head of a language model is not used here.
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("lm_head"))
         if missing:
             raise ValueError(f"it lacks {len(missing)} weights, the first is {missing[0]}")
@@ -210,16 +215,16 @@ def load(model: str, auto_class: str, *, dtype: str = "float32") -> tuple[Any, A
                 processor, network = fetch(local=False)
         except (ModelError, MemoryError):
             raise
-        except Exception as error:  # a checkpoint that is broken raises of all kinds
+        except Exception as error:  # broken checkpoints raise errors of every kind
             raise ModelError(_no_model(model, is_folder, error)) from error
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return processor, network.to(device).eval().requires_grad_(False), device
 
 
 def _ask_hub(model: str) -> None:
-    """Whether the hub has `model`, asked once: loading alone would try each file for minutes where there is no network.
+    """Ask the hub once whether it has `model`. Raises `ModelError` otherwise.
 
-    Raises `ModelError` otherwise.
+    Without a network, loading alone would try each file for minutes.
     """
     import huggingface_hub
     from huggingface_hub import errors
@@ -232,7 +237,7 @@ def _ask_hub(model: str) -> None:
         raise ModelError(
             f"there is no model {model!r}, neither as a folder nor on the Hugging Face hub; check the name"
         ) from error
-    except Exception as error:  # of whichever network library the hub's client uses
+    except Exception as error:  # of any network library
         raise ModelError(
             f"the model {model!r} was not downloaded yet, and the Hugging Face hub cannot be reached "
             f"({_reason(error)}); connect to the network, or give a folder that holds the model"
@@ -248,7 +253,7 @@ def _no_model(model: str, is_folder: bool, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what another library says."""
+    """The first line of an error of another library, shortened."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
     return text if len(text) <= _REASON_LENGTH else text[:_REASON_LENGTH] + " ..."
 
@@ -258,19 +263,19 @@ def _reason(error: Exception) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What was trained on top of a frozen model: which kind of reader it belongs to, and everything that it needs."""
+    """Weights trained on top of a frozen model, and everything that a reader needs to use them."""
 
     kind: Kind
     model: str
-    """The folder or the name of the model whose features it reads."""
+    """The folder or the name of the model whose features it takes."""
     weights: Mapping[str, Features]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """How the features were made, as JSON values; the reader makes them the same way."""
+    """How the features are made, as JSON values."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """What is known of the training, as JSON values; nothing reads it."""
+    """Details of the training, as JSON values; for information only."""
 
     def shaped(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Features]:
-        """The weights, once they are found to have these names and shapes (None: any length). Raises `ModelError`."""
+        """The weights. Raises `ModelError` unless they have these names and shapes (None: any length)."""
         for name, wanted in shapes.items():
             shape = self.weights[name].shape if name in self.weights else None
             if (
@@ -296,7 +301,7 @@ class Head:
             "settings": dict(self.settings),
             "training": dict(self.training),
         }
-        # Without head.json the folder is no head: a kill in between leaves none, and never one with others' weights.
+        # Without head.json the folder is no head, so a kill in between never leaves one with wrong weights.
         (place / HEAD).unlink(missing_ok=True)
         write_bytes(place / WEIGHTS, save({name: np.ascontiguousarray(row) for name, row in self.weights.items()}))
         write_bytes(place / HEAD, (json.dumps(about, indent=1) + "\n").encode())
@@ -314,7 +319,7 @@ def read_head(folder: str | os.PathLike[str], kind: Kind) -> Head:
 
     place = Path(folder)
     try:
-        about = json.loads((place / HEAD).read_text(encoding="utf-8"))
+        about = read_json(read_limited(place / HEAD, _MAX_HEAD_BYTES, "head").decode("utf-8"))
         if not isinstance(about, dict) or about.get("format") != _FORMAT or about.get("kind") not in KINDS:
             raise ModelError(f"{place / HEAD} is not of format {_FORMAT}; train again with this version of emsync")
         if about["kind"] != kind:

@@ -71,9 +71,9 @@ def test_shots_are_of_lawful_length(n_frames: int, fps: int, seed: int) -> None:
     [
         ({"duration_s": 0.0}, "a film of 0.0 s cannot be made"),
         ({"duration_s": float("nan")}, "a film of nan s cannot be made"),
-        ({"size": (321, 180)}, "a picture of 321x180 cannot be coded; give even numbers"),
-        ({"size": (8, 8)}, "a picture of 8x8"),
-        ({"fps": 0}, "0 frames a second cannot be filmed"),
+        ({"size": (321, 180)}, "a frame of 321x180 cannot be encoded; give even numbers"),
+        ({"size": (8, 8)}, "a frame of 8x8"),
+        ({"fps": 0}, "0 frames a second are not possible"),
     ],
 )
 def test_films_that_cannot_be_made(tmp_path: Path, options: dict[str, Any], message: str) -> None:
