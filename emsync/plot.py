@@ -171,7 +171,7 @@ def save_film(
     _draw_cuts(panels[1], scene)
     edges_s = np.append(scene.times_s, width_s)
     panels[2].stairs(scene.motion, edges_s, fill=True, color="#7f9f7f")
-    panels[2].set(ylabel="motion\n(1/s)", ylim=(0, None))
+    panels[2].set(ylabel="motion\n(1/s)", ylim=(0, max(0.1, 1.05 * float(scene.motion.max(initial=0.0)))))
     _draw_loudness(panels[3], scene)
     if curve is not None:
         _draw_mood(panels[4], curve, width_s, reader)

@@ -49,3 +49,22 @@ def write(
                 container.mux(audio.encode(piece))
             container.mux(audio.encode(None))
     return path
+
+
+def texture(seed: int, dark: int = 0, bright: int = 255, shift: int = 0) -> Picture:
+    """A picture of 3x6 blocks of grey between two levels, (HEIGHT, WIDTH, 3), moved `shift` points to the side."""
+    blocks = np.random.default_rng(seed).permutation(np.linspace(dark, bright, 18)).reshape(3, 6, 1)
+    return np.roll(np.kron(blocks, np.ones((18, 16, 3))), shift, axis=1).astype(np.uint8)
+
+
+#: Two shots that nobody would take for one.
+def shot_a(shift: int = 0) -> Picture:
+    return texture(1, 0, 110, shift)
+
+
+def shot_b(shift: int = 0) -> Picture:
+    return texture(2, 120, 250, shift)
+
+
+def two_shots(n_each: int = 25) -> list[Picture]:
+    return [shot_a(shift=i) for i in range(n_each)] + [shot_b(shift=i) for i in range(n_each)]
