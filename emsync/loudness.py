@@ -120,6 +120,7 @@ class Loudness:
         start_s, length_s, mean_square = self._on_film(spans)
         at = np.floor(start_s + length_s / 2)
         inside = (at >= 0) & (at < seconds) & np.isfinite(mean_square)
+        mean_square = np.minimum(mean_square, 1e12)  # damaged floating-point sound
         index = at[inside].astype(np.intp)
         total_s = np.bincount(index, weights=length_s[inside], minlength=seconds)
         energy = np.bincount(index, weights=(length_s * mean_square)[inside], minlength=seconds)

@@ -117,7 +117,7 @@ class Scene:
             array = np.array(getattr(self, name), dtype=np.float64)  # a copy, so that nobody else can write to it
             if array.ndim != 1:
                 raise InputError(f"{name} has {array.ndim} dimensions; it must be a list of numbers")
-            if name != "loudness_db" and not np.isfinite(array).all():
+            if (np.isinf(array) if name == "loudness_db" else ~np.isfinite(array)).any():
                 raise InputError(f"{name} holds a value that is not finite; leave it out")
             array.setflags(write=False)
             object.__setattr__(self, name, array)

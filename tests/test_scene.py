@@ -101,6 +101,7 @@ def test_a_scene_cannot_be_changed() -> None:
             "warmth has 2 values for 1",
         ),
         ({"t_diff_s": -1.0}, "t_diff is -1"),
+        ({"loudness_db": [math.inf]}, "loudness_db holds a value that is not finite"),
         ({"threshold": math.inf}, "threshold is inf"),
     ],
 )
