@@ -1,9 +1,9 @@
 """The root of the command line: one table of commands, each imported only when it is called.
 
 Conventions
-- Exit codes: 0 done; 2 something the user can mend, said in one sentence; 130 interrupted; 141 a pipe's reader left.
-- Anything else is a bug of ours and keeps its traceback. `EMSYNC_DEBUG=1` shows the traceback of a user's error too.
-- `emsync --help` reads the table and imports no command, so that it answers at once.
+- Exit codes: 0 success; 2 an error that the user can fix, printed as one sentence; 130 interrupted; 141 broken pipe.
+- Anything else is a bug in emsync and keeps its traceback. `EMSYNC_DEBUG=1` shows the traceback of every error.
+- `emsync --help` reads the table and imports no command, so that it is instant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXIT_ERROR, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 2, 130, 141
 
 @dataclass(frozen=True)
 class Entry:
-    """A command: where it stands, and the line that `emsync --help` shows for it."""
+    """A command: the module it is in, and the line that `emsync --help` shows for it."""
 
     name: str
     module: str
@@ -34,7 +34,7 @@ class Entry:
     attribute: str = "command"
 
     def load(self) -> click.Command:
-        """Import the command's module; the table's line becomes the command's short help."""
+        """Import the command's module. The line in the table becomes the command's short help."""
         command: click.Command = getattr(importlib.import_module(self.module), self.attribute)
         command.short_help = self.help
         return command
@@ -53,7 +53,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("fit-copying", "emsync.cli.fit_copying", "Fit how much a model may copy from the piece itself."),
 )
 
-#: Optional distributions, by the name they are imported under, and the extra that brings each.
+#: The extra that installs each optional package, by the name it is imported under.
 EXTRA_OF = {
     "torch": "train",
     "accelerate": "train",
@@ -85,11 +85,11 @@ class LazyGroup(click.Group):
     """A click group that reads `COMMANDS` and imports a command when it is called, not to list it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the table's order."""
+        """Names in the order of the table."""
         return [entry.name for entry in COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now; None when the table has none."""
+        """The command of that name, imported now; None if there is none."""
         for entry in COMMANDS:
             if entry.name == cmd_name:
                 return entry.load()
@@ -117,21 +117,21 @@ def _say(sentence: str) -> None:
 
 
 def _usage_sentence(error: click.ClickException) -> str:
-    """Click's message as one sentence, with the place to look."""
+    """Click's message as one sentence, with the help page to read."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     return f"{message}; see '{context.command_path} --help'" if context is not None else message
 
 
 def _missing_sentence(error: ModuleNotFoundError) -> str | None:
-    """What to install for a missing optional dependency; None for a module that no extra brings."""
+    """What to install for a missing optional package; None for a module that no extra installs."""
     name = (error.name or "").partition(".")[0]
     extra = EXTRA_OF.get(name)
     return f"{name} is not installed; run: pip install 'emsync[{extra}]'" if extra else None
 
 
 def _system_sentence(error: OSError) -> str | None:
-    """A system's error as one sentence; None when nothing says what it is about, so that it may be a bug of ours."""
+    """An error of the operating system as one sentence; None if it names no file, since it may be a bug in emsync."""
     remedy = _REMEDIES.get(error.errno or 0)
     if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
         return None
@@ -141,7 +141,7 @@ def _system_sentence(error: OSError) -> str | None:
 
 
 def _sentence(error: BaseException) -> str | None:
-    """What the user is told of `error`; None when it is a bug, whose traceback is wanted."""
+    """The sentence to print for `error`; None for a bug, which keeps its traceback."""
     if isinstance(error, EmsyncError):
         return str(error) or type(error).__name__
     if isinstance(error, click.ClickException):
@@ -163,7 +163,7 @@ def _escape_what_the_terminal_lacks() -> None:
 
 
 def _leave_pipe() -> int:
-    """The reader of our output has gone: point standard output at nothing, so that Python's last flush is quiet."""
+    """The reader of our output is gone: redirect standard output to nothing, so that Python's last flush is silent."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
@@ -173,7 +173,7 @@ def _leave_pipe() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (default: `sys.argv[1:]`) and return its exit code.
 
-    Errors the user can mend become one sentence on standard error and exit code 2; a bug raises.
+    Errors that the user can fix become one sentence on standard error and exit code 2. Bugs raise.
     """
     if "_EMSYNC_COMPLETE" in os.environ:  # the shell asks for completions; click answers and exits by itself
         cli.main(prog_name="emsync")

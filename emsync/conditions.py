@@ -1,10 +1,11 @@
-"""What the composer is told at each moment: the lanes.
+"""What the model is conditioned on at each event: the lanes.
 
-A lane is one number at every event, NaN where it is not given. Training and composing compute lanes with the same
-functions: `Conditions.at` what was asked for; `metre` the position in the bar and `copying` what followed the latest
-events before, both from the piece's own events.
-Conventions: times in seconds; valence and arousal in [-1, 1]; a boundary is the onset of a long chord in music, a scene
-cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
+A lane is one number for every event, NaN where it is not given. Training and composing compute lanes with the same
+functions: `Conditions.at` those that are asked for, `metre` the position in the bar, and `copying` what followed the
+latest events earlier in the piece; the last two use the piece's own events.
+
+Conventions: times in seconds; valence and arousal in [-1, 1]. A boundary is the onset of a long chord in music, and a
+scene cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from emsync import vocabulary as v
 from emsync.errors import InputError
 
 FloatArray = npt.NDArray[np.floating]
-#: A condition over time: nothing, one number for the whole piece, or a curve (times_s, values).
+#: A condition over time: None, one number for the whole piece, or a curve (times_s, values).
 Curve = None | float | tuple[FloatArray, FloatArray]
 
-#: The paper's xi: a CHORD this near a boundary meets it; and its delta_max, where offsets are capped.
+#: The paper's xi: a CHORD this near to a boundary meets it. The paper's delta_max: the largest offset.
 SENSITIVITY_S: Final = 1.0
 MAX_OFFSET_S: Final = 8.0
-#: Time to end is capped here: further off, a piece need not think of its ending.
+#: The largest time to the end; further away, the end does not matter yet.
 MAX_TO_END_S: Final = 32.0
 
 
@@ -75,11 +76,13 @@ def boundary_offsets(
 ) -> npt.NDArray[np.float64]:
     """Time from each event to the next boundary that is still to come: the paper's Algorithm 1, without its loop.
 
-    times_s: (T,) the clock after each event, never decreasing. is_chord: (T,) whether the event is CHORD.
-    boundaries_s: (B,) sorted. A CHORD consumes every boundary less than `sensitivity_s` away; a boundary that the clock
-    has passed is over. Returns (T,) in [0, max_offset_s].
+    times_s: (T,) the clock after each event, never decreasing.
+    is_chord: (T,) whether the event is CHORD.
+    boundaries_s: (B,) sorted.
+    Returns (T,) in [0, max_offset_s].
 
-    A boundary b is over from event e(b) on, the first event that is later than b, or that is a CHORD later than
+    A CHORD meets every boundary less than `sensitivity_s` away. A boundary is over once it is met, or once the clock
+    has passed it: from event e(b) on, the first event that is later than b, or that is a CHORD later than
     b - sensitivity. Both grow with b, so the next boundary of event i is the first one with e(b) > i.
     """
     times_s = np.asarray(times_s, dtype=np.float64)
@@ -138,10 +141,12 @@ def _check_curve(name: str, curve: Curve) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """All that is asked of one piece. Any of it may be None: not given.
+    """What is asked of one piece. Anything that is not given is None.
 
-    boundaries_s: (B,) increasing. end_s: where the piece ends. valence, arousal: a number or a curve over time, heard
-    at the cursor. piece_valence, piece_arousal: one number for the whole piece, in the two prefix positions.
+    boundaries_s: (B,) increasing.
+    end_s: where the piece ends.
+    valence, arousal: a number, or a curve over time, which the model sees at the current time.
+    piece_valence, piece_arousal: one number for the whole piece, in the two prefix positions.
     """
 
     boundaries_s: FloatArray | None = None
@@ -157,18 +162,20 @@ class Conditions:
         if self.boundaries_s is not None:
             boundaries = np.asarray(self.boundaries_s, dtype=np.float64)
             if boundaries.ndim != 1 or not np.isfinite(boundaries).all() or (np.diff(boundaries) < 0).any():
-                raise InputError("boundaries must be one row of increasing times in seconds")
+                raise InputError("the boundaries are not one row of increasing times in seconds; sort them")
             object.__setattr__(self, "boundaries_s", boundaries)
         if self.end_s is not None and not (np.isfinite(self.end_s) and self.end_s > 0):
-            raise InputError(f"the end, {self.end_s} s, must be after 0 s")
+            raise InputError(
+                f"the end is at {self.end_s} s, but must be a time after 0 s; give the length of the piece"
+            )
         for name in ("valence", "arousal", "piece_valence", "piece_arousal"):
             _check_curve(name, getattr(self, name))
 
     def at(self, times_s: FloatArray, is_chord: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float32]:
         """The lanes after each of a run of events: times_s (T,), is_chord (T,) -> (T, N_LANES), NaN where not given.
 
-        Chords within the run consume boundaries from their event on; those before it must be gone already
-        (`after_chord`). `METRE_LANES` and `COPY_LANES` are left NaN.
+        Chords within the run meet boundaries from their event on. Boundaries met before the run must have been taken
+        out (`after_chord`). `METRE_LANES` and `COPY_LANES` are left NaN.
         """
         times_s = np.asarray(times_s, dtype=np.float64)
         if is_chord is None:
@@ -185,13 +192,13 @@ class Conditions:
 
     @property
     def mood(self) -> npt.NDArray[np.float32]:
-        """Valence and arousal of the whole piece, (2,), NaN where not given."""
+        """(2,) Valence and arousal of the whole piece, NaN where not given."""
         return np.array(
             [np.nan if x is None else x for x in (self.piece_valence, self.piece_arousal)], dtype=np.float32
         )
 
     def after_chord(self, chord_s: float) -> Conditions:
-        """What is still asked once a CHORD was played at `chord_s`."""
+        """The conditions that remain after a CHORD at `chord_s`."""
         if self.boundaries_s is None:
             return self
         return replace(self, boundaries_s=consume(self.boundaries_s, chord_s))

@@ -1,8 +1,8 @@
-"""Dynamics that musicians hear: mood moves the loudness, flat playing gets a pulse, chords on cuts are accented.
+"""Dynamics after composing: loudness follows arousal, flat playing gets a pulse, and chords on cuts are accented.
 
-Only velocities change: no note is added, moved or dropped, so that hits stay where they are. How a piece begins and
-ends, and that nothing drones on, is the grammar's affair (`grammar`, rules 8 to 11), while it is composed.
-docs/decisions/0006-finishing.md says where the numbers come from.
+Only velocities change. No note is added, moved or removed, so hits stay where they are. The other finishing rules (how
+a piece begins and ends, no drones) belong to the grammar (`emsync.grammar`, rules 8 to 11). The numbers are explained
+in docs/decisions/0006-finishing.md.
 """
 
 from __future__ import annotations
@@ -20,30 +20,33 @@ from emsync.score import Score
 
 FloatArray = npt.NDArray[np.float64]
 
-#: A chord on a cut stands out from what is played within so many seconds of it by so much velocity. The paper's 120
-#: against 80 (Section III-B2) is twice that, over music that is otherwise all of one loudness.
+#: A chord on a cut is louder by ACCENT (velocity) than the notes within AROUND_S seconds of it. The paper's 120 against
+#: 80 (Section III-B2) is twice that, in music that otherwise has a single loudness.
 ACCENT, AROUND_S = 20.0, 4.0
-#: Room for it: where what is around such a chord is louder than this (velocity), the whole piece is turned down.
+#: If the notes around such a chord are louder than this (velocity), the whole piece is turned down to make room.
 LOUD: Final = 104.0
 #: What an arousal of 1 adds to every velocity, and one of -1 takes away: two of the sixteen levels.
 AROUSAL_VELOCITY: Final = 16.0
-#: Velocities that vary less than those of four real songs in five (standard deviation) get a pulse: so much on the
-#: first beat of a bar, on its other beats, and between them.
+#: If velocities vary less than this (standard deviation; four of five real songs vary more), they get a pulse: this is
+#: added on the first beat of a bar, on its other beats, and between beats.
 FLAT: Final = 6.0
 PULSE: Final = (8.0, 2.0, -4.0)
-#: A chord's notes share an onset to within this; a note this near a beat (quarters) is on it.
+#: The notes of a chord share an onset to within this (s); a note this near to a beat (quarter notes) is on it.
 TOGETHER_S, ON_BEAT = 2e-3, 0.06
 
 
 def finish(
     score: Score, boundaries_s: npt.ArrayLike, *, arousal: Callable[[FloatArray], FloatArray] | None = None
 ) -> Score:
-    """The score of five families with its dynamics shaped; all but the velocities, which stay in 1..127, as it was.
+    """The score with its dynamics shaped. Velocities stay in 1 … 127, and everything else is unchanged.
 
-    boundaries_s: (B,) the cuts that chords were composed for; what begins with the chord nearest to each, within a
-    second, is accented (`hits.measure`). arousal: times in seconds (N,) to arousal in [-1, 1] (N,), NaN where there is
-    none; None: no mood. A piece that has all this already is left alone but for the mood. Raises `InputError` for an
-    arousal of another shape or range, or a score of other instruments.
+    If the dynamics are varied and accented already, only the mood changes them.
+
+    score: of the five families.
+    boundaries_s: (B,) the cuts that chords were composed for. The notes that begin with the chord nearest to each,
+        within a second, are accented (`hits.measure`).
+    arousal: a function from times in seconds (N,) to arousal in [-1, 1] (N,), NaN where there is none. None: no mood.
+    Raises `InputError` for an arousal of another shape or range, or a score of other instruments.
     """
     if not len(score):
         return score
@@ -57,7 +60,7 @@ def finish(
 
 
 def _accented(score: Score, loud: FloatArray, chords_s: list[float]) -> FloatArray:
-    """Velocities (N,) with all that begins with these chords at least `ACCENT` above what is around, on average."""
+    """Velocities (N,) where the notes of these chords are on average at least `ACCENT` above the notes around them."""
     start_s = score.start_s  # increasing
     chords = [slice(*np.searchsorted(start_s, (at - TOGETHER_S, at + TOGETHER_S))) for at in chords_s]
     plain = np.ones(len(score), dtype=bool)
@@ -77,7 +80,7 @@ def _accented(score: Score, loud: FloatArray, chords_s: list[float]) -> FloatArr
 
 
 def _pulse(score: Score) -> FloatArray:
-    """What each note's place in its bar adds to its velocity, (N,)."""
+    """(N,) What each note's position in its bar adds to its velocity."""
     quarters = score.tempo.quarters_at(score.start_s)
     first, beat, between = PULSE
     bars = score.tempo.quarters_at(score.bars.start_s) if len(score.bars.start_s) else np.zeros(1)
@@ -88,7 +91,7 @@ def _pulse(score: Score) -> FloatArray:
 
 
 def _sampled(arousal: Callable[[FloatArray], FloatArray], times_s: FloatArray) -> FloatArray:
-    """Arousal at these times, (N,) in [-1, 1], 0 where there is none."""
+    """(N,) Arousal at these times, in [-1, 1], and 0 where there is none."""
     values = np.asarray(arousal(times_s), dtype=np.float64)
     if values.shape != times_s.shape:
         raise InputError(f"arousal at {len(times_s)} times has shape {values.shape}; give one value for each")

@@ -1,8 +1,8 @@
-"""Landing chords on cuts: the tempo bends a little, as a film composer would have it, and the landing is measured.
+"""Landing chords on cuts by bending the tempo, and measuring how well chords meet cuts.
 
-Music is composed with its chords on its own beats (`composer`, land="beat"); `land` then moves those beats onto the
-cuts by playing each stretch between two of them somewhat faster or slower. `measure` looks at what *sounds*: three or
-more notes of piano or guitar, begun together and held two beats (`emsync.chords`), not at CHORD events.
+With hits "bend", music is composed with the chords for cuts on beats. `land` then moves these beats onto the cuts: each
+stretch between two of them is played a little faster or slower. `measure` does not look at CHORD events but at what
+*sounds*: three or more notes of piano or guitar that begin together and are held for two beats (`emsync.chords`).
 """
 
 from __future__ import annotations
@@ -21,48 +21,51 @@ from emsync.vocabulary import STEP_S
 
 FloatArray = npt.NDArray[np.float64]
 
-#: A frame at 30 frames a second, and the wide window of the paper (Section IV-C).
+#: A frame at 30 frames per second, and the wide window of the paper (Section IV-C).
 FRAME_S: Final = 1 / 30
 WIDE_S: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One cut, and the sounding chord nearest to it within a second (None: there is none); all in seconds."""
+    """A cut and the sounding chord nearest to it within a second, in seconds; None if there is none."""
 
     cut_s: float
     chord_s: float | None
 
     @property
     def error_s(self) -> float | None:
-        """How late the chord is (negative: early)."""
+        """How late the chord is; negative if it is early."""
         return None if self.chord_s is None else self.chord_s - self.cut_s
 
     @property
     def within_frame(self) -> bool:
+        """Whether the chord is within a frame of the cut."""
         return self.error_s is not None and abs(self.error_s) <= FRAME_S
 
 
 def warp(times_s: npt.ArrayLike, from_s: FloatArray, to_s: FloatArray) -> FloatArray:
-    """Times through the piecewise linear map that takes `from_s` to `to_s` (both increasing, one length)."""
+    """Map times by the piecewise linear function that takes `from_s` to `to_s` (both increasing, of equal length)."""
     return np.interp(np.asarray(times_s, dtype=np.float64), from_s, to_s)
 
 
 def land(score: Score, targets_s: npt.ArrayLike, cuts_s: npt.ArrayLike) -> Score:
-    """The score with what stood at each of `targets_s` now standing at the cut of the same index.
+    """Bend the tempo so that the music at each target moves to the cut of the same index.
 
-    targets_s, cuts_s: (B,) increasing, within the score; its beginning and its end stay where they are. Several cuts
-    may share a target: the nearest of them gets it. Notes, bars, markers and keys move along, and the tempo map with
-    them, so that everything keeps its place in its bar. Raises `InputError` if the two do not pair up.
+    Notes, bars, markers, keys and the tempo map move together, so that everything keeps its position in its bar. The
+    beginning and the end stay where they are.
+
+    targets_s, cuts_s: (B,) increasing, within the score. If several cuts share a target, the nearest one gets it.
+    Raises `InputError` if they differ in length or are not increasing.
     """
     targets, cuts = np.asarray(targets_s, dtype=np.float64), np.asarray(cuts_s, dtype=np.float64)
     if targets.shape != cuts.shape or targets.ndim != 1:
-        raise InputError(f"{targets.size} chords cannot be moved onto {cuts.size} cuts; give one target a cut")
+        raise InputError(f"{targets.size} chords cannot be moved onto {cuts.size} cuts; give one target for each cut")
     end_s = score.duration_s
     inside = (targets > STEP_S) & (targets < end_s - STEP_S) & (cuts > STEP_S) & (cuts < end_s - STEP_S)
     targets, cuts = targets[inside], cuts[inside]
     if (np.diff(targets) < 0).any() or (np.diff(cuts) <= 0).any():
-        raise InputError("chords and cuts must both be given in the order of time; sort them")
+        raise InputError("chords and cuts must both be in order of time; sort them")
     nearest = np.lexsort((np.abs(cuts - targets), targets))
     _, first = np.unique(targets[nearest], return_index=True)
     targets, cuts = targets[nearest[first]], cuts[nearest[first]]
@@ -70,7 +73,7 @@ def land(score: Score, targets_s: npt.ArrayLike, cuts_s: npt.ArrayLike) -> Score
         return score
     old = np.concatenate([[0.0], targets, [end_s]])
     new = np.concatenate([[0.0], cuts, [end_s]])
-    # Where the tempo may change: where it did, and at every landing; a change within rounding of one is that landing.
+    # The tempo may change where it did, and at every landing. A change within rounding of a landing is that landing.
     changes = score.tempo.times_s[(score.tempo.times_s < end_s)]
     changes = changes[np.abs(changes[:, None] - old[None, :]).min(axis=1) > 1e-6]
     at = np.unique(np.concatenate([changes, old[:-1]]))
@@ -93,14 +96,14 @@ def land(score: Score, targets_s: npt.ArrayLike, cuts_s: npt.ArrayLike) -> Score
 
 
 def sounding_chords(score: Score) -> FloatArray:
-    """Onsets (s, increasing) of the long chords of a score of the five families."""
+    """Onsets of the long chords of a score of the five families, in seconds, increasing."""
     if len(score.instruments) != len(FAMILY_PROGRAMS):
         raise InputError(
             f"chords are found in scores of five families, not of {len(score.instruments)} instruments; reduce it first"
         )
     length = score.tempo.quarters_at(score.end_s) - score.tempo.quarters_at(score.start_s)
     slack = 2 * STEP_S * score.tempo.qpm.max() / 60  # both ends were rounded to the grid
-    # A landed chord's notes share an onset; those of a file may differ by a rounding error.
+    # The notes of a landed chord share an onset; in a file they may differ by a rounding error.
     onset = np.rint(score.start_s / 1e-3).astype(np.int64)
     song = np.zeros(len(score), dtype=np.int64)
     first = chord_onsets(song, score.instrument, onset, score.pitch, length + slack)
@@ -108,7 +111,7 @@ def sounding_chords(score: Score) -> FloatArray:
 
 
 def measure(score: Score, cuts_s: npt.ArrayLike) -> list[Hit]:
-    """For each cut, the nearest sounding chord within a second."""
+    """The sounding chord nearest to each cut, within a second."""
     chords = sounding_chords(score)
     hits = []
     for cut in np.asarray(cuts_s, dtype=np.float64).tolist():

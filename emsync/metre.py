@@ -1,15 +1,15 @@
-"""Where in the bar the music is: the position, the bar's number, and the tempo, as its own events tell them.
+"""The position in the bar, the number of the bar, and the tempo, computed from a piece's own events.
 
-A model that hears only how far each event is from the one before must add up a bar's TIMESHIFTs to know its downbeat;
-told the place, it can put the snare on the second quarter and say again what it said four bars ago. REMI (Huang and
-Yang 2020) writes positions as events; here they stand beside the events, and time stays in seconds.
+TIMESHIFTs only say how far each event is from the one before, so a model would have to add them up to find the downbeat
+of a bar. With these values as lanes it can put the snare on the second quarter, or repeat what it played four bars ago.
+REMI (Huang and Yang 2020) writes positions as events; here they are lanes beside the events, and time stays in seconds.
 
 Conventions
-- Steps are those of 8 ms (`vocabulary.STEP_S`), ticks 24ths of a quarter note.
-- The tempo of a bar is that of the bar before it, so nothing is told that the events so far do not tell; that of the
-  first bar must be given, or its places stay NaN. In composing with a tempo it is given for every bar.
-- The values of a moment: its position behind the bar line (ticks, rounded), the bar's number (counted from 0, modulo
-  `BARS`), and how long a sixteenth lasts (steps, rounded). Beyond the last value of a table its last one stands.
+- Steps are those of 8 ms (`vocabulary.STEP_S`). Ticks are 24ths of a quarter note.
+- The tempo of a bar is that of the bar before it, so the values depend on past events only. That of the first bar has
+  to be given; otherwise its positions are NaN. If a piece is composed in a given tempo, it is given for every bar.
+- The values of a moment are its position after the bar line (ticks, rounded), the number of the bar (from 0, modulo
+  `BARS`), and the length of a sixteenth (steps, rounded). Values beyond the end of a table are clipped to its last one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ _IS_BAR: Final = v.KIND == v.K_BAR
 def of_events(
     ids: npt.NDArray[np.integer], steps: npt.NDArray[np.integer], first_sixteenth: float | None = None
 ) -> npt.NDArray[np.float32]:
-    """The values (T, 3) of a song's events from its beginning on: ids (T,), steps (T,) the clock after each.
+    """The values (T, 3) of a song from its beginning.
 
-    first_sixteenth: the length in steps of a sixteenth in the first bar; None: not given.
+    ids: (T,) its events. steps: (T,) the clock after each.
+    first_sixteenth: the length of a sixteenth in the first bar, in steps; None if it is not given.
     """
     bars = np.flatnonzero(_IS_BAR[ids])
     values = np.full((len(ids), N_VALUES), np.nan, dtype=np.float32)
@@ -59,7 +60,7 @@ def of_events(
 
 
 def lengths(ids: npt.NDArray[np.integer], steps: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-    """How long a sixteenth lasts, in steps, in every bar of a song but its last: 1 to `SIXTEENTHS` - 1."""
+    """The length of a sixteenth in every bar of a song but the last, in steps, clipped to 1 … `SIXTEENTHS` - 1."""
     bars = np.flatnonzero(_IS_BAR[ids])
     return (np.diff(steps[bars]) / (2.0 * v.VALUE[ids[bars[:-1]]])).clip(1, SIXTEENTHS - 1)
 
@@ -69,7 +70,10 @@ def _in_table(sixteenth: float) -> float:
 
 
 class Metre:
-    """The same, event by event, of a piece in the making; sixteenth: its length in steps if the tempo was given."""
+    """The same values for a piece in the making, event by event.
+
+    sixteenth: its length in steps if the tempo is given.
+    """
 
     def __init__(self, sixteenth: float | None = None) -> None:
         self._given = sixteenth is not None
@@ -77,13 +81,13 @@ class Metre:
         self._count, self._step, self._halves = 0, 0, 1
 
     def begin(self, step: int, half_quarters: int) -> None:
-        """A BAR of so many half quarters stands at this step."""
+        """A BAR of this many half quarter notes begins at this step."""
         if self._count and not self._given:
             self._sixteenth = _in_table((step - self._step) / (2.0 * self._halves))
         self._count, self._step, self._halves = self._count + 1, step, half_quarters
 
     def at(self, step: int) -> Values:
-        """The values at a step of the bar that was begun last."""
+        """The values at a step of the latest bar."""
         if not self._count:
             return NOWHERE
         number = float((self._count - 1) % BARS)

@@ -129,10 +129,10 @@ def test_a_drum_at_the_very_end_stays_within() -> None:
 @pytest.mark.parametrize(
     ("targets", "cuts", "message"),
     [
-        ([1.0, 2.0], [1.0], "2 chords cannot be moved onto 1 cuts; give one target a cut"),
-        ([2.0, 1.0], [1.0, 2.0], "in the order of time; sort them"),
-        ([1.0, 2.0], [2.0, 1.0], "in the order of time; sort them"),
-        ([1.0, 2.0], [2.0, 2.0], "in the order of time; sort them"),
+        ([1.0, 2.0], [1.0], "2 chords cannot be moved onto 1 cuts; give one target for each cut"),
+        ([2.0, 1.0], [1.0, 2.0], "must both be in order of time; sort them"),
+        ([1.0, 2.0], [2.0, 1.0], "must both be in order of time; sort them"),
+        ([1.0, 2.0], [2.0, 2.0], "must both be in order of time; sort them"),
     ],
 )
 def test_targets_and_cuts_must_pair_up(targets: list[float], cuts: list[float], message: str) -> None:
