@@ -45,12 +45,13 @@ from emsync.conditions import LANE_NAMES
 from emsync.files import atomic_path
 from emsync.training.corpus import archive_events
 from emsync.training.corpus.archive import read_archive
-from emsync.training.dataset import Batch, CropConfig, Crops, Dataset, build
+from emsync.training.crops import Batch, CropConfig, Crops
+from emsync.training.dataset import Dataset, build
 from emsync.training.evaluation import evaluate
 from emsync.training.presets import Preset
 
 if TYPE_CHECKING:
-    from emsync.model import Composer, ModelConfig
+    from emsync.model import EventTransformer, ModelConfig
 
 #: Going on with the trained model: its shape, but for the context; half the rates, falling at once.
 TRAINED: dict[str, dict[str, Any]] = {
@@ -281,11 +282,11 @@ def measured(folder: Path, data: Dataset, songs: np.ndarray) -> dict[str, Any]:
 # Training
 
 
-def begun(arm: Arm, trained: Composer, folder: Path) -> Path:
+def begun(arm: Arm, trained: EventTransformer, folder: Path) -> Path:
     """A model folder for the arm to begin with: the trained model in the arm's shape; what does not fit is new."""
-    from emsync.model import Composer, OffsetLane
+    from emsync.model import EventTransformer, OffsetLane
 
-    model = Composer(arm.preset(trained.config).model)
+    model = EventTransformer(arm.preset(trained.config).model)
     new: tuple[str, ...] = {"attention": ("lanes.", ".attention.", "positions")}.get(arm.fresh, ())
     if arm.fresh == "lanes":
         new = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, OffsetLane))
@@ -303,25 +304,26 @@ def learned(arm: Arm, songs: Dataset, run: Path, positions: float, model: Path) 
     """Train one arm into `run` within its compute; how long it took."""
     import torch
 
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
     from emsync.training import train, utilisation
 
     trained = checkpoint.load(model).with_all_lanes()
     shape = None if arm.scratch else trained.config
     preset, base = arm.preset(shape), Arm("", "", scratch=arm.scratch).preset(shape)
-    cost = [utilisation.flops_per_event(Composer(p.model), p.crops.context) for p in (base, preset)]
+    cost = [utilisation.flops_per_event(EventTransformer(p.model), p.crops.context) for p in (base, preset)]
     budget = positions * (SCRATCH_M if arm.scratch else TRAINED_M * arm.longer) * 1e6 * cost[0]
     steps = max(round(budget / cost[1] / (preset.train.batch * preset.crops.context)), 1)
     shutil.rmtree(run, ignore_errors=True)
     torch.manual_seed(0)
     initial = None if arm.scratch else begun(arm, trained, run.with_name(run.name + "-initial"))
+    options = train.RunOptions(steps=steps, initial=initial, device="cpu", save_every_s=math.inf)
     since, spent = time.monotonic(), time.process_time()
-    ended = train.fit(preset, songs, None, run, steps=steps, initial=initial, device="cpu", save_every_s=math.inf)
+    ended = train.fit(preset, songs, None, run, options)
     if initial is not None:
         shutil.rmtree(initial)
     return {
         "positions": ended.tokens, "steps": steps, "flops_per_position": cost[1],
-        "parameters": Composer(preset.model).n_parameters,
+        "parameters": EventTransformer(preset.model).n_parameters,
         "minutes": (time.monotonic() - since) / 60, "cpu_minutes": (time.process_time() - spent) / 60,
     }  # fmt: skip
 

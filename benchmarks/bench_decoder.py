@@ -34,11 +34,11 @@ def random_model(preset: str, folder: Path) -> Path:
 
     from emsync import checkpoint
     from emsync.export import export
-    from emsync.model import Composer, ModelConfig
+    from emsync.model import EventTransformer, ModelConfig
 
     shape = tomllib.loads((REPOSITORY / "training" / f"{preset}.toml").read_text(encoding="utf-8"))["model"]
     torch.manual_seed(0)
-    model = Composer(ModelConfig(**shape))
+    model = EventTransformer(ModelConfig(**shape))
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():

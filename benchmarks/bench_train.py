@@ -21,9 +21,9 @@ import torch
 
 from emsync import vocabulary as v
 from emsync.conditions import LANES
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer, ModelConfig
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer, ModelConfig
 from emsync.training import train
-from emsync.training.dataset import Batch
+from emsync.training.crops import Batch
 
 
 def made_up(batch: int, context: int, seed: int = 0) -> Batch:
@@ -50,7 +50,7 @@ def stepper(
 ) -> Callable[[], None]:
     """A function that does one step of training, and waits until it is done."""
     torch.manual_seed(0)
-    model = Composer(config).to(device)
+    model = EventTransformer(config).to(device)
     opts = train.optimizers(model, settings)
     tensors = train.tensors(batch, device)
 

@@ -71,7 +71,8 @@ def main() -> None:
     bits: dict[str, float] = {}
     if not options.no_bits:
         from emsync import checkpoint
-        from emsync.training.dataset import CropConfig, Crops, Dataset
+        from emsync.training.crops import CropConfig, Crops
+        from emsync.training.dataset import Dataset
 
         folder = checkpoint.embedded_folder() if options.model is None else options.model
         model = checkpoint.load(folder)

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from emsync import checkpoint
-from emsync.model import Composer
+from emsync.model import EventTransformer
 from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.evaluate import bits
 
 
-def simulated(model: Composer, n_bits: int, *, per_row: bool = True) -> tuple[Composer, float]:
+def simulated(model: EventTransformer, n_bits: int, *, per_row: bool = True) -> tuple[EventTransformer, float]:
     """The model after its matrices went through so many bits, and what they would take on disk, in MiB."""
     state, stored_bits = model.state_dict(), 0
     for name, tensor in state.items():
@@ -43,7 +43,7 @@ def simulated(model: Composer, n_bits: int, *, per_row: bool = True) -> tuple[Co
     return model, stored_bits / 8 / 2**20
 
 
-def saved(model: Composer, n_bits: checkpoint.Bits) -> tuple[Composer, float]:
+def saved(model: EventTransformer, n_bits: checkpoint.Bits) -> tuple[EventTransformer, float]:
     """The model as it comes back from a folder of so many bits, and the size of its weights in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(model, Path(folder) / "model", bits=n_bits)
@@ -51,7 +51,7 @@ def saved(model: Composer, n_bits: checkpoint.Bits) -> tuple[Composer, float]:
         return checkpoint.load(Path(folder) / "model"), size_bytes / 2**20
 
 
-ROWS: dict[str, Callable[[Composer], tuple[Composer, float]]] = {
+ROWS: dict[str, Callable[[EventTransformer], tuple[EventTransformer, float]]] = {
     "32 bits": lambda model: saved(model, 32),
     "16 bits": lambda model: saved(model, 16),
     "8 bits, a scale a row": lambda model: saved(model, 8),

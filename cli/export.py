@@ -49,7 +49,8 @@ def command(model: Path, output: Path | None, bits: Bits | None, join: bool, ove
 
 
 def _join(parts: Path, output: Path | None, bits: Bits | None, overwrite: bool) -> None:
-    from emsync.checkpoint import join_parts, read_config
+    from emsync.checkpoint import read_config
+    from emsync.weight_parts import join_parts
 
     if output is None or bits is not None:
         raise click.UsageError("--join writes a model folder as its parts are: give -o OUT_DIR, without --bits")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emsync.cli import options
-from emsync.errors import InputError
+from emsync.cli.train_source import Source
 from emsync.recipe import MAX_SEED
 
 if TYPE_CHECKING:
     from emsync.training import train
-    from emsync.training.train import Progress
-
-#: What marks a folder as tokenized already.
-DATASET = "dataset.json"
-VALID = "valid.npz"
+    from emsync.training.train import Progress, RunOptions
 
 
 @click.command()
@@ -107,26 +103,9 @@ VALID = "valid.npz"
 )
 @options.quiet
 def command(
-    preset: str,
-    data: tuple[Path, ...],
-    output: Path,
-    minutes: float | None,
-    steps: int | None,
-    resume: bool,
-    initial: Path | None,
-    go_on: bool,
-    parts: bool,
-    valid: Path | None,
-    batch: int | None,
-    seed: int | None,
-    device: train.Device,
-    peak_tflops: float | None,
-    samples: bool | None,
-    compile_model: bool,
-    workers: int | None,
-    snap_tempo: bool,
-    quiet: bool,
-) -> None:
+    preset: str, data: tuple[Path, ...], output: Path, valid: Path | None, batch: int | None, seed: int | None,
+    workers: int | None, snap_tempo: bool, quiet: bool, **choices: Any,
+) -> None:  # fmt: skip
     """Train a model from a preset.
 
     PRESET is paper, base, small, tiny, or a TOML file of your own. DATA are archives made by emsync prepare, or folders
@@ -136,31 +115,21 @@ def command(
     OUT/loss.png show how it went. Ctrl-C stops and keeps what was learned. Several GPUs: accelerate launch -m emsync
     train, and so on. docs/training.md walks through a run on a rented GPU.
     """
-    from emsync import checkpoint
     from emsync.training import train
     from emsync.training.dataset import Dataset
 
-    train.check_device(device)
-
-    if (minutes is None) == (steps is None):
+    train.check_device(choices["device"])
+    if (choices["minutes"] is None) == (choices["steps"] is None):
         raise click.UsageError("give either --minutes or --steps, to say when training ends")
-    chosen = train.Preset.read(preset)
-    train.check_run(output, resume=resume)
-    if initial is not None:
-        checkpoint.read_config(initial)
-    stood = train.how_far(initial, go_on=go_on, resume=resume)
-    if resume:
-        stood, before = train.read_run(output)
-        batch = before.train.batch if batch is None else batch
-        seed = before.train.seed if seed is None else seed
-    changes: dict[str, Any] = {name: value for name, value in (("batch", batch), ("seed", seed)) if value is not None}
-    chosen = replace(chosen, train=replace(chosen.train, **changes))
+    on_gpu = choices["device"] != "cpu" and train.has_gpu()
+    run = train.RunOptions(processes=workers if on_gpu else None, **choices)
+    chosen, stood = _plan(preset, output, batch, seed, run)
 
     from accelerate import PartialState
 
-    processes = PartialState(cpu=device == "cpu")
+    processes = PartialState(cpu=run.device == "cpu")
     quiet = quiet or not processes.is_main_process
-    source = _Source(output, data, valid, resume, snap_tempo, workers, quiet)
+    source = Source(output, data, valid, run.resume, snap_tempo, workers, quiet)
     if processes.is_main_process:
         source.validation()  # the smaller part first: what is wrong is said early
         source.songs()
@@ -170,33 +139,39 @@ def command(
     validation = Dataset.open(held_out) if held_out else None
     if validation is None and not quiet:
         click.echo("no validation: there is no valid.npz beside the archives; --valid FILE gives one", err=True)
-
     try:
-        with _Bar(stood.step / steps if steps else stood.elapsed_s / 60 / (minutes or 1), quiet) as bar:
-            ended = train.fit(
-                chosen,
-                songs,
-                validation,
-                output,
-                minutes=minutes,
-                steps=steps,
-                resume=resume,
-                compile_model=compile_model,
-                initial=initial,
-                go_on=go_on,
-                device=device,
-                processes=workers if device != "cpu" and train.has_gpu() else None,
-                parts=parts,
-                samples=samples,
-                peak_tflops=peak_tflops,
-                report=bar.show,
-            )
+        with _Bar(run.share(stood.step, stood.elapsed_s), quiet) as bar:
+            ended = train.fit(chosen, songs, validation, output, run, report=bar.show)
     except KeyboardInterrupt:
         if (output / "state").is_dir() and processes.is_main_process:
             click.echo(f"stopped; {output} keeps what was learned, and --resume goes on with it", err=True)
         raise
-    if not processes.is_main_process:
-        return
+    if processes.is_main_process:
+        _report(ended, output, parts=run.parts)
+
+
+def _plan(
+    preset: str, output: Path, batch: int | None, seed: int | None, run: RunOptions
+) -> tuple[train.Preset, Progress]:
+    """The preset with the options' changes, and where the run stands; all that can be wrong is said here."""
+    from emsync import checkpoint
+    from emsync.training import train
+
+    chosen = train.Preset.read(preset)
+    train.check_run(output, resume=run.resume)
+    if run.initial is not None:
+        checkpoint.read_config(run.initial)
+    stood = train.how_far(run.initial, go_on=run.go_on, resume=run.resume)
+    if run.resume:
+        stood, before = train.read_run(output)
+        batch = before.train.batch if batch is None else batch
+        seed = before.train.seed if seed is None else seed
+    changes: dict[str, Any] = {name: value for name, value in (("batch", batch), ("seed", seed)) if value is not None}
+    return replace(chosen, train=replace(chosen.train, **changes)), stood
+
+
+def _report(ended: Progress, output: Path, *, parts: bool) -> None:
+    """Say how the run ended, and draw how it went."""
     drawn = _draw_log(output)
     took = f"{ended.step:,} steps, {ended.tokens / 1e6:.2f} million events, {ended.elapsed_s / 60:.1f} minutes"
     click.echo(f"trained for {took}; at last {ended.loss:.3f} bits per event")
@@ -251,80 +226,3 @@ class _Bar:
             words.append(f"valid {progress.valid['bits_per_note']:.3f} bits/note")
         self.bar.set_postfix_str(", ".join(words), refresh=False)
         self.bar.update(progress.share - self.bar.n)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a run's songs come from; tokenizes them into the run's folder where that was not done yet."""
-
-    output: Path
-    data: tuple[Path, ...]
-    valid: Path | None
-    made: bool
-    """Whether what stands in the run's folder is to be used again."""
-    snap_tempo: bool
-    workers: int | None
-    quiet: bool
-
-    def songs(self) -> Path:
-        """The folder of the tokenized songs to train on."""
-        from emsync.training.dataset import find_archives
-
-        tokenized = [path for path in self.data if (path / DATASET).is_file()]
-        if tokenized and len(self.data) > 1:
-            raise InputError(f"{tokenized[0]} is tokenized already and stands alone; give either it or archives")
-        if tokenized:
-            return tokenized[0]
-        if self.data:
-            return self._tokenized(find_archives(self.data), self.output / "data")
-        if self.made and (self.output / "data" / DATASET).is_file():
-            return self.output / "data"
-        raise InputError("there is nothing to train on; give archives made by emsync prepare, or their folder")
-
-    def validation(self) -> Path | None:
-        """The folder of the tokenized songs to validate on, if there are any."""
-        chosen = self.valid
-        if chosen is None:
-            if not self.data:
-                folder = self.output / "valid"
-                return folder if (folder / DATASET).is_file() else None
-            beside = [(path if path.is_dir() else path.parent) / VALID for path in self.data]
-            chosen = next((path for path in beside if path.is_file() and path not in self.data), None)
-        if chosen is None or (chosen / DATASET).is_file():
-            return chosen
-        if chosen.is_dir():
-            raise InputError(f"{chosen} is a folder of archives; give --valid one archive, or a tokenized folder")
-        return self._tokenized([chosen], self.output / "valid")
-
-    def _tokenized(self, archives: list[Path], folder: Path) -> Path:
-        from tqdm import tqdm
-
-        from emsync.training.dataset import Dataset, build
-
-        names = [path.name for path in archives]
-        if self.made and (folder / DATASET).is_file():
-            about = Dataset.open(folder).about
-            if about.get("sources") != names or about.get("snap_tempo") != self.snap_tempo:
-                raise InputError(
-                    f"{folder} was made from other archives, or with other settings; repeat the first command with "
-                    "--resume, or train into another folder"
-                )
-            return folder
-        ahead = iter(names)
-        bar: tqdm | None = None
-
-        def show(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:
-                bar = tqdm(desc=f"tokenizing {next(ahead)}", total=total, unit=" songs", disable=self.quiet)
-            bar.update(done - bar.n)
-            if done >= total:
-                bar.close()
-                bar = None
-
-        try:
-            build(archives, folder, snap_tempo=self.snap_tempo, workers=self.workers, progress=show)
-        finally:
-            if bar is not None:
-                bar.close()
-        return folder

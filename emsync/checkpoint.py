@@ -6,10 +6,6 @@ A model folder holds
     model.safetensors  the weights, of 32, 16 or 8 bits
     model.onnx         optional: the decoding step as a graph whose weights lie in model.safetensors (`decoder`)
 
-A folder of parts is a model folder cut into files small enough to move (`save_parts`, `join_parts`):
-    index.json         format, config.json, and of each part its name, size and SHA-256
-    part-00.bin ...    model.safetensors (float16), piece by piece
-
 In 8 bits (docs/decisions/0009-eight-bit-weights.md) a matrix W is whole numbers Q within [-127, 127] and one scale a
 row, so that W = Q * scale[:, None]: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows,). What is no matrix, or
 has short rows (`in_8_bits`), is float16. The mark of such a matrix is its type; `bits` in config.json is for readers.
@@ -17,12 +13,9 @@ has short rows (`in_8_bits`), is float16. The mark of such a matrix is its type;
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
+from emsync.folders import FREE_SPACE, atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
 
 #: How many bits a weight may be saved in.
 Bits = Literal[8, 16, 32]
@@ -43,9 +37,6 @@ DEFAULT_BITS: Final = 16
 
 FORMAT = 1
 CONFIG, VOCABULARY, WEIGHTS, GRAPH = "config.json", "vocabulary.json", "model.safetensors", "model.onnx"
-INDEX = "index.json"
-#: Safely under 16 MiB, which many ways of moving files stop at.
-PART_BYTES = 15 << 20
 #: Ends the name of what an int8 matrix is multiplied by.
 SCALE: Final = ".scale"
 #: Matrices of shorter rows stay in float16: their scales would eat up what is saved, and there is little to save.
@@ -185,7 +176,11 @@ def _stored(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
 
 
 def save(
-    model: Composer, folder: str | os.PathLike[str], *, training: Mapping[str, Any] | None = None, bits: Bits = 32
+    model: EventTransformer,
+    folder: str | os.PathLike[str],
+    *,
+    training: Mapping[str, Any] | None = None,
+    bits: Bits = 32,
 ) -> None:
     """Write a model folder all at once: it is whole or, on any failure, as it was.
 
@@ -204,14 +199,12 @@ def save(
     if model.config.tied:
         del state["head.weight"]
     state = _stored(state, bits)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        # One entry: safetensors writes several in any order, and equal weights must give equal bytes.
-        save_file(state, partial / WEIGHTS, metadata={"vocabulary": v.HASH})
+    with atomic_folder(folder) as partial:
+        try:
+            # One entry: safetensors writes several in any order, and equal weights must give equal bytes.
+            save_file(state, partial / WEIGHTS, metadata={"vocabulary": v.HASH})
+        except SafetensorError as error:  # its own error for a full disk
+            raise OutputError(f"{folder} cannot be written ({error}); {FREE_SPACE}") from error
         about = {
             "format": FORMAT,
             "model": model.config.to_dict(),
@@ -222,159 +215,18 @@ def save(
         }
         (partial / CONFIG).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
-        (partial / WEIGHTS).chmod(0o644)  # safetensors writes for its owner only
-        partial.chmod(0o755)
-        replace_folder(partial, folder)
-    except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def save_parts(
-    model: Composer,
-    folder: str | os.PathLike[str],
-    *,
-    training: Mapping[str, Any] | None = None,
-    part_bytes: int = PART_BYTES,
-) -> None:
-    """Write a model in parts of at most `part_bytes`, in 16 bits; like `save`, all at once or not at all.
-
-    Replaces a folder of parts and nothing else: raises `OutputError` there, and where nothing can be written.
-    """
-    folder = Path(folder)
-    check_replaceable(folder, INDEX, "a folder of parts")
-    partial = folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        save(model, partial / "whole", training=training, bits=16)
-        parts: list[dict[str, Any]] = []
-        with (partial / "whole" / WEIGHTS).open("rb") as weights:
-            while piece := weights.read(part_bytes):
-                name = f"part-{len(parts):02d}.bin"
-                (partial / name).write_bytes(piece)
-                parts.append({"name": name, "bytes": len(piece), "sha256": hashlib.sha256(piece).hexdigest()})
-        config = json.loads((partial / "whole" / CONFIG).read_text(encoding="utf-8"))
-        shutil.rmtree(partial / "whole")
-        index = {"format": FORMAT, "config": config, "parts": parts}
-        (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        replace_folder(partial, folder)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        reason = error.strerror or error
-        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
-    finally:
-        if partial != folder:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Put a folder of parts together again: writes the model folder `folder`, and gives it. Needs no torch.
-
-    Raises `ModelError` naming the part that is missing or damaged, and `OutputError` where a folder stands that
-    `overwrite` does not allow to replace, or that is no model folder.
-    """
-    parts, folder = Path(parts), Path(folder)
-    try:
-        index = json.loads((parts / INDEX).read_text(encoding="utf-8"))
-        config = dict(index["config"])
-        told = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{parts / INDEX} cannot be read ({error}); give the folder that emsync train --parts wrote"
-        ) from error
-    if index.get("format") != FORMAT:
-        raise ModelError(f"{parts / INDEX} is not of format {FORMAT}; train again with this version of emsync")
-    if config.get("vocabulary") != v.HASH:
-        raise ModelError(
-            f"{parts} speaks another vocabulary (hash {config.get('vocabulary')}) than this emsync (hash {v.HASH}); "
-            "join it with the emsync that trained it"
-        )
-    check_replaceable(folder, CONFIG, "a model folder")
-    if (folder / CONFIG).exists() and not overwrite:
-        raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")
-    for name, size, digest in told:
-        path = parts / Path(name).name  # an index must not lead elsewhere
-        if not path.is_file():
-            raise ModelError(f"{parts} lacks {name}, one of {len(told)} parts; bring it over, then join them again")
-        piece = path.read_bytes()
-        if len(piece) != size or hashlib.sha256(piece).hexdigest() != digest:
-            raise ModelError(
-                f"{path} is damaged, or of another save ({len(piece)} bytes of {size}); bring it over again"
-            )
-    partial = folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        with (partial / WEIGHTS).open("wb") as weights:
-            for name, _, _ in told:
-                weights.write((parts / Path(name).name).read_bytes())
-        (partial / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        replace_folder(partial, folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{folder} cannot be written ({reason}); free some space or choose another folder") from error
-    finally:
-        if partial != folder:
-            shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Put folder `new` in the place of `target`, which is whole at every moment; on failure it is as it was."""
-    if not target.exists():
-        new.rename(target)
-    elif _exchange(new, target):
-        shutil.rmtree(new, ignore_errors=True)
-    else:  # no such call here: the old folder is kept aside until the new one stands
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
-        try:
-            target.rename(aside)
-            new.rename(target)
-        except BaseException:
-            if not target.exists() and aside.exists():
-                aside.rename(target)
-            raise
-        finally:
-            if target.exists():
-                shutil.rmtree(aside.parent, ignore_errors=True)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Swap two folders' names in one step, so that a kill finds both in place; False where the system cannot."""
-    try:
-        rename = ctypes.CDLL(None).renameat2  # Linux
-    except (AttributeError, OSError, TypeError):
-        return False
-    at_cwd, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return bool(rename(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), swap) == 0)
-
-
-def check_replaceable(folder: Path, mark: str, kind: str) -> None:
-    """Refuse to replace what is not ours: `folder` may be missing, empty, or hold the file `mark`.
-
-    Raises `OutputError`, calling what is expected `kind`.
-    """
-    if folder.exists() and not (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir()))):
-        raise OutputError(f"{folder} exists and is not {kind}; move it away, or choose another folder")
-
-
-def load(folder: str | os.PathLike[str]) -> Composer:
+def load(folder: str | os.PathLike[str]) -> EventTransformer:
     """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from emsync.model import Composer, ModelConfig
+    from emsync.model import EventTransformer, ModelConfig
 
     folder = Path(folder)
-    model = Composer(ModelConfig.from_dict(read_config(folder)["model"]))
+    model = EventTransformer(ModelConfig.from_dict(read_config(folder)["model"]))
     weights_header(folder / WEIGHTS)  # says what is wrong with a damaged file better than a failed load does
     try:
         stored = load_file(folder / WEIGHTS)

@@ -412,7 +412,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class TorchNetwork:
-    """`emsync.model.Composer`, on the GPU where there is one."""
+    """`emsync.model.EventTransformer`, on the GPU where there is one."""
 
     backend = "torch"
 

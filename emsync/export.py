@@ -1,9 +1,9 @@
 """A trained model as a graph for ONNX Runtime: `model.onnx`, beside the weights it reads.
 
-The graph is `Composer.step`, written node by node from the model's shape rather than traced, so that it is small, the
-same every time, and what is constant is laid out for ONNX Runtime to fold when it loads. The weights are not in it:
-each initializer is ONNX external data that points into model.safetensors, whose tensors lie there raw. At loading they
-are cast to float32 (matrices of 8 bits multiplied by their scales, too), transposed and joined, once.
+The graph is `EventTransformer.step`, written node by node from the model's shape rather than traced, so that it is
+small, the same every time, and what is constant is laid out for ONNX Runtime to fold when it loads. The weights are
+not in it: each initializer is ONNX external data that points into model.safetensors, whose tensors lie there raw. At
+loading they are cast to float32 (matrices of 8 bits multiplied by their scales, too), transposed and joined, once.
 
 Inputs
     ids, heard (B, T) int64; lanes (B, T, N), mood (B, 2) float32; positions (T,) int64, consecutive
@@ -20,7 +20,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,7 +39,6 @@ from emsync.checkpoint import (
     WeightsHeader,
     load,
     read_config,
-    replace_folder,
     save,
     weights_header,
 )
@@ -49,9 +47,10 @@ from emsync.copying import COPYING, N_STRENGTHS
 from emsync.decoder import CachedDecoder, Geometry, OnnxNetwork
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
+from emsync.folders import atomic_folder
 
 if TYPE_CHECKING:
-    from emsync.model import Composer, ModelConfig
+    from emsync.model import EventTransformer, ModelConfig
 
 #: Largest difference from torch's logits that is taken for rounding, relative to the largest logit (at least 1).
 TOLERANCE: Final = 1e-4
@@ -222,7 +221,7 @@ def _norm(g: _Graph, config: ModelConfig, x: str, name: str) -> str:
 
 
 def _embedded(g: _Graph, config: ModelConfig) -> str:
-    """`Composer.embed`: (B, T, width)."""
+    """`EventTransformer.embed`: (B, T, width)."""
     from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 
     known = g.op("Min", "ids", g.constant(config.vocabulary_size - 1))
@@ -419,7 +418,7 @@ def _attention(
     return g.linear(y, f"{name}.out", width, width), key, value
 
 
-def difference(model: Composer, decoder: CachedDecoder, *, seed: int = 0) -> float:
+def difference(model: EventTransformer, decoder: CachedDecoder, *, seed: int = 0) -> float:
     """How far a decoder strays from torch's whole pass on random input, as it prefills and steps.
 
     The largest difference between logits, in parts of the largest logit (at least 1); infinite where one is not finite.
@@ -496,22 +495,16 @@ def ship(
     config = read_config(folder)
     _check_target(target, overwrite=overwrite)
     model = load(folder)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another folder") from error
-    try:
-        made = aside / target.name
+    with atomic_folder(target) as partial:
+        made = partial / target.name
         save(model, made, training=config.get("training"), bits=bits)
         export(made)
-        if (folder / COPYING).is_file():
-            shutil.copyfile(folder / COPYING, made / COPYING)
-        if (target / CARD).is_file():
-            shutil.copyfile(target / CARD, made / CARD)
-        replace_folder(made, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        for source, name in ((folder, COPYING), (target, CARD)):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, made / name)
+        for file in list(made.iterdir()):
+            file.rename(partial / file.name)
+        made.rmdir()
     return target
 
 

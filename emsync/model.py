@@ -441,7 +441,7 @@ class Block(nn.Module):
         return x + self.feed(self.feed_norm(x))
 
 
-class Composer(nn.Module):
+class EventTransformer(nn.Module):
     """The whole model. `forward` for training, `step` for decoding with a cache; the two agree."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -502,11 +502,11 @@ class Composer(nn.Module):
             told = torch.cat([told, self.positions[positions].to(told.dtype).expand(*told.shape[:2], -1)], dim=-1)
         return x + told
 
-    def with_all_lanes(self) -> Composer:
+    def with_all_lanes(self) -> EventTransformer:
         """A model that gives the same logits and has every lane of this version: what was not there is told as zero."""
         if self.config.lanes == LANE_NAMES:
             return self
-        grown = Composer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
+        grown = EventTransformer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
         grown.load_state_dict(self.state_dict(), strict=False)
         for lane in list(grown.lanes)[len(self.config.lanes) :]:
             if isinstance(lane, CopyLane):
@@ -570,7 +570,7 @@ __all__ = [
     "MOOD_POSITIONS",
     "VALENCE_SLOT",
     "Cache",
-    "Composer",
+    "EventTransformer",
     "ModelConfig",
     "shifted_velocities",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 from emsync import checkpoint
 from emsync import vocabulary as v
 from emsync.conditions import LANES
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer, ModelConfig
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer, ModelConfig
 from emsync.training.corpus.archive import Archive, Song, pack, write_archive
 from emsync.training.train import Preset
 
@@ -27,10 +27,10 @@ CONFIGS = {"relative": RELATIVE, "rotary": ROTARY, "local": LOCAL}
 STEPS_PER_BAR = 96
 
 
-def random_model(config: ModelConfig = RELATIVE, seed: int = 0) -> Composer:
+def random_model(config: ModelConfig = RELATIVE, seed: int = 0) -> EventTransformer:
     """A model whose every parameter is random: those that training finds at zero would hide what they multiply."""
     generator = torch.Generator().manual_seed(seed)
-    model = Composer(config)
+    model = EventTransformer(config)
     with torch.no_grad():
         for parameter in model.parameters():
             scale = 0.5 if parameter.ndim < 2 else 1.5 / parameter.shape[-1] ** 0.5

@@ -13,17 +13,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from emsync import checkpoint
+from emsync import checkpoint, folders, weight_parts
 from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
-from emsync.model import Composer, ModelConfig
+from emsync.model import EventTransformer, ModelConfig
 from tests.models import CONFIGS, LOCAL, ROTARY, model_folder, random_inputs, random_model
 
 #: Wide enough for matrices of 8 bits.
 WIDE, WIDE_TIED = (replace(config, width=64, ff_width=128) for config in (LOCAL, ROTARY))
 
 
-def logits(model: Composer) -> torch.Tensor:
+def logits(model: EventTransformer) -> torch.Tensor:
     with torch.no_grad():
         return torch.cat([x.flatten() for x in model(*random_inputs(20))])
 
@@ -244,7 +244,7 @@ def fail_as_safetensors_does(*_: object, **__: object) -> None:
     ("what", "failure"),
     [
         ("safetensors.torch.save_file", fail_as_safetensors_does),
-        ("emsync.checkpoint.replace_folder", fail),
+        ("emsync.folders.replace_folder", fail),
         ("emsync.checkpoint.Path.write_text", fail),
     ],
 )
@@ -265,12 +265,12 @@ def test_a_folder_is_replaced_where_names_can_be_swapped_and_where_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(checkpoint, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(folders, "_exchange", lambda a, b: False)
     old, new = tmp_path / "old", tmp_path / "new"
     for folder in (old, new):
         folder.mkdir()
         (folder / folder.name).write_text(folder.name)
-    checkpoint.replace_folder(new, old)
+    folders.replace_folder(new, old)
     assert contents(tmp_path) == {"old/new": b"new"}
     assert os.listdir(tmp_path) == ["old"]
 
@@ -278,11 +278,11 @@ def test_a_folder_is_replaced_where_names_can_be_swapped_and_where_not(
 def test_without_swapping_a_failure_half_way_brings_the_old_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_exchange", lambda a, b: False)
+    monkeypatch.setattr(folders, "_exchange", lambda a, b: False)
     folder = model_folder(tmp_path / "model")
     before = contents(tmp_path)
     with pytest.raises(FileNotFoundError):
-        checkpoint.replace_folder(tmp_path / "nothing", folder)
+        folders.replace_folder(tmp_path / "nothing", folder)
     assert contents(tmp_path) == before
     assert os.listdir(tmp_path) == ["model"]
 
@@ -302,7 +302,7 @@ def test_nothing_but_a_model_folder_is_replaced(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match=r"cannot be written .*; choose another folder"):
+    with pytest.raises(OutputError, match=r"cannot be written .*; free some space or choose another folder"):
         checkpoint.save(random_model(), tmp_path / "file" / "model")
 
 
@@ -310,7 +310,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def parts_folder(folder: Path, seed: int = 0) -> Path:
-    checkpoint.save_parts(random_model(LOCAL, seed), folder, training={"steps": 3}, part_bytes=5000)
+    weight_parts.save_parts(random_model(LOCAL, seed), folder, training={"steps": 3}, part_bytes=5000)
     return folder
 
 
@@ -319,14 +319,14 @@ def test_parts_join_to_the_model_in_half_precision(tmp_path: Path) -> None:
     names = sorted(os.listdir(parts))
     assert names[:3] == ["index.json", "part-00.bin", "part-01.bin"]
     assert max((parts / name).stat().st_size for name in names[1:]) == 5000
-    assert checkpoint.join_parts(parts, tmp_path / "joined") == tmp_path / "joined"
+    assert weight_parts.join_parts(parts, tmp_path / "joined") == tmp_path / "joined"
     checkpoint.save(random_model(LOCAL), tmp_path / "half", training={"steps": 3}, bits=16)
     assert contents(tmp_path / "joined") == contents(tmp_path / "half")
-    assert checkpoint.PART_BYTES < 16 * 2**20
+    assert weight_parts.PART_BYTES < 16 * 2**20
     parts_folder(parts, seed=1)  # a later save replaces them all
     with pytest.raises(OutputError, match="joined exists already; give --overwrite to replace it"):
-        checkpoint.join_parts(parts, tmp_path / "joined")
-    checkpoint.join_parts(parts, tmp_path / "joined", overwrite=True)
+        weight_parts.join_parts(parts, tmp_path / "joined")
+    weight_parts.join_parts(parts, tmp_path / "joined", overwrite=True)
     assert not torch.equal(*(logits(checkpoint.load(tmp_path / name)) for name in ("joined", "half")))
     assert sorted(os.listdir(tmp_path)) == ["half", "joined", "parts"]
 
@@ -353,7 +353,7 @@ def test_refuses_parts_that(tmp_path: Path, break_it: Callable[[Path], None], me
     parts = parts_folder(tmp_path / "parts")
     break_it(parts)
     with pytest.raises(ModelError, match=message) as caught:
-        checkpoint.join_parts(parts, tmp_path / "joined")
+        weight_parts.join_parts(parts, tmp_path / "joined")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "joined").exists()
 
@@ -376,9 +376,9 @@ def test_parts_replace_nothing_but_parts_and_join_into_nothing_but_a_model(tmp_p
     with pytest.raises(OutputError, match="exists and is not a folder of parts; move it away"):
         parts_folder(other)
     with pytest.raises(OutputError, match="exists and is not a model folder; move it away"):
-        checkpoint.join_parts(parts, other, overwrite=True)
+        weight_parts.join_parts(parts, other, overwrite=True)
     (tmp_path / "file").write_text("x")
-    for write in (parts_folder, lambda folder: checkpoint.join_parts(parts, folder)):
+    for write in (parts_folder, lambda folder: weight_parts.join_parts(parts, folder)):
         with pytest.raises(OutputError, match=r"cannot be written .*; free some space or choose another folder"):
             write(tmp_path / "file" / "x")
     assert contents(other) == {"summer.jpg": b"sun"}

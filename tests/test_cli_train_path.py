@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from emsync import checkpoint, midi
+from emsync import checkpoint, midi, weight_parts
 from emsync.cli.main import main
 from emsync.training import train
 from tests.models import archive_file
@@ -118,4 +118,4 @@ def test_training_needs_no_more_than_a_gpu_machine_has(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "sample {'notes_per_s'" in ended.stdout
     assert "matplotlib is not installed" in ended.stdout
-    assert checkpoint.join_parts(tmp_path / "run" / "parts", tmp_path / "model").is_dir()
+    assert weight_parts.join_parts(tmp_path / "run" / "parts", tmp_path / "model").is_dir()

@@ -20,17 +20,8 @@ from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 from emsync.tokenizer.events import times_steps
 from emsync.training import dataset
 from emsync.training.corpus.archive import Archive, pack, read_archive, write_archive
-from emsync.training.dataset import (
-    PREFIX,
-    CropConfig,
-    Crops,
-    Dataset,
-    Row,
-    collate,
-    find_archives,
-    transpose,
-    transpose_copies,
-)
+from emsync.training.crops import PREFIX, CropConfig, Crops, Row, collate, transpose, transpose_copies
+from emsync.training.dataset import Dataset, find_archives
 from emsync.training.mood.curves import labels, mood_arrays
 from tests.models import archive_file, toy_archive, toy_song
 

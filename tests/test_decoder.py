@@ -25,7 +25,7 @@ from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, N_LANES, Conditions
 from emsync.copying import N_STRENGTHS, Mixture
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
-from emsync.model import Composer, ModelConfig
+from emsync.model import EventTransformer, ModelConfig
 from tests.fakes import plain_recipe
 
 BACKENDS = ("onnx", "torch")
@@ -43,10 +43,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(**shape: Any) -> Composer:
+def tiny(**shape: Any) -> EventTransformer:
     """A model of a few thousand parameters, none of them zero (outputs begin at zero, which would hide every error)."""
     config = ModelConfig(**{"n_layers": 3, "n_heads": 2, "width": 32, "ff_width": 48, "context": CONTEXT, **shape})
-    model = Composer(config)
+    model = EventTransformer(config)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -63,7 +63,7 @@ class Song:
     lanes: np.ndarray
     mood: np.ndarray
 
-    def right(self, model: Composer) -> tuple[np.ndarray, np.ndarray]:
+    def right(self, model: EventTransformer) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
             tensors = (torch.tensor(x) for x in (self.ids, self.heard, self.lanes, self.mood))
             logits, levels = model(*tensors)

@@ -21,10 +21,11 @@ from emsync.cli import main as root
 from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Composer
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Song, pack, write_archive
-from emsync.training.dataset import PREFIX, Dataset
+from emsync.training.crops import PREFIX
+from emsync.training.dataset import Dataset
 from emsync.training.evaluation import report_page
 from emsync.training.evaluation.evaluate import BASELINES, Report, baselines, bits, choose, evaluate, table, windows
 from emsync.training.evaluation.report_page import write
@@ -45,7 +46,7 @@ def test_windows_score_every_event_once_behind_half_a_window(n_events: int, size
 
 
 def naive(
-    model: Composer, data: Dataset, song: int, *, told: bool, mood: bool = False
+    model: EventTransformer, data: Dataset, song: int, *, told: bool, mood: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Bits of each event of a song, of all its velocities, and its ids: one window, one row, one event at a time."""
     ids, velocities = data.song(song)

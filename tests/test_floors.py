@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 #: From the ground up. Modules of one floor do not import one another, but those of a floor named as a folder may.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.errors", "emsync.vocabulary", "emsync.midi_format", "emsync.midi_text"),
-    ("emsync.files", "emsync.soundfonts", "emsync.chords", "emsync.recipe"),
+    ("emsync.files", "emsync.folders", "emsync.soundfonts", "emsync.chords", "emsync.recipe"),
     ("emsync.columns", "emsync.table", "emsync.emotions", "emsync.film_clock", "emsync.stills"),
     ("emsync.loudness",),
     ("emsync.tempo_fit",),
@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("emsync.model", "emsync.grammar", "emsync.hits", "emsync.sampling", "emsync.repetition"),
     ("emsync.writer",),
     ("emsync.checkpoint",),
+    ("emsync.weight_parts",),
     ("emsync.decoder",),
     ("emsync.composer", "emsync.export", "emsync.finish"),
     ("emsync.record",),

@@ -20,7 +20,7 @@ from emsync.model import (
     VALENCE_SLOT,
     Attention,
     Cache,
-    Composer,
+    EventTransformer,
     ModelConfig,
     OffsetLane,
     block_attention,
@@ -45,7 +45,7 @@ def _no_gradients() -> Any:
 def test_the_paper_preset_has_the_papers_37_million_parameters() -> None:
     preset = Preset.read("paper")
     with torch.device("meta"):
-        model = Composer(preset.model)
+        model = EventTransformer(preset.model)
     assert model.n_parameters == pytest.approx(37e6, abs=1e6)
     assert (preset.model.n_layers, preset.model.n_heads, preset.model.width) == (11, 8, 512)
     assert (preset.model.ff_width, preset.model.context, preset.model.attention) == (2048, 1216, "relative")
@@ -55,13 +55,13 @@ def test_every_preset_can_be_built() -> None:
     for name in PRESETS:
         preset = Preset.read(name)
         with torch.device("meta"):
-            assert Composer(preset.model).n_parameters > 0
+            assert EventTransformer(preset.model).n_parameters > 0
         assert Preset.from_dict(preset.to_dict()) == preset
 
 
 def test_a_new_model_predicts_from_its_embeddings_alone() -> None:
     torch.manual_seed(0)
-    model = Composer(RELATIVE)
+    model = EventTransformer(RELATIVE)
     for block in model.blocks:
         x = torch.randn(1, 5, RELATIVE.width)
         assert torch.equal(block(x, torch.arange(5)), x)
@@ -177,12 +177,12 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:
 # Decoding with a cache
 
 
-def empty_cache(model: Composer, batch: int, slots: int) -> Cache:
+def empty_cache(model: EventTransformer, batch: int, slots: int) -> Cache:
     shape = (batch, model.config.n_heads, slots, model.config.head_width)
     return [(torch.zeros(shape), torch.zeros(shape), torch.full((slots,), -1)) for _ in model.blocks]
 
 
-def stepped(model: Composer, inputs: tuple[Tensor, ...], splits: list[int], *, shuffle: bool = False) -> Tensor:
+def stepped(model: EventTransformer, inputs: tuple[Tensor, ...], splits: list[int], *, shuffle: bool = False) -> Tensor:
     """Both heads' logits by `step`, positions in runs of the lengths `splits`, through a cache of fixed room."""
     ids, velocities, lanes, mood = inputs
     cache = empty_cache(model, len(ids), ids.shape[1] + 3)  # some slots stay empty

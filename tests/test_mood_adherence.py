@@ -12,7 +12,8 @@ import pytest
 from emsync.decoder import open_decoder
 from emsync.mood import MoodCurve
 from emsync.training.corpus.archive import song_score
-from emsync.training.dataset import CropConfig, Crops, Dataset
+from emsync.training.crops import CropConfig, Crops
+from emsync.training.dataset import Dataset
 from emsync.training.evaluation.mood_adherence import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
 from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate

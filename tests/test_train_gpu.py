@@ -1,8 +1,7 @@
-"""What a GPU's run is made of, on a CPU: Muon in stacks, crops from processes, utilisation, samples."""
+"""What a GPU's run is made of, on a CPU: crops from processes, utilisation, samples."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from emsync.model import Composer
+from emsync.model import EventTransformer
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.training import samples, train
 from emsync.training.batches import from_processes, prefetch, tensors
-from emsync.training.dataset import Crops, Dataset
-from emsync.training.muon import BatchedMuon, orthogonalised
+from emsync.training.crops import Crops
+from emsync.training.dataset import Dataset
 from emsync.training.presets import Preset
 from emsync.training.utilisation import flops_per_event, peak_by_name, peak_tflops
 from tests.models import CONFIGS, model_folder, random_model, toy_archive, toy_preset
@@ -27,53 +26,8 @@ def data() -> Dataset:
     return Dataset.of(dict(toy_archive(3).arrays))
 
 
-# Muon
-
-
-def matrices(seed: int) -> list[torch.nn.Parameter]:
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(8, 8), (32, 8), (8, 8), (8, 32), (5, 7)]
-    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
-
-
-def stepped(opt: torch.optim.Optimizer, params: list[torch.nn.Parameter], seeds: range) -> None:
-    for seed in seeds:
-        for p, grad in zip(params, matrices(100 + seed), strict=True):
-            p.grad = grad.detach().clone()
-        opt.step()
-
-
-@pytest.mark.parametrize("kinds", list(itertools.permutations([torch.optim.Muon, BatchedMuon])))
-def test_stacked_muon_is_torch_s_and_goes_on_from_its_state(kinds: tuple[Any, Any]) -> None:
-    settings: dict[str, Any] = {"lr": 0.1, "momentum": 0.95, "weight_decay": 0.1}
-    plain, changed = matrices(0), matrices(0)
-    one = torch.optim.Muon(plain, **settings)
-    stepped(one, plain, range(6))
-    first = kinds[0](changed, **settings)
-    stepped(first, changed, range(3))
-    second = kinds[1](changed, **settings)
-    second.load_state_dict(first.state_dict())
-    stepped(second, changed, range(3, 6))
-    for a, b, begun in zip(plain, changed, matrices(0), strict=True):
-        assert (a - begun).abs().max() > 0.1
-        torch.testing.assert_close(b, a, rtol=0, atol=0.02)  # bfloat16, rounded in another order
-
-
-def test_newton_schulz_brings_singular_values_to_about_one() -> None:
-    stack = torch.randn(3, 6, 20, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalised(stack).float())
-    assert values.min() > 0.5
-    assert values.max() < 1.5
-    alone = orthogonalised(stack[1:2])
-    torch.testing.assert_close(orthogonalised(stack)[1:2], alone, rtol=0, atol=0.02)
-
-
-def test_a_matrix_without_a_gradient_is_left_alone() -> None:
-    params = matrices(0)
-    params[0].grad = torch.ones_like(params[0])
-    before = [p.detach().clone() for p in params]
-    assert BatchedMuon(params, lr=0.1).step(lambda: 3.0) == 3.0
-    assert [torch.equal(p, was) for p, was in zip(params, before, strict=True)] == [False, True, True, True, True]
+def options(**choices: Any) -> train.RunOptions:
+    return train.RunOptions(compile_model=False, device="cpu", **choices)
 
 
 # Batches
@@ -105,7 +59,11 @@ def test_an_error_in_a_process_reaches_the_training() -> None:
 def test_a_run_fed_by_a_process_is_the_run_fed_by_a_thread(data: Dataset, tmp_path: Path) -> None:
     ended = [
         train.fit(
-            toy_preset(), data, None, tmp_path / str(n), steps=3, compile_model=False, processes=n, device="cpu"
+            toy_preset(),
+            data,
+            None,
+            tmp_path / str(n),
+            options(steps=3, processes=n),
         ).loss
         for n in (0, 1)
     ]
@@ -118,9 +76,10 @@ def test_a_run_fed_by_a_process_is_the_run_fed_by_a_thread(data: Dataset, tmp_pa
 def test_flops_are_counted_as_palm_counts_them() -> None:
     paper = Preset.read("paper").model
     with torch.device("meta"):
-        model = Composer(paper)
+        model = EventTransformer(paper)
     n = 11 * 12 * 512**2 + 512 * (paper.vocabulary_size + 16)  # the blocks' matrices and the two heads
     n += (2 + 2) * (64 + 0) + 2 * 64 * 512 + 4 * 64 * 256 + 0  # the small networks of mood and lanes
+    n += 512 * 256  # the copy lane's projection
     assert flops_per_event(model, 1216) == pytest.approx(6 * n + 11 * 18 * 512 * 1216, rel=1e-3)
 
 
@@ -145,14 +104,18 @@ def test_peaks_are_known_by_name(name: str, peak: float | None) -> None:
 
 
 def test_the_share_of_the_peak_is_logged_where_the_peak_is_known(data: Dataset, tmp_path: Path) -> None:
-    def ended(name: str, **options: Any) -> train.Progress:
+    def ended(name: str, **choices: Any) -> train.Progress:
         return train.fit(
-            toy_preset(), data, None, tmp_path / name, steps=2, compile_model=False, device="cpu", **options
+            toy_preset(),
+            data,
+            None,
+            tmp_path / name,
+            options(steps=2, **choices),
         )
 
     assert ended("unknown").mfu is None
     known = ended("known", peak_tflops=2.0)
-    flops = flops_per_event(Composer(toy_preset().model), toy_preset().crops.context)
+    flops = flops_per_event(EventTransformer(toy_preset().model), toy_preset().crops.context)
     assert known.mfu == pytest.approx(known.tokens_per_s * flops / 2e12)
     assert train.read_log(tmp_path / "known")[-1]["mfu"] == known.mfu
     assert 0 <= known.waited <= 1
@@ -200,8 +163,8 @@ def test_a_model_is_sampled_and_its_numbers_reach_the_log(
 
     monkeypatch.setattr(samples, "sample_statistics", sample)
     out = tmp_path / "run"
-    ended = train.fit(toy_preset(saves=2), data, None, out, steps=4, compile_model=False, samples=True, device="cpu")
+    ended = train.fit(toy_preset(saves=2), data, None, out, options(steps=4, samples=True))
     assert sampled == [out / "model"] * 2
     assert ended.sample == {"notes_per_s": 4.0}
-    train.fit(toy_preset(), data, None, tmp_path / "plain", steps=2, compile_model=False, device="cpu")
+    train.fit(toy_preset(), data, None, tmp_path / "plain", options(steps=2))
     assert len(sampled) == 2  # not on a CPU, unless asked for

@@ -1,6 +1,6 @@
 """Batches ahead of their use: drawn by a thread, or by processes where one thread is too slow for a GPU.
 
-A batch is a function of its step alone (`dataset.Crops`), so that who draws it makes no difference.
+A batch is a function of its step alone (`crops.Crops`), so that who draws it makes no difference.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emsync.training.dataset import Batch
+from emsync.training.crops import Batch
 
 #: A crop of 2048 events takes one core half a millisecond, several while pages are read; a GPU takes about one.
 MOST_PROCESSES = 12

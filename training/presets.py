@@ -11,7 +11,7 @@ from typing import Any
 
 from emsync.errors import InputError
 from emsync.model import ModelConfig
-from emsync.training.dataset import CropConfig
+from emsync.training.crops import CropConfig
 
 PRESETS = ("paper", "base", "small", "tiny")
 

@@ -8,23 +8,25 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emsync import checkpoint
 from emsync.errors import InputError, OutputError
 from emsync.files import atomic_path
+from emsync.folders import atomic_folder
 from emsync.training.presets import Preset
 
 if TYPE_CHECKING:
     import torch
 
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
+
+
+#: What to do about a state that cannot be written.
+RESUME = "free some space, then --resume"
 
 
 @dataclass
@@ -66,7 +68,7 @@ def read_run(out: str | os.PathLike[str]) -> tuple[Progress, Preset]:
 
 def save_state(
     folder: Path,
-    model: Composer,
+    model: EventTransformer,
     opts: list[torch.optim.Optimizer],
     progress: Progress,
     preset: Preset,
@@ -75,25 +77,19 @@ def save_state(
     """Everything needed to go on, in a folder that is replaced whole; bf16: whether it was used, by kind of device."""
     import torch
 
-    try:
-        partial = Path(tempfile.mkdtemp(prefix=".state.", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(
-            f"{folder.parent} cannot be written ({error.strerror}); free some space, then --resume"
-        ) from error
-    try:
-        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts]}, partial / "state.pt")
+    with atomic_folder(folder, remedy=RESUME) as partial:
+        try:
+            torch.save(
+                {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts]}, partial / "state.pt"
+            )
+        except RuntimeError as error:  # torch's way of saying that the disk is full
+            raise OutputError(f"{folder} cannot be written ({error}); {RESUME}") from error
         about = {"progress": asdict(progress), "preset": preset.to_dict(), "bf16": bf16}
         (partial / "run.json").write_text(json.dumps(about))
-        checkpoint.replace_folder(partial, folder)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{folder} cannot be written ({error}); free some space, then --resume") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_state(
-    folder: Path, model: Composer, opts: list[torch.optim.Optimizer], progress: Progress, preset: Preset
+    folder: Path, model: EventTransformer, opts: list[torch.optim.Optimizer], progress: Progress, preset: Preset
 ) -> None:
     """Put what `save_state` kept into `model`, `opts` and `progress`. Raises `InputError` where it does not fit."""
     about = read_about(folder)

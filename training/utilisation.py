@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import torch
 
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
 
 #: Dense bf16 peaks by the vendor's data sheets, TFLOP/s; the longest name that a device's own contains counts.
 PEAK_TFLOPS: Final = {
@@ -21,7 +21,7 @@ PEAK_TFLOPS: Final = {
 }  # fmt: skip
 
 
-def flops_per_event(model: Composer, context: int) -> float:
+def flops_per_event(model: EventTransformer, context: int) -> float:
     """Floating-point operations of one position of a crop of `context`, forward and backward."""
     import torch
 

@@ -301,6 +301,7 @@ def _load(stream: BinaryIO) -> Any:
     loaded = np.load(stream, allow_pickle=False)
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError("a single array")
+    assert loaded.zip is not None  # it is closed at the end only
     unpacked = sum(each.file_size for each in loaded.zip.infolist())
     if unpacked > MAX_UNPACKED_BYTES:
         loaded.close()

@@ -34,7 +34,7 @@ from emsync.training.evaluation.report_page import PARTS, Part
 from emsync.training.evaluation.report_page import table as table
 
 if TYPE_CHECKING:
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
 
 Floats = npt.NDArray[np.float64]
 #: Called with what is being measured, the events done and the events to do.
@@ -147,7 +147,7 @@ def choose(data: Dataset, n_songs: int | None = None, *, seed: int | None = None
 
 
 def bits(
-    model: Composer | str | os.PathLike[str],
+    model: EventTransformer | str | os.PathLike[str],
     data: Dataset,
     *,
     songs: Sequence[int] | npt.NDArray[np.int64] | None = None,

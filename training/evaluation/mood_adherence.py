@@ -32,8 +32,8 @@ from emsync.training.mood.labels import AXES, auc, pearson
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
-    from emsync.model import Composer
-    from emsync.training.dataset import Batch
+    from emsync.model import EventTransformer
+    from emsync.training.crops import Batch
 
 FloatArray = npt.NDArray[np.float64]
 Kind = Literal["corner", "ramp", "step"]
@@ -186,7 +186,9 @@ def _resized(rows: FloatArray, n: int) -> FloatArray:
     return rows[np.minimum(np.arange(n), len(rows) - 1)]
 
 
-def guided_bits(model: Composer, batches: Sequence[Batch], strengths: Sequence[float] = STRENGTHS) -> dict[str, float]:
+def guided_bits(
+    model: EventTransformer, batches: Sequence[Batch], strengths: Sequence[float] = STRENGTHS
+) -> dict[str, float]:
     """Bits per note of real crops: untold of mood, told their own at each strength, and told another crop's.
 
     batches: drawn without augmentation, so that mood is told in full. The guided distribution is the softmax of

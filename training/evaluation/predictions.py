@@ -23,10 +23,11 @@ from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
 from emsync.copying import Mixture, lanes_of_song, matches_of_song
 from emsync.errors import InputError, ModelError
 from emsync.tokenizer.events import times_steps
-from emsync.training.dataset import PREFIX, Dataset, Row, collate, song_metre
+from emsync.training.crops import PREFIX, Row, collate, song_metre
+from emsync.training.dataset import Dataset
 
 if TYPE_CHECKING:
-    from emsync.model import Composer
+    from emsync.model import EventTransformer
 
 Floats = npt.NDArray[np.float64]
 DEFAULT_BATCH: Final = 4
@@ -79,7 +80,7 @@ def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
 
 
 def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
-    """All that is told of a song; its mood is what `dataset.Crops` tells of it."""
+    """All that is told of a song; its mood is what `crops.Crops` tells of it."""
     times_s, levels = data.song_mood(song, end_s)
     if not (mood and len(levels)):
         return Conditions(boundaries_s=boundaries_s, end_s=end_s)
@@ -131,7 +132,7 @@ def check_songs(data: Dataset, songs: Sequence[int] | npt.NDArray[np.int64] | No
 
 
 def predictions(
-    model: Composer,
+    model: EventTransformer,
     data: Dataset,
     songs: Sequence[int],
     *,
@@ -185,7 +186,7 @@ def predictions(
         model.train(was_training).to(was_on)
 
 
-def _score(model: Composer, group: Sequence[_Window], device: Any, half: bool) -> Scored:
+def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool) -> Scored:
     from contextlib import nullcontext
 
     import torch

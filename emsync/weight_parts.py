@@ -1,0 +1,98 @@
+"""A model in parts: its weights in files small enough to move, and back.
+
+A folder of parts holds
+    index.json         format, config.json, and of each part its name, size and SHA-256
+    part-00.bin ...    model.safetensors (float16), piece by piece
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emsync import vocabulary as v
+from emsync.checkpoint import CONFIG, FORMAT, VOCABULARY, WEIGHTS, save
+from emsync.errors import ModelError, OutputError
+from emsync.folders import atomic_folder, check_replaceable
+
+if TYPE_CHECKING:
+    from emsync.model import EventTransformer
+
+INDEX = "index.json"
+#: Safely under 16 MiB, a common limit for moving files.
+PART_BYTES = 15 << 20
+
+
+def save_parts(
+    model: EventTransformer,
+    folder: str | os.PathLike[str],
+    *,
+    training: Mapping[str, Any] | None = None,
+    part_bytes: int = PART_BYTES,
+) -> None:
+    """Write a model in parts of at most `part_bytes`, in 16 bits; like `save`, all at once or not at all.
+
+    Replaces a folder of parts and nothing else: raises `OutputError` there, and where nothing can be written.
+    """
+    folder = Path(folder)
+    check_replaceable(folder, INDEX, "a folder of parts")
+    with atomic_folder(folder) as partial:
+        save(model, partial / "whole", training=training, bits=16)
+        parts: list[dict[str, Any]] = []
+        with (partial / "whole" / WEIGHTS).open("rb") as weights:
+            while piece := weights.read(part_bytes):
+                name = f"part-{len(parts):02d}.bin"
+                (partial / name).write_bytes(piece)
+                parts.append({"name": name, "bytes": len(piece), "sha256": hashlib.sha256(piece).hexdigest()})
+        config = json.loads((partial / "whole" / CONFIG).read_text(encoding="utf-8"))
+        shutil.rmtree(partial / "whole")
+        index = {"format": FORMAT, "config": config, "parts": parts}
+        (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Put a folder of parts together again: writes the model folder `folder`, and gives it. Needs no torch.
+
+    Raises `ModelError` naming the part that is missing or damaged, and `OutputError` where a folder stands that
+    `overwrite` does not allow to replace, or that is no model folder.
+    """
+    parts, folder = Path(parts), Path(folder)
+    try:
+        index = json.loads((parts / INDEX).read_text(encoding="utf-8"))
+        config = dict(index["config"])
+        told = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{parts / INDEX} cannot be read ({error}); give the folder that emsync train --parts wrote"
+        ) from error
+    if index.get("format") != FORMAT:
+        raise ModelError(f"{parts / INDEX} is not of format {FORMAT}; train again with this version of emsync")
+    if config.get("vocabulary") != v.HASH:
+        raise ModelError(
+            f"{parts} speaks another vocabulary (hash {config.get('vocabulary')}) than this emsync (hash {v.HASH}); "
+            "join it with the emsync that trained it"
+        )
+    check_replaceable(folder, CONFIG, "a model folder")
+    if (folder / CONFIG).exists() and not overwrite:
+        raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")
+    for name, size, digest in told:
+        path = parts / Path(name).name  # an index must not lead elsewhere
+        if not path.is_file():
+            raise ModelError(f"{parts} lacks {name}, one of {len(told)} parts; bring it over, then join them again")
+        piece = path.read_bytes()
+        if len(piece) != size or hashlib.sha256(piece).hexdigest() != digest:
+            raise ModelError(
+                f"{path} is damaged, or of another save ({len(piece)} bytes of {size}); bring it over again"
+            )
+    with atomic_folder(folder) as partial:
+        with (partial / WEIGHTS).open("wb") as weights:
+            for name, _, _ in told:
+                weights.write((parts / Path(name).name).read_bytes())
+        (partial / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
+    return folder
