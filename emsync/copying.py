@@ -17,6 +17,7 @@ match, the latest `VISITS` earlier places are kept, the most recent first.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -84,6 +85,12 @@ class Matches:
         agreement += (second != NONE) & (second == first)
         agreement += (agreement == 2) & (third == first)
         return np.where(self.length > 0, 1 + AGREEMENTS * (self.length - 1) + agreement, 0).astype(np.int8)
+
+
+def file_hash(folder: str | os.PathLike[str]) -> str | None:
+    """SHA-256 of a model folder's `COPYING` in hexadecimal, None where there is none."""
+    path = Path(folder) / COPYING
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def matches_of_song(ids: IntArray, *, visits: int = VISITS) -> Matches:

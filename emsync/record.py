@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from emsync import __version__, checkpoint
+from emsync import __version__, checkpoint, copying
 from emsync import vocabulary as v
 from emsync.errors import InputError, ModelError
 from emsync.mood import MoodCurve
@@ -24,14 +24,15 @@ _REMEDY: Final = "give the .mid.json that emsync compose wrote"
 
 
 def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """What a record says about the model: its folder (None for the embedded one), and the hash of weights and
-    vocabulary.
+    """What a record says about the model: its folder (None for the embedded one), and the hashes of its weights, its
+    mixture (None without one) and its vocabulary.
     """
     path = checkpoint.embedded_folder() if folder is None else Path(folder)
     checkpoint.read_config(path)
     return {
         "folder": None if folder is None else str(path),
         "weights_sha256": checkpoint.weights_hash(path),
+        "copying_sha256": copying.file_hash(path),
         "vocabulary": v.HASH,
     }
 
@@ -46,6 +47,7 @@ class Record:
     recipe: Recipe
     model_folder: str | None
     weights_sha256: str
+    copying_sha256: str | None
     backend: str
     video: str | None
     mood: MoodCurve | None = None
@@ -82,17 +84,28 @@ class Record:
             raise TypeError("a name is not text")
         return cls(
             float(data["duration_s"]), Fraction(data["frame_rate"]), tuple(float(c) for c in data["cuts_s"]), recipe,
-            folder, str(data["model"]["weights_sha256"]), str(data["backend"]), video, mood, source, path,
+            folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
+            video, mood, source, path,
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:
         """Raise `ModelError` if the model is not the one that the record was made with."""
-        found = model_record(folder)["weights_sha256"]
+        model = model_record(folder)
+        found = model["weights_sha256"]
         if found != self.weights_sha256:
             raise ModelError(
                 f"the record was made with a model whose weights hash to {self.weights_sha256[:12]}, "
                 f"this one's to {found[:12]}; give the right one with --model"
             )
+        if self.recipe.copying and model["copying_sha256"] != self.copying_sha256:
+            raise ModelError(
+                f"the record was made with {_mixture(self.copying_sha256)}, this model has "
+                f"{_mixture(model['copying_sha256'])}; give the right one with --model"
+            )
+
+
+def _mixture(digest: str | None) -> str:
+    return "no copying.json" if digest is None else f"a copying.json that hashes to {digest[:12]}"
 
 
 def to_dict(

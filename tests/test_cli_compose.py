@@ -541,6 +541,21 @@ def test_a_record_of_another_model(run: Run) -> None:
     refused(run("--from", "other.mid.json", "-o", "again.mid"), sentence, left=left)
 
 
+def test_a_record_of_another_mixture(run: Run) -> None:
+    assert run("--duration", "2", "-o", "song.mid").code == 0
+    record = json.loads(Path("song.mid.json").read_text())
+    assert record["model"]["copying_sha256"] is None
+    record["model"]["copying_sha256"] = "a" * 64
+    Path("other.mid.json").write_text(json.dumps(record))
+    left = ["other.mid.json", "song.mid", "song.mid.json"]
+    sentence = "with a copying.json that hashes to aaaaaaaaaaaa, this model has no copying.json; give the right one"
+    refused(run("--from", "other.mid.json", "-o", "again.mid"), sentence, left=left)
+    record["settings"]["copying"] = 0.0  # nothing was copied: any mixture will do
+    Path("other.mid.json").write_text(json.dumps(record))
+    assert run("--from", "other.mid.json", "-o", "again.mid").code == 0
+    assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
+
+
 @pytest.mark.parametrize("place", ["analyze", "compose", "to_bytes", "replace"])
 def test_an_interrupt_leaves_nothing(run: Run, film: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
