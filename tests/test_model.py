@@ -13,13 +13,14 @@ from torch import Tensor
 
 from emsync import model
 from emsync import vocabulary as v
-from emsync.conditions import LANE_NAMES, LANES
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
 from emsync.errors import ModelError
 from emsync.model import (
     AROUSAL_SLOT,
     VALENCE_SLOT,
     Attention,
     Cache,
+    CopyLane,
     EventTransformer,
     ModelConfig,
     OffsetLane,
@@ -284,6 +285,35 @@ def test_all_lanes_and_the_mood_can_be_left_out_and_still_train() -> None:
             if lane is model.copy_lane:  # adds nothing then
                 continue
             assert lane.absent.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_copy_lane_at_zero_learns_from_the_first_step(name: str) -> None:
+    grown = random_model(replace(CONFIGS[name], lanes=LANE_NAMES[: COPY_LANES.start])).with_all_lanes()
+    ids, velocities, lanes, mood = random_inputs(LENGTH)
+    with torch.enable_grad():
+        logits, _ = grown(ids, velocities, lanes, mood)
+        logits.log_softmax(-1)[..., 7].sum().backward()
+    assert grown.copy_lane is not None
+    for table in (grown.copy_lane.gate, grown.copy_lane.bias, grown.copy_lane.query):
+        assert table.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_bias_of_a_strength_is_added_to_the_followers_logit(name: str) -> None:
+    grown = random_model(replace(CONFIGS[name], lanes=LANE_NAMES[: COPY_LANES.start])).with_all_lanes()
+    ids, velocities, lanes, mood = random_inputs(LENGTH)
+    nan = float("nan")
+    lanes[..., COPY_LANES] = torch.tensor([[9.0, 5.0], [700.0, 5.0], [9.0, 6.0], [0.0, 0.0], [nan, nan], [9.0, nan]])[
+        torch.arange(LENGTH) % 6
+    ]
+    before = grown(ids, velocities, lanes, mood)[0]
+    with torch.no_grad():
+        grown.copy_lane.bias.weight[5] = 0.25
+    added = grown(ids, velocities, lanes, mood)[0] - before
+    right = torch.zeros_like(added)
+    right[:, 0::6, 9] = right[:, 1::6, 700] = 0.25 * CopyLane.UNIT
+    torch.testing.assert_close(added, right, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
