@@ -17,11 +17,11 @@ import zipfile
 
 #: Modules that may fail to import without an extra, and the extra each needs.
 NEEDS_EXTRA: dict[str, str] = {
+    "emsync.attention": "train",
     "emsync.model": "train",
     "emsync.tokenizer.midi_tokenizer": "train",
     "emsync.training.batches": "train",
-    "emsync.training.muon": "train",
-    "emsync.training.presets": "train",
+    "emsync.training.objective": "train",
     "emsync.training.run_folder": "train",
     "emsync.training.train": "train",
 }

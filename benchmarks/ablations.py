@@ -51,7 +51,8 @@ from emsync.training.evaluation import evaluate
 from emsync.training.presets import Preset
 
 if TYPE_CHECKING:
-    from emsync.model import EventTransformer, ModelConfig
+    from emsync.model import EventTransformer
+    from emsync.model_config import ModelConfig
 
 #: Going on with the trained model: its shape, but for the context; half the rates, falling at once.
 TRAINED: dict[str, dict[str, Any]] = {

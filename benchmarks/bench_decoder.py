@@ -34,7 +34,8 @@ def random_model(preset: str, folder: Path) -> Path:
 
     from emsync import checkpoint
     from emsync.export import export
-    from emsync.model import EventTransformer, ModelConfig
+    from emsync.model import EventTransformer
+    from emsync.model_config import ModelConfig
 
     shape = tomllib.loads((REPOSITORY / "training" / f"{preset}.toml").read_text(encoding="utf-8"))["model"]
     torch.manual_seed(0)

@@ -21,7 +21,8 @@ import torch
 
 from emsync import vocabulary as v
 from emsync.conditions import LANES
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer, ModelConfig
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer
+from emsync.model_config import ModelConfig
 from emsync.training import train
 from emsync.training.crops import Batch
 

@@ -223,7 +223,8 @@ def load(folder: str | os.PathLike[str]) -> EventTransformer:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from emsync.model import EventTransformer, ModelConfig
+    from emsync.model import EventTransformer
+    from emsync.model_config import ModelConfig
 
     folder = Path(folder)
     model = EventTransformer(ModelConfig.from_dict(read_config(folder)["model"]))

@@ -13,7 +13,8 @@ from torch import Tensor
 from emsync import checkpoint
 from emsync import vocabulary as v
 from emsync.conditions import LANES
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer, ModelConfig
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer
+from emsync.model_config import ModelConfig
 from emsync.training.corpus.archive import Archive, Song, pack, write_archive
 from emsync.training.train import Preset
 

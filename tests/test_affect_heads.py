@@ -13,8 +13,9 @@ from emsync.affect_clip import Clip, open_clip
 from emsync.affect_vlm import Probe, Settings, open_vlm
 from emsync.errors import InputError, OutputError, VideoError
 from emsync.mood import MoodCurve
-from emsync.training.mood import heads as heads
-from emsync.training.mood.heads import Example, Labelled, Perceptron, Report, read_folder, train
+from emsync.training.mood import heads, labelled_films
+from emsync.training.mood.heads import Perceptron, Report, train
+from emsync.training.mood.labelled_films import Example, Labelled, read_folder
 from emsync.video import analyze
 from emsync.vision import Sight, read_head
 from tests.vision_models import BLACK, BLUE, GREEN, RED, WHITE, film, tiny_clip, tiny_llava
@@ -332,12 +333,12 @@ def test_features_of_other_settings_are_not_taken(
 ) -> None:
     path = labelled(tmp_path / "films", source, 1) / "0.mkv"
     keys = {
-        heads._key(path, Clip.load(str(clip))),
-        heads._key(path, Probe.load(str(llava))),
-        heads._key(path, Probe.load(str(llava), Settings(layer=1))),
+        labelled_films._key(path, Clip.load(str(clip))),
+        labelled_films._key(path, Probe.load(str(llava))),
+        labelled_films._key(path, Probe.load(str(llava), Settings(layer=1))),
     }
     path.write_bytes(source["1.mkv"])
-    keys.add(heads._key(path, Clip.load(str(clip))))
+    keys.add(labelled_films._key(path, Clip.load(str(clip))))
     assert len(keys) == 4
 
 

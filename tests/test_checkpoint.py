@@ -16,7 +16,8 @@ import torch
 from emsync import checkpoint, folders, weight_parts
 from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
-from emsync.model import EventTransformer, ModelConfig
+from emsync.model import EventTransformer
+from emsync.model_config import ModelConfig
 from tests.models import CONFIGS, LOCAL, ROTARY, model_folder, random_inputs, random_model
 
 #: Wide enough for matrices of 8 bits.

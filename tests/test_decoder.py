@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 
 import emsync
-from emsync import checkpoint, decoder, export
+from emsync import checkpoint, decoder, export, onnx_graph
 from emsync import vocabulary as v
 from emsync.cli.export import command
 from emsync.composer import compose
@@ -25,7 +25,8 @@ from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, N_LANES, Conditions
 from emsync.copying import N_STRENGTHS, Mixture
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
-from emsync.model import EventTransformer, ModelConfig
+from emsync.model import EventTransformer
+from emsync.model_config import ModelConfig
 from tests.fakes import plain_recipe
 
 BACKENDS = ("onnx", "torch")
@@ -422,12 +423,12 @@ def test_a_nonsensical_configuration_is_refused(copied: Path, change: dict[str, 
 def test_a_graph_that_strays_is_not_kept(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check that guards the export sees a small error, and leaves the folder as it was."""
     before = {file.name: file.read_bytes() for file in copied.iterdir()}
-    right = export._level_lane
+    right = onnx_graph._level_lane
 
     def louder(g: Any, level: str, name: str, width: int) -> str:
         return right(g, g.op("Mul", level, g.constant(1.05)), name, width)
 
-    monkeypatch.setattr(export, "_level_lane", louder)
+    monkeypatch.setattr(onnx_graph, "_level_lane", louder)
     with pytest.raises(ModelError, match="the graph strays from torch by"):
         export.export(copied)
     assert {file.name: file.read_bytes() for file in copied.iterdir()} == before

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-#: From the ground up. Modules of one floor do not import one another, but those of a floor named as a folder may.
-FLOORS: tuple[tuple[str, ...], ...] = (
-    ("emsync.errors", "emsync.vocabulary", "emsync.midi_format", "emsync.midi_text"),
-    ("emsync.files", "emsync.folders", "emsync.soundfonts", "emsync.chords", "emsync.recipe"),
-    ("emsync.columns", "emsync.table", "emsync.emotions", "emsync.film_clock", "emsync.stills"),
-    ("emsync.loudness",),
-    ("emsync.tempo_fit",),
-    ("emsync.tempo_map",),
-    ("emsync.score", "emsync.film", "emsync.mood", "emsync.metre", "emsync.copying"),
-    ("emsync.midi_clock", "emsync.midi_track"),
-    ("emsync.midi_chunks", "emsync.midi_channels"),
-    ("emsync.midi_read", "emsync.midi_write"),
-    ("emsync.midi", "emsync.plot", "emsync.cut_detector", "emsync.cutlist", "emsync.vision"),
-    ("emsync.video", "emsync.conditions", "emsync.demo_film", "emsync.interop"),
-    ("emsync.affect_clip", "emsync.affect_vlm"),
-    ("emsync.affect",),
-    ("emsync.mood_source",),
-    ("emsync.tokenizer",),
-    ("emsync.model", "emsync.grammar", "emsync.hits", "emsync.sampling", "emsync.repetition"),
-    ("emsync.writer",),
-    ("emsync.checkpoint",),
-    ("emsync.weight_parts",),
-    ("emsync.decoder",),
-    ("emsync.composer", "emsync.export", "emsync.finish"),
-    ("emsync.record",),
-    ("emsync.training", "emsync.soundtrack"),
-    ("emsync.cli",),
-)
-FLOOR = {name: i for i, floor in enumerate(FLOORS) for name in floor}
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def floors() -> tuple[tuple[str, ...], ...]:
+    """The floors of docs/architecture.md, from the ground up. Modules of one floor do not import one another."""
+    block = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    assert block is not None, "docs/architecture.md has no list of floors"
+    lines = [line.partition("#")[0].split() for line in block.group(1).splitlines()]
+    return tuple(tuple(f"emsync.{name}" for name in line) for line in lines)
+
+
+FLOOR = {name: i for i, floor in enumerate(floors()) for name in floor}
 
 
 def modules() -> dict[str, Path]:
@@ -58,7 +43,7 @@ def modules() -> dict[str, Path]:
 def floor(module: str) -> int:
     parts = module.split(".")
     name = ".".join(parts[:2])
-    assert name in FLOOR, f"{module} stands on no floor; add it to docs/architecture.md and to this test"
+    assert name in FLOOR, f"{module} stands on no floor; add it to docs/architecture.md"
     return FLOOR[name]
 
 
@@ -88,3 +73,50 @@ def test_imports_point_down(name: str) -> None:
     for other in sorted(imported(here[name], set(here)) - {name}):
         same_folder = other.split(".")[:2] == name.split(".")[:2] and len(name.split(".")) > 2
         assert same_folder or floor(other) < floor(name), f"{name} imports {other}, which is not below it"
+
+
+def test_the_page_names_what_exists() -> None:
+    """No floor lists a module that is gone, and none lists one twice."""
+    listed = [name for floor in floors() for name in floor]
+    assert len(set(listed)) == len(listed)
+    packages = {".".join(name.split(".")[:2]) for name in modules()} | {"emsync.soundfonts"}
+    assert set(listed) == packages
+
+
+def documented() -> list[tuple[str, str]]:
+    """(module, name) of every name that a bullet of the page begins with, or puts in backticks with its arguments."""
+    found = []
+    for section in re.split(r"(?m)^### ", PAGE)[1:]:
+        homes = re.findall(r"`(emsync[\w.]*)`", section.splitlines()[0])
+        for name in re.findall(r"`([A-Za-z_][\w.]*)(?:\(|`| ->)", section.partition("\n")[2]):
+            if name.split(".")[0] in {home.rpartition(".")[2] for home in homes} and "." in name:
+                name = name.partition(".")[2]
+            found.append((homes[0] if len(homes) == 1 else " ".join(homes), name))
+    return found
+
+
+@pytest.mark.parametrize(("homes", "name"), documented())
+def test_every_name_of_the_page_exists(homes: str, name: str) -> None:
+    """As a name of its module, of a class in it, or of a module inside it."""
+    if name.startswith("emsync."):
+        importlib.import_module(name)
+        return
+    for home in homes.split():
+        module = importlib.import_module(home)
+        places = [module, *(thing for thing in vars(module).values() if isinstance(thing, type))]
+        first, _, rest = name.partition(".")
+        for place in places:
+            fields = getattr(place, "__annotations__", {})
+            if rest and hasattr(place, first):
+                inside = getattr(place, first)
+                if hasattr(inside, rest) or rest in getattr(inside, "__annotations__", {}):
+                    return
+            elif hasattr(place, first) or first in fields:
+                return
+        try:
+            inner = importlib.import_module(f"{home}.{first}")
+        except ImportError:
+            continue
+        if not rest or hasattr(inner, rest):
+            return
+    raise AssertionError(f"docs/architecture.md names {name}, which {homes} does not have")

@@ -11,26 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from emsync import model
+from emsync import attention
 from emsync import vocabulary as v
+from emsync.attention import Attention, block_attention, flash_block_attention, relative_attention, rotate, skew
 from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
 from emsync.errors import ModelError
-from emsync.model import (
-    AROUSAL_SLOT,
-    VALENCE_SLOT,
-    Attention,
-    Cache,
-    CopyLane,
-    EventTransformer,
-    ModelConfig,
-    OffsetLane,
-    block_attention,
-    flash_block_attention,
-    relative_attention,
-    rotate,
-    shifted_velocities,
-    skew,
-)
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Cache, CopyLane, EventTransformer, OffsetLane, shifted_velocities
+from emsync.model_config import ModelConfig
 from emsync.training.train import PRESETS, Preset
 from tests.models import CONFIGS, LOCAL, RELATIVE, ROTARY, random_inputs, random_model
 
@@ -140,8 +127,8 @@ def test_what_a_gpu_computes_is_what_a_cpu_does(name: str, monkeypatch: pytest.M
         taken.append(block)
         return flash_block_attention(q, k, value, block)
 
-    monkeypatch.setattr(model, "on_gpu", lambda x: True)
-    monkeypatch.setattr(model, "flash_block_attention", watched)
+    monkeypatch.setattr(attention, "on_gpu", lambda x: True)
+    monkeypatch.setattr(attention, "flash_block_attention", watched)
     for one, other in zip(net(*inputs), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
     assert taken == ([8, 8] if name == "local" else [])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emsync.errors import InputError
-from emsync.model import ModelConfig
+from emsync.model_config import ModelConfig
 from emsync.training.crops import CropConfig
 
 PRESETS = ("paper", "base", "small", "tiny")

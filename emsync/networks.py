@@ -1,0 +1,251 @@
+"""What computes the network's steps: ONNX Runtime or torch, behind the same interface.
+
+Conventions: B batch, T time, C cached time, H heads, D head width."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, load, weights_header
+from emsync.errors import ModelError
+
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.float32]
+#: Score of a slot that may not be seen: far below any other, and finite so that nothing becomes NaN.
+HIDDEN: Final = np.float32(-1e30)
+#: A step reads every weight once, so memory bounds it and not arithmetic: one thread reaches two thirds of what two do
+#: on an idle machine, and more than two on a busy one, where they wait for one another. And it adds in the same order
+#: however many cores a machine has.
+THREADS: Final = 1
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a cache must know of a model, read from config.json without torch."""
+
+    n_layers: int
+    n_heads: int
+    head_width: int
+    context: int
+    local_block: int
+    global_every: int
+    relative: bool
+    knows_mood: bool
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Geometry:
+        """Of the "model" part of config.json. Raises `ModelError` when it says too little, or nonsense."""
+        try:
+            numbers = [
+                config[name] for name in ("n_layers", "n_heads", "width", "context", "local_block", "global_every")
+            ]
+            relative, knows_mood = config["attention"] == "relative", bool(config["knows_mood"])
+        except KeyError as error:
+            raise ModelError(f"{CONFIG} lacks {error.args[0]!r}; copy the whole model folder again") from error
+        if not all(isinstance(x, int) and x >= 0 for x in numbers) or min(numbers[:4]) < 1 or numbers[5] < 1:
+            raise ModelError(
+                f"{CONFIG} gives {numbers[0]!r} layers, {numbers[1]!r} heads, width {numbers[2]!r}, "
+                f"context {numbers[3]!r}; these must be whole numbers above 0: copy the whole model folder again"
+            )
+        n_layers, n_heads, width, context, local_block, global_every = numbers
+        return cls(n_layers, n_heads, width // n_heads, context, local_block, global_every, relative, knows_mood)
+
+    def is_local(self, layer: int) -> bool:
+        """As `ModelConfig.is_local`."""
+        return bool(self.local_block) and (layer + 1) % self.global_every != 0
+
+    def layers(self, *, local: bool) -> list[int]:
+        """The layers of one kind."""
+        return [layer for layer in range(self.n_layers) if self.is_local(layer) == local]
+
+
+@dataclass
+class Span:
+    """The cache of one kind of layers: which position stands in which slot, and the buffer of keys and values.
+
+    positions: (C,) int64, -1 where a slot is empty. buffer: (layers, 2, B, H, C, D), keys and values, of the network's
+    own array type. block: 0 for global layers.
+    """
+
+    layers: list[int]
+    ring: int
+    block: int
+    positions: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    buffer: Any = None
+
+    @property
+    def capacity(self) -> int:
+        return len(self.positions)
+
+    def mask(self, start: int, count: int) -> FloatArray:
+        """What positions start … start + count - 1, of one block, see of the slots and of one another.
+
+        (count, C + count) float32, to be added to scores: 0 or `HIDDEN`.
+        """
+        first = (start // self.block - 1) * self.block if self.block else 0
+        mask = np.zeros((count, self.capacity + count), dtype=np.float32)
+        mask[:, : self.capacity][:, self.positions < max(first, 0)] = HIDDEN
+        if count > 1:
+            mask[:, self.capacity :][np.triu_indices(count, 1)] = HIDDEN
+        return mask
+
+
+class Network(Protocol):
+    """One way to run the model: it keeps arrays of its own kind and knows nothing of rings."""
+
+    backend: str
+
+    def zeros(self, *shape: int) -> Any:
+        """A buffer of float32 zeros."""
+
+    def rows(self, buffer: Any, rows: IntArray) -> Any:
+        """A copy of these rows of a buffer (layers, 2, B, H, C, D), in the order of its axes."""
+
+    def forget(self) -> None:
+        """Buffers were replaced: drop what was kept of the old ones."""
+
+    def run(
+        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+    ) -> tuple[FloatArray, FloatArray, list[Any]]:
+        """Positions start … start + T - 1 behind the spans: ids, heard (B, T), lanes (B, T, N), mood (B, 2).
+
+        Returns the last position's logits (B, V) and velocity logits (B, 16), and for each span the new keys and values
+        (layers, 2, B, H, T, D).
+        """
+
+
+class OnnxNetwork:
+    """The graph that `emsync.export` writes, on the CPU. Buffers are NumPy, read in place."""
+
+    backend = "onnx"
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], *, threads: int | None = None, graph: Path | None = None
+    ) -> None:
+        import onnxruntime
+
+        graph = graph or folder / GRAPH
+        if not graph.is_file():
+            raise ModelError(f"{folder} has no {GRAPH}; write it with: emsync export {folder}")
+        header = weights_header(folder / WEIGHTS)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or THREADS
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
+        # Weights of 8 bits become float32 once, at loading; else ONNX Runtime would do that anew at every step.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        try:
+            session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            about = session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # onnxruntime's own exceptions share no root but this one
+            raise ModelError(
+                f"{graph} cannot be read ({_first_line(error)}); write it again with: emsync export {folder}"
+            ) from error
+        made_for = json.loads(about.get("model", "{}"))
+        if about.get("weights") != header.digest or any(made_for.get(name) != value for name, value in config.items()):
+            raise ModelError(
+                f"{graph} was made for other weights than {folder / WEIGHTS}; "
+                f"write it again with: emsync export {folder}"
+            )
+        self._session = session
+        self._relative = config["attention"] == "relative"
+        self._outputs = [output.name for output in session.get_outputs()]
+        self._context, self._n_lanes = int(config["context"]), len(config["lanes"])
+        self._pasts: dict[str, FloatArray] = {}
+
+    def zeros(self, *shape: int) -> FloatArray:
+        """A buffer of float32 zeros."""
+        return np.zeros(shape, dtype=np.float32)
+
+    def rows(self, buffer: FloatArray, rows: IntArray) -> FloatArray:
+        """See `Network.rows`."""
+        return np.take(buffer, rows, axis=2)  # in C order, unlike buffer[:, :, rows]: what ONNX Runtime reads in place
+
+    def forget(self) -> None:
+        """Buffers were replaced: slice them anew at the next run."""
+        self._pasts = {}
+
+    def run(
+        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+    ) -> tuple[FloatArray, FloatArray, list[Any]]:
+        """See `Network.run`."""
+        batch, count = ids.shape
+        if not self._pasts:
+            for span in spans:
+                for layer, pair in zip(span.layers, span.buffer, strict=True):
+                    self._pasts[f"past_k_{layer}"], self._pasts[f"past_v_{layer}"] = pair
+        lanes = np.ascontiguousarray(lanes[..., : self._n_lanes])
+        feeds = {"ids": ids, "heard": heard, "lanes": lanes, "mood": mood, **self._pasts}
+        feeds["positions"] = np.arange(start, start + count)
+        for span in spans:
+            feeds["local_mask" if span.block else "global_mask"] = span.mask(start, count)
+        if self._relative:
+            every = np.concatenate([spans[0].positions, feeds["positions"]])
+            feeds["distance"] = np.clip(feeds["positions"][:, None] - every, 0, self._context - 1)
+        logits, velocity_logits, *new = self._session.run(self._outputs, feeds)
+        shapes = [(len(span.layers), 2, batch, -1, count, span.buffer.shape[-1]) for span in spans]
+        return logits, velocity_logits, [kept.reshape(shape) for kept, shape in zip(new, shapes, strict=True)]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+
+
+class TorchNetwork:
+    """`emsync.model.EventTransformer`, on the GPU where there is one."""
+
+    backend = "torch"
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = load(folder).to(self._device)
+
+    def zeros(self, *shape: int) -> Any:
+        """A buffer of float32 zeros, on the model's device."""
+        import torch
+
+        return torch.zeros(shape, device=self._device)
+
+    def rows(self, buffer: Any, rows: IntArray) -> Any:
+        """See `Network.rows`."""
+        import torch
+
+        return buffer.index_select(2, torch.tensor(rows, dtype=torch.int64, device=self._device))
+
+    def forget(self) -> None:
+        """Nothing is kept of buffers."""
+
+    def run(
+        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+    ) -> tuple[FloatArray, FloatArray, list[Any]]:
+        """See `Network.run`."""
+        import torch
+
+        with torch.inference_mode():
+            place = self._device
+            cache: list[Any] = [None] * sum(len(span.layers) for span in spans)
+            for span in spans:
+                held = torch.tensor(span.positions, device=place)
+                for layer, pair in zip(span.layers, span.buffer, strict=True):
+                    cache[layer] = (pair[0], pair[1], held)
+            logits, velocity_logits, new = self._model.step(
+                torch.tensor(ids, device=place),
+                torch.tensor(heard, device=place),
+                torch.tensor(lanes, device=place),
+                torch.tensor(mood, device=place),
+                torch.arange(start, start + ids.shape[1], device=place),
+                cache,
+            )
+            kept = [torch.stack([torch.stack(new[layer][:2]) for layer in span.layers]) for span in spans]
+            last, last_levels = (y[:, -1].float().contiguous().cpu().numpy() for y in (logits, velocity_logits))
+            return last, last_levels, kept
