@@ -61,7 +61,7 @@ EXTRA_OF = {
     "onnx": "train",
     "safetensors": "train",
     "symusic": "train",
-    "scipy": "train",
+    "sklearn": "train",
     "transformers": "vision",
     "mido": "interop",
     "pretty_midi": "interop",

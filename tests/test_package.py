@@ -21,6 +21,10 @@ def project() -> dict[str, Any]:
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+#: Distributions whose name is not the one they are imported by.
+DISTRIBUTION = {"sklearn": "scikit_learn"}
+
+
 def distributions(wishes: list[str]) -> set[str]:
     """Names of `name>=1` wishes, as they are imported."""
     ends = str.maketrans(">=<!~[;", "       ")
@@ -69,7 +73,7 @@ def test_the_default_install_has_no_torch_and_extras_bring_what_errors_say(proje
     extras = project["project"]["optional-dependencies"]
     assert not core & set(EXTRA_OF)
     for module, extra in EXTRA_OF.items():
-        assert module in distributions(extras[extra])
+        assert DISTRIBUTION.get(module, module) in distributions(extras[extra])
 
 
 def test_version_is_said_once(project: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training.evaluation import similarity
-from emsync.training.evaluation.similarity import auc, bin_edges, binned, fit, held_out, measure, overlap
+from emsync.training.evaluation.overlap import bin_edges, binned, overlap
+from emsync.training.evaluation.similarity import auc, fit, held_out, measure
 from emsync.vocabulary import BASS, DRUMS, PIANO
 
 LENGTH_S = 8.0

@@ -38,16 +38,15 @@ from emsync.training.evaluation.music_statistics import (
     statistics,
     textures,
 )
-from emsync.training.evaluation.report_page import plain, table
+from emsync.training.evaluation.overlap import Overlap, bin_edges, binned, overlap
+from emsync.training.evaluation.report_page import table
 from emsync.training.mood import labels as mood_labels
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 #: With fewer pieces on a side there is nothing to hold out.
 MIN_PIECES: Final = 10
-N_BINS: Final = 10
 #: Draws of real against real, resamplings of pieces, and how often pieces are dealt to the folds anew.
 CEILINGS, RESAMPLED, FOLDS, REPEATS = 20, 200, 5, 3
 #: Of the ceiling's draws, so many are judged by the classifier, too.
@@ -61,51 +60,6 @@ _HEAVIEST: Final = 15
 # Overlap
 
 
-def bin_edges(real: Floats, n_bins: int = N_BINS) -> Floats:
-    """Inner edges of bins for `binned`: the real values' quantiles, and a bin of its own for one that many share."""
-    given = real[~np.isnan(real)]
-    if not len(given):
-        return np.zeros(0)
-    quantiles = np.quantile(given, np.arange(1, n_bins) / n_bins, method="inverted_cdf")
-    distinct, count = np.unique(quantiles, return_counts=True)
-    return np.unique(np.concatenate([distinct, np.nextafter(distinct[count > 1], -np.inf)]))
-
-
-def binned(values: Floats, edges: Floats) -> Ints:
-    """The bin of each value, 0..len(edges), edges included below; NaN has one more."""
-    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values)).astype(np.int64)
-
-
-def overlap(a: Ints, b: Ints, n_bins: int) -> float:
-    """The common area of the histograms of two rows of bins, in [0, 1]."""
-    shares = [np.bincount(side, minlength=n_bins) / len(side) for side in (a, b)]
-    return float(np.minimum(*shares).sum())
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How far a statistic or a texture overlaps with real songs, and how far real songs do among themselves.
-
-    spread: the standard deviation of `value` over resampled pieces; ceiling, ceiling_low: the mean of real against
-    real, and what one draw in twenty falls below. auc: of this statistic alone, 0.5 to 1 (NaN of a texture). composed,
-    real: medians (NaN of a texture).
-    """
-
-    name: str
-    title: str
-    value: float
-    spread: float
-    ceiling: float
-    ceiling_low: float
-    auc: float = np.nan
-    composed: float = np.nan
-    real: float = np.nan
-
-    def to_dict(self) -> dict[str, float | None]:
-        names = ("value", "spread", "ceiling", "ceiling_low", "auc", "composed", "real")
-        return {name: plain(getattr(self, name)) for name in names}
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The classifier
 
@@ -116,31 +70,19 @@ def auc(score: Floats, is_composed: Bools) -> float:
 
 
 def fit(x: Floats, y: Bools, ridge: float = RIDGE) -> Floats:
-    """Weights (F + 1,), the last one the constant, of a logistic regression by Newton's method (Hastie et al., 4.4.1).
+    """Weights (F + 1,), the last one the constant, of a logistic regression (scikit-learn).
 
-    x: (N, F). Both classes weigh the same; the penalty is ridge / 2 times the sum of squares, the constant left out.
+    Args:
+        x: (N, F) standardised features.
+        y: (N,) the class of each row; both classes weigh the same.
+        ridge: The penalty is ridge / 2 times the sum of squared weights, without the constant.
+
     """
-    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    weight = np.where(y, len(y) / (2 * y.sum()), len(y) / (2 * (~y).sum()))
-    penalty = np.append(np.full(x.shape[1] - 1, ridge), 1e-6)
+    from sklearn.linear_model import LogisticRegression
 
-    def loss(w: Floats) -> float:
-        z = x @ w
-        return float((weight * (np.logaddexp(0, z) - y * z)).sum() + (penalty * w**2).sum() / 2)
-
-    w = np.zeros(x.shape[1])
-    now = loss(w)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-        gradient = x.T @ (weight * (p - y)) + penalty * w
-        step = np.linalg.solve((x.T * (weight * p * (1 - p))) @ x + np.diag(penalty), gradient)
-        size = 1.0
-        while (then := loss(w - size * step)) > now and size > 1e-4:
-            size /= 2
-        w, gain, now = w - size * step, now - then, then
-        if gain < 1e-7 * max(now, 1.0):
-            break
-    return w
+    model = LogisticRegression(C=1 / ridge, class_weight="balanced", solver="newton-cholesky", tol=1e-8, max_iter=200)
+    model.fit(x, y)
+    return np.append(model.coef_[0], model.intercept_[0]).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

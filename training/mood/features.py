@@ -10,6 +10,7 @@ Conventions
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -132,22 +133,60 @@ class Notes:
 
 
 def features(notes: Notes) -> FloatArray:
-    """(bins, N_FEATURES): one row a second of music, standing for the window around that second's middle.
+    """(bins, N_FEATURES): one row a second of music, for the window around the middle of that second.
 
-    bins is the duration rounded up, at least 1. NaN where silence leaves a feature without a value.
+    bins is the duration rounded up, at least 1. A feature is NaN where silence leaves it without a value.
     """
-    n = max(1, int(np.ceil(notes.duration_s)))
-    order = np.argsort(notes.start_s, kind="stable")
-    order = order[notes.start_s[order] < n]
-    family, velocity = notes.family[order].astype(np.int64), notes.velocity[order].astype(np.float64)
-    pitch = notes.pitch[order].astype(np.int64)
-    start, end = notes.start_s[order], np.minimum(notes.end_s[order], n)
-    near, wide = _Window(n, WINDOW_S), _Window(n, WIDE_S)
+    seconds = _Seconds(notes)
     out: dict[str, FloatArray] = {}
+    _add_tempo_and_onsets(seconds, out)
+    pitched = seconds.pitched()
+    _add_notes(pitched, out)
+    _add_harmony(pitched, out)
+    _add_rhythm(pitched, out)
+    return np.stack([out[name] for name in FEATURES], axis=1)
 
-    bins = start.astype(np.int64)
+
+class _Seconds:
+    """Notes by the second of their onset, in order, and the windows that features are taken over."""
+
+    def __init__(self, notes: Notes) -> None:
+        self.tempo = notes.tempo
+        self.n = max(1, int(np.ceil(notes.duration_s)))
+        order = np.argsort(notes.start_s, kind="stable")
+        order = order[notes.start_s[order] < self.n]
+        self.family, self.velocity = notes.family[order].astype(np.int64), notes.velocity[order].astype(np.float64)
+        self.pitch = notes.pitch[order].astype(np.int64)
+        self.start, self.end = notes.start_s[order], np.minimum(notes.end_s[order], self.n)
+        self.near, self.wide = _Window(self.n, WINDOW_S), _Window(self.n, WIDE_S)
+        self.bins = self.start.astype(np.int64)
+
+    def pitched(self) -> _Seconds:
+        """The same without drums."""
+        kept = copy.copy(self)
+        keep = self.family != DRUMS
+        for name in ("family", "velocity", "pitch", "start", "end", "bins"):
+            setattr(kept, name, getattr(self, name)[keep])
+        return kept
+
+    @property
+    def moment(self) -> npt.NDArray[np.bool_]:
+        """(notes,) whether a note begins a new moment, and not a chord with the one before."""
+        return np.append(True, np.diff(self.start) > CHORD_S)[: len(self.start)]
+
+    @property
+    def low(self) -> IntArray:
+        """(n,) the lowest pitch of each second, 128 if there is none."""
+        low = np.full(self.n, 128)
+        np.minimum.at(low, self.bins, self.pitch)
+        return low
+
+
+def _add_tempo_and_onsets(seconds: _Seconds, out: dict[str, FloatArray]) -> None:
+    """Tempo, onset rates of the families, loudness; of all notes, drums too."""
+    n, near, bins, family, velocity = seconds.n, seconds.near, seconds.bins, seconds.family, seconds.velocity
     middle_s = np.arange(n) + 0.5
-    out["tempo"] = np.log2(np.clip(notes.tempo.qpm_at(middle_s), 20.0, 400.0))
+    out["tempo"] = np.log2(np.clip(seconds.tempo.qpm_at(middle_s), 20.0, 400.0))
     per_family = np.bincount(bins * len(FAMILIES) + family, minlength=n * len(FAMILIES)).reshape(n, -1).astype(float)
     rates = near.sum(per_family) / near.length_s[:, None]  # (n, families)
     for index, name in enumerate(FAMILIES):
@@ -159,10 +198,11 @@ def features(notes: Notes) -> FloatArray:
     out["loudness"], out["loudness_sd"] = near.mean_and_deviation(bins, velocity)
     out["loudness_change"] = near.change(bins, velocity)
 
-    # From here on pitched notes only.
-    keep = family != DRUMS
-    family, pitch, bins, start, end = family[keep], pitch[keep], bins[keep], start[keep], end[keep]
-    moment = np.append(True, np.diff(start) > CHORD_S)[: len(start)]
+
+def _add_notes(seconds: _Seconds, out: dict[str, FloatArray]) -> None:
+    """Chords, register, length and articulation of the pitched notes."""
+    n, near, bins, family, pitch = seconds.n, seconds.near, seconds.bins, seconds.family, seconds.pitch
+    start, end, moment, low = seconds.start, seconds.end, seconds.moment, seconds.low
     count = near.total(bins, np.ones(len(bins)))
     moments = near.total(bins, moment.astype(float))
     out["chord_rate"] = np.log1p(moments / near.length_s)
@@ -172,14 +212,17 @@ def features(notes: Notes) -> FloatArray:
     out["note_length"] = near.mean(bins, np.log2(np.clip(end - start, 0.02, 16.0)))
     out["articulation"] = near.mean(bins, _filled_share(family, start, end))
     played = np.bincount(bins, minlength=n) > 0
-    low, high = np.full(n, 128), np.full(n, -1)
-    np.minimum.at(low, bins, pitch)
+    high = np.full(n, -1)
     np.maximum.at(high, bins, pitch)
-    seconds = np.flatnonzero(played)
-    out["pitch_low"] = near.mean(seconds, low[played].astype(float))
-    out["pitch_high"] = near.mean(seconds, high[played].astype(float))
+    known = np.flatnonzero(played)
+    out["pitch_low"] = near.mean(known, low[played].astype(float))
+    out["pitch_high"] = near.mean(known, high[played].astype(float))
 
-    # Harmony: seconds of each pitch class in each slot.
+
+def _add_harmony(seconds: _Seconds, out: dict[str, FloatArray]) -> None:
+    """Polyphony, key, triads and tension: seconds of each pitch class in each slot."""
+    n, near, wide, bins, pitch = seconds.n, seconds.near, seconds.wide, seconds.bins, seconds.pitch
+    start, end = seconds.start, seconds.end
     slots = n * SLOTS_PER_S
     sounding = _overlap(start * SLOTS_PER_S, end * SLOTS_PER_S, pitch % 12, slots, 12)  # (slots, 12), slot lengths
     per_second = sounding.reshape(n, SLOTS_PER_S, 12).sum(axis=1) / SLOTS_PER_S
@@ -188,7 +231,7 @@ def features(notes: Notes) -> FloatArray:
     busy = on.sum(axis=1) > 0
     busy_s = busy.reshape(n, SLOTS_PER_S).sum(axis=1).astype(float)
     out["silence"] = 1 - near.sum(busy_s) / (near.length_s * SLOTS_PER_S)
-    heard = near.sum(busy_s), wide.sum(busy_s)
+    sounding_s = near.sum(busy_s), wide.sum(busy_s)
     local, broad = near.sum(per_second), wide.sum(per_second)
     for suffix, chroma in (("", local), ("_wide", broad)):
         major, minor = _key(chroma, MAJOR), _key(chroma, MINOR)
@@ -197,14 +240,34 @@ def features(notes: Notes) -> FloatArray:
     out["key_drift"] = 1 - _cosine(local, broad)
     share = local / np.where(local.sum(axis=1, keepdims=True) > 0, local.sum(axis=1, keepdims=True), np.nan)
     out["chroma_entropy"] = -(share * np.log(np.maximum(share, 1e-12))).sum(axis=1)
+    _add_chords(on, sounding_s, (near, wide), out)
+    played, low = np.bincount(bins, minlength=n) > 0, seconds.low
+    above_bass = np.take_along_axis(per_second, (np.where(played, low, 0)[:, None] + np.array([1, 6])) % 12, axis=1)
+    harsh = _ratio(above_bass.sum(axis=1), per_second.sum(axis=1))[played]
+    out["bass_dissonance"] = near.mean(np.flatnonzero(played)[~np.isnan(harsh)], harsh[~np.isnan(harsh)])
+    moved = 1 - _cosine(per_second[1:], per_second[:-1])
+    known = np.flatnonzero(~np.isnan(moved))
+    out["harmonic_rhythm"] = near.mean(known + 1, moved[known])
+
+
+def _add_chords(
+    on: FloatArray,
+    sounding_s: tuple[FloatArray, FloatArray],
+    windows: tuple[_Window, _Window],
+    out: dict[str, FloatArray],
+) -> None:
+    """Triads and intervals of the pitch classes that sound together. on: (slots, 12), 1 where one sounds."""
+    near, wide = windows
+    slots = len(on)
+    n = slots // SLOTS_PER_S
     for name, members in TRIADS.items():
         chord = np.ones((slots, 12))
         for member in members:
             chord *= np.roll(on, -member, axis=1)
         found = (chord.max(axis=1) > 0).reshape(n, SLOTS_PER_S).sum(axis=1).astype(float)
-        out[f"triad_{name}"] = _ratio(near.sum(found), heard[0])
+        out[f"triad_{name}"] = _ratio(near.sum(found), sounding_s[0])
         if f"triad_{name}_wide" in FEATURES:
-            out[f"triad_{name}_wide"] = _ratio(wide.sum(found), heard[1])
+            out[f"triad_{name}_wide"] = _ratio(wide.sum(found), sounding_s[1])
     pairs = np.stack(
         [(on * np.roll(on, -i, axis=1)).sum(axis=1) * (0.5 if i == 6 else 1.0) for i in range(1, 7)], axis=1
     )
@@ -217,15 +280,12 @@ def features(notes: Notes) -> FloatArray:
         if not suffix:
             for i in range(6):
                 out[f"interval_class_{i + 1}"] = shares[:, i]
-    above_bass = np.take_along_axis(per_second, (np.where(played, low, 0)[:, None] + np.array([1, 6])) % 12, axis=1)
-    harsh = _ratio(above_bass.sum(axis=1), per_second.sum(axis=1))[played]
-    out["bass_dissonance"] = near.mean(seconds[~np.isnan(harsh)], harsh[~np.isnan(harsh)])
-    moved = 1 - _cosine(per_second[1:], per_second[:-1])
-    known = np.flatnonzero(~np.isnan(moved))
-    out["harmonic_rhythm"] = near.mean(known + 1, moved[known])
 
-    # Rhythm against the beat, and the top line.
-    quarters = notes.tempo.quarters_at(start)
+
+def _add_rhythm(seconds: _Seconds, out: dict[str, FloatArray]) -> None:
+    """Rhythm against the beat, and the top line."""
+    near, bins, pitch, start, moment = seconds.near, seconds.bins, seconds.pitch, seconds.start, seconds.moment
+    quarters = seconds.tempo.quarters_at(start)
     off = np.abs(quarters - np.round(quarters)) > 1 / 12
     off_eighth = np.abs(2 * quarters - np.round(2 * quarters)) > 1 / 6
     out["off_beat"] = near.mean(bins[moment], off[moment].astype(float))
@@ -240,7 +300,6 @@ def features(notes: Notes) -> FloatArray:
     out["melody_rise"] = near.mean(at, np.clip(step, -24.0, 24.0))
     out["melody_leaps"] = near.mean(at, (np.abs(step) > 5).astype(float))
     out["repeated_notes"] = near.mean(at, (step == 0).astype(float))
-    return np.stack([out[name] for name in FEATURES], axis=1)
 
 
 class _Window:

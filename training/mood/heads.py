@@ -77,15 +77,20 @@ def _rows(examples: Sequence[Example]) -> tuple[Features, Floats, Floats, Floats
 
 
 def fit_ridge(examples: Sequence[Example], penalties: Sequence[float]) -> list[dict[str, Features]]:
-    """A linear head for each penalty, in closed form: `weight` (2, D) and `bias` (2,) on the features as they are."""
+    """A linear head for each penalty, by ridge regression (scikit-learn), on the features as they are.
+
+    Returns `weight` (2, D) and `bias` (2,) of each.
+    """
     standard, targets, weights, mean, deviation = _rows(examples)
-    features, level = standard.astype(np.float64), weights @ targets
-    values, vectors = np.linalg.eigh(features.T @ (features * weights[:, None]))
-    turned = vectors.T @ (features.T @ ((targets - level) * weights[:, None]))  # (D, 2)
+    features = standard.astype(np.float64)
+    from sklearn.linear_model import Ridge
+
     heads = []
     for penalty in penalties:
-        slope = (vectors @ (turned / (np.maximum(values, 0.0) + penalty)[:, None])) / deviation[:, None]
-        heads.append({"weight": slope.T.astype(np.float32), "bias": (level - mean @ slope).astype(np.float32)})
+        model = Ridge(alpha=penalty).fit(features, targets, sample_weight=weights)
+        slope = model.coef_.T / deviation[:, None]
+        bias = model.intercept_ - mean @ slope
+        heads.append({"weight": slope.T.astype(np.float32), "bias": bias.astype(np.float32)})
     return heads
 
 

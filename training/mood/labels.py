@@ -205,7 +205,7 @@ def mood_of(music: Score | Song | Notes, regressor: Regressor | None = None) -> 
 def fit(
     pieces: Sequence[Piece], *, penalty: float = PENALTY, lag_s: float = LAG_S, names: Sequence[str] = USED
 ) -> Regressor:
-    """Ridge regression of raters' means on features, in closed form; every piece weighs one.
+    """Ridge regression (scikit-learn) of raters' means on features; every piece weighs one.
 
     Raises `CorpusError` for fewer than two pieces.
     """
@@ -217,12 +217,10 @@ def fit(
     mean, deviation = _moments(rows[:, [FEATURES.index(name) for name in names]])
     blank = Regressor(tuple(names), mean, deviation, np.zeros((len(names), 2)), np.zeros(2))
     x = blank.standardised(rows)
-    share = (weight / weight.sum())[:, None]
-    x_mean, y_mean = (share * x).sum(axis=0), (share * target).sum(axis=0)
-    x, y = x - x_mean, target - y_mean
-    gram = x.T @ (weight[:, None] * x) + penalty * np.eye(len(names))
-    weights = np.linalg.solve(gram, x.T @ (weight[:, None] * y))
-    return replace(blank, weights=weights, bias=y_mean - x_mean @ weights)
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=penalty, solver="cholesky").fit(x, target, sample_weight=weight)
+    return replace(blank, weights=model.coef_.T, bias=model.intercept_)
 
 
 def _moments(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -354,8 +352,9 @@ def split_half(pieces: Sequence[Piece], *, draws: int = 20, seed: int = 0) -> tu
 
 def auc(higher: npt.ArrayLike, lower: npt.ArrayLike) -> float:
     """The chance that one of `higher` exceeds one of `lower`, ties a half: area under the ROC curve."""
-    a, b = np.asarray(higher, dtype=np.float64), np.sort(np.asarray(lower, dtype=np.float64))
+    a, b = np.asarray(higher, dtype=np.float64), np.asarray(lower, dtype=np.float64)
     if not len(a) or not len(b):
         return math.nan
-    below = np.searchsorted(b, a, side="left") + np.searchsorted(b, a, side="right")
-    return float(below.sum() / (2 * len(a) * len(b)))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(np.repeat([True, False], [len(a), len(b)]), np.concatenate([a, b])))
