@@ -44,7 +44,7 @@ def command(archive: Path, model: Path, skip: int, songs: int, overwrite: bool, 
     from emsync.training.evaluation.mixing import check_target, fit_mixture
 
     check_target(model, overwrite=overwrite)
-    with tqdm(desc="reading songs", unit=" events", unit_scale=True, disable=quiet) as bar:
+    with tqdm(desc="reading songs", unit=" events", unit_scale=True, disable=quiet, delay=1) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -318,7 +318,9 @@ class Mixture:
             found = json.loads(path.read_text(encoding="utf-8"))
             made_for = [found[name] for name in ("format", "vocabulary", "lengths", "visits", "decay")]
             mixture = cls(tuple(float(w) for w in found["weights"]), dict(found.get("about", {})))
-        except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        except KeyError as error:
+            raise ModelError(f"{path} cannot be read (it lacks {error}); {remedy}") from error
+        except (OSError, ValueError, TypeError, InputError) as error:
             raise ModelError(f"{path} cannot be read ({error}); {remedy}") from error
         if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY]:
             raise ModelError(f"{path} was fitted for other matches than those of this emsync; {remedy}")

@@ -207,9 +207,14 @@ def test_a_damaged_mixture_is_refused(tmp_path: Path, change: dict[str, object],
 
 
 def test_a_mixture_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / COPYING).write_text("{")
-    with pytest.raises(ModelError, match="cannot be read"):
-        Mixture.read(tmp_path)
+    for text, message in (
+        ("{", "cannot be read"),
+        ("{}", r"cannot be read \(it lacks 'format'\)"),
+        ("[]", "cannot be"),
+    ):
+        (tmp_path / COPYING).write_text(text)
+        with pytest.raises(ModelError, match=message):
+            Mixture.read(tmp_path)
 
 
 def test_weights_are_checked() -> None:
