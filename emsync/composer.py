@@ -61,10 +61,12 @@ def compose(
         return []
     batch = _Batch.of(writers, recipe.mood_strength)
     logits, velocity_logits = batch.window(decoder, 1)  # START
+    rows = list(range(len(writers)))  # of the decoder's latest answer, those of the pieces that go on
     n_steps = 0
     while batch.writers:
+        states = decoder.states
         for row, writer in enumerate(batch.writers):
-            writer.write(logits[row])
+            writer.write(logits[row], None if states is None else states[rows[row]])
         if decoder.length >= decoder.context:
             keep = _kept(batch.writers, decoder.context // 2, alone=len(writers) == 1)
             logits, velocity_logits = batch.window(decoder, keep)
@@ -75,6 +77,9 @@ def compose(
         left = [row for row, writer in enumerate(batch.writers) if not writer.done]
         if len(left) <= KEPT_ROWS * len(batch.writers):
             batch, logits = batch.only(left, decoder), logits[left]
+            rows = left
+        else:
+            rows = list(range(len(batch.writers)))
         n_steps += 1
         if progress and n_steps % 16 == 0:
             progress(min((w.share for w in batch.writers), default=1.0))

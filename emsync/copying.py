@@ -5,7 +5,7 @@ event, find the longest match of the latest events in the piece's own past, and 
 history model of PPM (Cleary and Witten 1984) within one piece. The matches have two uses:
 
 - `lanes_of_song` and `Past.lanes` give the copy lanes of the model (`conditions.LANES`),
-- `Mixture` mixes the followers with the model's own distribution.
+- `mixture.Mixture` mixes the followers with the model's own distribution.
 
 `matches_of_song` computes a whole song at once, for training. `Past` computes one event at a time, for composing. Both
 give the same result, and neither looks at any event behind the one it is computed for.
@@ -17,23 +17,15 @@ match, the latest `VISITS` earlier places are kept, the most recent first.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path
 
 IntArray = npt.NDArray[np.integer]
-FloatArray = npt.NDArray[np.floating]
 
 #: Match lengths in events, increasing.
 LENGTHS: Final = (3, 4, 6, 8, 12, 16, 32)
@@ -53,10 +45,6 @@ N_STRENGTHS: Final = 1 + AGREEMENTS * len(LENGTHS)
 #: The copy lanes: the id of the follower (`vocabulary.PAD` without a match), and the strength of the match.
 N_VALUES: Final = 2
 UNKNOWN: Final = (float("nan"), float("nan"))
-
-#: File of a model folder that holds its `Mixture`.
-COPYING: Final = "copying.json"
-FORMAT: Final = 1
 
 _VISIT_WEIGHTS: Final = DECAY ** np.arange(VISITS)
 
@@ -85,12 +73,6 @@ class Matches:
         agreement += (second != NONE) & (second == first)
         agreement += (agreement == 2) & (third == first)
         return np.where(self.length > 0, 1 + AGREEMENTS * (self.length - 1) + agreement, 0).astype(np.int8)
-
-
-def file_hash(folder: str | os.PathLike[str]) -> str | None:
-    """SHA-256 of a model folder's `COPYING` in hexadecimal, None where there is none."""
-    path = Path(folder) / COPYING
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def matches_of_song(ids: IntArray, *, visits: int = VISITS) -> Matches:
@@ -219,157 +201,3 @@ class Past:
         weights = _VISIT_WEIGHTS[: len(self.followers)]
         np.add.at(out, self.followers, weights / max(weights.sum(), 1e-12))
         return out
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """How much of the next event's probability the followers get: p = (1 - w) * model + w * followers.
-
-    weights: (`N_STRENGTHS`,), one for each strength of a match, within [0, 1); the first one, without a match, is 0.
-    about: how the weights were fitted, as JSON values.
-    """
-
-    weights: tuple[float, ...]
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
-        if len(self.weights) != N_STRENGTHS:
-            raise InputError(f"a mixture has {len(self.weights)} weights; give {N_STRENGTHS}, one a strength")
-        if not all(0 <= w < 1 for w in self.weights):
-            worst = next(w for w in self.weights if not 0 <= w < 1)
-            raise InputError(f"a mixture weight of {worst:g} must be at least 0 and below 1")
-        if self.weights[0]:
-            raise InputError(f"without a match nothing is copied; its weight is {self.weights[0]:g}, give 0")
-
-    @classmethod
-    def fit(
-        cls,
-        strength: IntArray,
-        model: FloatArray,
-        copied: FloatArray,
-        *,
-        rounds: int = 50,
-        about: Mapping[str, Any] | None = None,
-    ) -> Mixture:
-        """The weights that make some events likeliest, by expectation maximisation.
-
-        strength (N,), model (N,) and copied (N,): of each event, the strength of the match before it and the event's
-        probability under the model and among the followers.
-        """
-        strength = np.asarray(strength)
-        count = np.bincount(strength, minlength=N_STRENGTHS).astype(np.float64)
-        weights = np.where(np.arange(N_STRENGTHS) > 0, 0.5, 0.0)
-        for _ in range(rounds):
-            of_copy = weights[strength] * copied
-            share = of_copy / np.maximum(of_copy + (1 - weights[strength]) * model, 1e-30)
-            # One pseudo-event that was not copied: what was never seen gets no more than it earned.
-            weights = np.bincount(strength, weights=share, minlength=N_STRENGTHS) / (count + 1)
-        weights[0] = 0.0
-        return cls(tuple(weights), dict(about or {}))
-
-    def probability(self, strength: IntArray, model: FloatArray, copied: FloatArray) -> FloatArray:
-        """The mixed probability (N,) of events; arguments as of `fit`."""
-        weight = np.array(self.weights)[np.asarray(strength)]
-        mixed: FloatArray = (1 - weight) * model + weight * copied
-        return mixed
-
-    def mix(self, logits: FloatArray, past: Past, share: float = 1.0) -> FloatArray:
-        """Logits (SIZE,) of the mixed distribution of the event behind `past`.
-
-        share: what the weight is multiplied by, within [0, 1].
-        """
-        weight = self.weights[past.strength] * share
-        if weight <= 0:
-            return logits
-        x = logits.astype(np.float64)
-        p = np.exp(x - x.max())
-        mixed = (1 - weight) * p / p.sum() + weight * past.distribution()
-        return np.log(np.maximum(mixed, 1e-30)).astype(logits.dtype)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The mixture as `COPYING` holds it."""
-        return {
-            "format": FORMAT, "vocabulary": v.HASH, "lengths": list(LENGTHS), "visits": VISITS, "decay": DECAY,
-            "weights": [round(w, 6) for w in self.weights], "about": dict(self.about),
-        }  # fmt: skip
-
-    def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write `COPYING` into a model folder. Raises `OutputError` where that cannot be."""
-        path = Path(folder) / COPYING
-        try:
-            with atomic_path(path) as partial:
-                partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
-        return path
-
-    @classmethod
-    def read(cls, folder: str | os.PathLike[str]) -> Mixture | None:
-        """The mixture of a model folder, None where it has none.
-
-        Raises `ModelError` for a file that is damaged, or was fitted for other matches than those of this version.
-        """
-        path = Path(folder) / COPYING
-        if not path.is_file():
-            return None
-        remedy = f"fit it again with: emsync fit-copying ARCHIVE --model {folder}"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            made_for = [found[name] for name in ("format", "vocabulary", "lengths", "visits", "decay")]
-            mixture = cls(tuple(float(w) for w in found["weights"]), dict(found.get("about", {})))
-        except KeyError as error:
-            raise ModelError(f"{path} cannot be read (it lacks {error}); {remedy}") from error
-        except (OSError, ValueError, TypeError, InputError) as error:
-            raise ModelError(f"{path} cannot be read ({error}); {remedy}") from error
-        if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY]:
-            raise ModelError(f"{path} was fitted for other matches than those of this emsync; {remedy}")
-        return mixture
-
-
-#: An event counts as copied if a match of at least `LENGTHS[COPIED_FROM]` events led to it; and a bar does if at least
-#: this share of its events was.
-COPIED_FROM: Final = 3
-COPIED_SHARE: Final = 0.95
-
-
-class Copier:
-    """The past of a piece in the making, and a bound on how long it may be copied.
-
-    After `longest_bars` copied bars in a row copying is barred: nothing is mixed in, and the lanes are NaN, until a bar
-    was played that is not a copy.
-    """
-
-    def __init__(self, mixture: Mixture | None = None, share: float = 1.0, longest_bars: int = 4) -> None:
-        self.past = Past()
-        self.bars = 0  # copied bars in a row until now
-        self._mixture, self._share, self._longest_bars = mixture, share, longest_bars
-        self._events, self._copied = 0, 0  # of this bar
-
-    @property
-    def barred(self) -> bool:
-        """Whether copying is barred just now."""
-        return self.bars >= self._longest_bars
-
-    @property
-    def lanes(self) -> tuple[float, float]:
-        """The copy lanes of the latest event."""
-        return UNKNOWN if self.barred else self.past.lanes
-
-    def append(self, event: int) -> None:
-        """Take the next event."""
-        past = self.past
-        if v.KIND[event] == v.K_BAR:
-            if self._events:
-                self.bars = self.bars + 1 if self._copied >= COPIED_SHARE * self._events else 0
-            self._events, self._copied = 0, 0
-        else:
-            self._events += 1
-            self._copied += past.length > COPIED_FROM and event in past.followers
-        past.append(event)
-
-    def mix(self, logits: FloatArray) -> FloatArray:
-        """Logits (SIZE,) of the next event, mixed with the past's as far as that is allowed."""
-        if self._mixture is None or self.barred:
-            return logits
-        return self._mixture.mix(logits, self.past, self._share)

@@ -26,8 +26,8 @@ import numpy as np
 from emsync import vocabulary as v
 from emsync.checkpoint import GRAPH, embedded_folder, read_config
 from emsync.conditions import N_LANES
-from emsync.copying import Mixture
 from emsync.errors import MissingExtraError, ModelError
+from emsync.mixture import COPYING, Mixture
 from emsync.networks import FloatArray, Geometry, IntArray, Network, OnnxNetwork, Span, TorchNetwork
 
 Backend = Literal["auto", "onnx", "torch"]
@@ -63,6 +63,10 @@ class Decoder(Protocol):
     @property
     def mixture(self) -> Mixture | None:
         """What the model's predictions are mixed with the piece's own repeats by."""
+
+    @property
+    def states(self) -> FloatArray | None:
+        """The hidden states (B, width) that the latest logits were read from; None if it does not give them."""
 
     def prefill(
         self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray
@@ -104,6 +108,14 @@ class CachedDecoder:
     def backend(self) -> str:
         """What runs the model: "onnx" or "torch"."""
         return self._network.backend
+
+    @property
+    def states(self) -> FloatArray | None:
+        """The hidden states (B, width) that the latest logits were read from.
+
+        None before the first ones, and from a graph that was written before graphs gave them.
+        """
+        return self._network.states
 
     def prefill(
         self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray
@@ -223,12 +235,6 @@ class CachedDecoder:
         self._network.forget()
 
 
-# ---- ONNX Runtime ---------------------------------------------------------------------------------------------------
-
-
-# ---- torch ----------------------------------------------------------------------------------------------------------
-
-
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
@@ -263,7 +269,13 @@ def open_decoder(
             raise MissingExtraError(
                 "onnxruntime is not installed; run: pip install onnxruntime, or choose the torch backend"
             )
-        return CachedDecoder(OnnxNetwork(folder, config, threads=threads), geometry, mixture)
+        network = OnnxNetwork(folder, config, threads=threads)
+        if mixture is not None and mixture.recall and not network.gives_states:
+            raise ModelError(
+                f"{folder / GRAPH} does not give the hidden states that {COPYING} needs; "
+                f"write it again with: emsync export {folder}"
+            )
+        return CachedDecoder(network, geometry, mixture)
     if backend != "torch":
         raise ModelError(f"decoder: backend {backend!r} is not known; choose auto, onnx or torch")
     if not _has("torch"):

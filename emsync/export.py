@@ -38,11 +38,11 @@ from emsync.checkpoint import (
     weights_header,
 )
 from emsync.conditions import LANES
-from emsync.copying import COPYING
 from emsync.decoder import CachedDecoder
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path
 from emsync.folders import atomic_folder
+from emsync.mixture import COPYING
 from emsync.networks import Geometry, OnnxNetwork
 from emsync.onnx_graph import build
 
@@ -125,7 +125,7 @@ def ship(
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
     The target appears all at once; a model card (`CARD`) that stands there is kept, and the model's mixture
-    (`copying.Mixture`) comes along. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
+    (`mixture.Mixture`) comes along. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
     target cannot be written, exists without `overwrite`, or holds anything but a model.
     """
     folder, target = Path(folder), Path(target)

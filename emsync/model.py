@@ -258,29 +258,37 @@ class EventTransformer(nn.Module):
                 nn.init.zeros_(parameter)
         return grown.train(self.training)
 
-    def read_out(self, x: Tensor, lanes: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm(x)
-        logits = self.head(x)
+    def read_out(self, states: Tensor, lanes: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, T, width), normalised, and lanes (B, T, N) -> logits and velocity logits."""
+        logits = self.head(states)
         copy = self.copy_lane
         if copy is not None:
-            logits = logits + copy.bonus(x, lanes).to(logits.dtype)
-        return logits, self.velocity_head(x)
+            logits = logits + copy.bonus(states, lanes).to(logits.dtype)
+        return logits, self.velocity_head(states)
 
     def forward(self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the next event (B, T, vocabulary) and of an ON's own velocity (B, T, 16), at every position.
 
         `velocities[:, t]` is what position t may know: the velocity of the event *before* it (`shifted_velocities`).
         """
+        logits, velocity_logits, _ = self.with_states(ids, velocities, lanes, mood)
+        return logits, velocity_logits
+
+    def with_states(
+        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, with the hidden states (B, T, width) that the logits are read from."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         x = self.embed(ids, velocities, lanes, mood, positions)
         for block in self.blocks:
             x = block(x, positions)
-        return self.read_out(x, lanes)
+        states = self.norm(x)
+        return *self.read_out(states, lanes), states
 
     def step(
         self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor, cache: Cache
-    ) -> tuple[Tensor, Tensor, Cache]:
-        """T more positions behind a cache: the same logits as `forward` gives for them, and their keys and values.
+    ) -> tuple[Tensor, Tensor, Tensor, Cache]:
+        """T more positions behind a cache: what `with_states` gives for them, and their keys and values.
 
         cache: for each layer its keys and values (B, H, C, D) and the position in each slot (C,), -1 for an empty one.
         The cache returned holds the new keys and values only, (B, H, T, D) a layer: where they go is the caller's.
@@ -293,8 +301,8 @@ class EventTransformer(nn.Module):
             x = x + y
             x = x + block.feed(block.feed_norm(x))
             new.append((k, value, positions))
-        logits, velocity_logits = self.read_out(x, lanes)
-        return logits, velocity_logits, new
+        states = self.norm(x)
+        return *self.read_out(states, lanes), states, new
 
 
 #: A layer's keys and values (B, H, C, D), and the position in each slot (C,).

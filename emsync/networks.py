@@ -100,6 +100,8 @@ class Network(Protocol):
     """One way to run the model: it keeps arrays of its own kind and knows nothing of rings."""
 
     backend: str
+    states: FloatArray | None
+    """(B, width) The last position's hidden states of the latest run."""
 
     def zeros(self, *shape: int) -> Any:
         """A buffer of float32 zeros."""
@@ -158,6 +160,8 @@ class OnnxNetwork:
         self._outputs = [output.name for output in session.get_outputs()]
         self._context, self._n_lanes = int(config["context"]), len(config["lanes"])
         self._pasts: dict[str, FloatArray] = {}
+        self.gives_states = "states" in self._outputs
+        self.states: FloatArray | None = None
 
     def zeros(self, *shape: int) -> FloatArray:
         """A buffer of float32 zeros."""
@@ -189,6 +193,8 @@ class OnnxNetwork:
             every = np.concatenate([spans[0].positions, feeds["positions"]])
             feeds["distance"] = np.clip(feeds["positions"][:, None] - every, 0, self._context - 1)
         logits, velocity_logits, *new = self._session.run(self._outputs, feeds)
+        if self.gives_states:
+            self.states = new.pop(self._outputs.index("states") - 2)
         shapes = [(len(span.layers), 2, batch, -1, count, span.buffer.shape[-1]) for span in spans]
         return logits, velocity_logits, [kept.reshape(shape) for kept, shape in zip(new, shapes, strict=True)]
 
@@ -209,6 +215,7 @@ class TorchNetwork:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = load(folder).to(self._device)
+        self.states: FloatArray | None = None
 
     def zeros(self, *shape: int) -> Any:
         """A buffer of float32 zeros, on the model's device."""
@@ -238,7 +245,7 @@ class TorchNetwork:
                 held = torch.tensor(span.positions, device=place)
                 for layer, pair in zip(span.layers, span.buffer, strict=True):
                     cache[layer] = (pair[0], pair[1], held)
-            logits, velocity_logits, new = self._model.step(
+            logits, velocity_logits, states, new = self._model.step(
                 torch.tensor(ids, device=place),
                 torch.tensor(heard, device=place),
                 torch.tensor(lanes, device=place),
@@ -247,5 +254,7 @@ class TorchNetwork:
                 cache,
             )
             kept = [torch.stack([torch.stack(new[layer][:2]) for layer in span.layers]) for span in spans]
-            last, last_levels = (y[:, -1].float().contiguous().cpu().numpy() for y in (logits, velocity_logits))
+            last, last_levels, self.states = (
+                y[:, -1].float().contiguous().cpu().numpy() for y in (logits, velocity_logits, states)
+            )
             return last, last_levels, kept

@@ -128,6 +128,7 @@ def build(config: ModelConfig, header: WeightsHeader) -> Any:
             y = g.op("Gelu", y)
         x = g.op("Add", x, g.linear(y, f"{name}.feed.contract", width, config.ff_width))
     last = _norm(g, config, g.op("Gather", x, g.constant(-1), axis=1), "norm")  # (B, width)
+    g.op("Identity", last, name="states")
     head = "events" if config.tied else "head"
     if _copy_index(config) is None:
         g.linear(last, head, config.vocabulary_size, width, name="logits")
@@ -171,6 +172,7 @@ def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
         if kind in local:
             inputs.append(floats(f"{name}_mask", "T", f"{name}_C + T"))
             outputs.append(floats(f"new_{name}", None, config.n_heads, "T", config.head_width))
+    outputs.append(floats("states", "B", config.width))
     if config.attention == "relative":
         inputs.append(ints("distance", "T", "global_C + T"))
     for layer, kind in enumerate(local):

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from emsync import __version__, checkpoint, copying
+from emsync import __version__, checkpoint, mixture
 from emsync import vocabulary as v
 from emsync.errors import InputError, ModelError
 from emsync.mood import MoodCurve
@@ -32,7 +32,7 @@ def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
     return {
         "folder": None if folder is None else str(path),
         "weights_sha256": checkpoint.weights_hash(path),
-        "copying_sha256": copying.file_hash(path),
+        "copying_sha256": mixture.file_hash(path),
         "vocabulary": v.HASH,
     }
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.conditions import COPY_LANES, METRE_LANES, SENSITIVITY_S, Conditions
-from emsync.copying import Copier, Mixture
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.metre import Metre
+from emsync.mixture import Copier, Mixture
 from emsync.recipe import Recipe
 from emsync.repetition import RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
@@ -147,12 +147,18 @@ class Writer:
         """The share of the piece that is written."""
         return 1.0 if self.done else self.grammar.step / self.grammar.end_step
 
-    def write(self, logits: npt.NDArray[np.float32]) -> None:
-        """Sample the next event from logits (vocabulary,); PAD once the piece has ended."""
+    def write(self, logits: npt.NDArray[np.float32], state: FloatArray | None = None) -> None:
+        """Sample the next event; PAD once the piece has ended.
+
+        Args:
+            logits: (vocabulary,) the model's.
+            state: (width,) the hidden state behind them, if the decoder has it.
+
+        """
         if self.done:
             self._append(v.PAD, self.lanes[-1])
             return
-        event = self._draw(logits)
+        event = self._draw(self._copier.mix(logits, state))
         self.grammar.accept(event)
         kind, before = int(v.KIND[event]), self._conditioned
         if kind == v.K_BAR:
@@ -196,7 +202,6 @@ class Writer:
         if len(self.ids) > self._max_events:
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
-        logits = self._copier.mix(logits)
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)

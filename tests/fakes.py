@@ -11,7 +11,7 @@ import pytest
 
 from emsync import vocabulary as v
 from emsync.conditions import N_LANES
-from emsync.copying import Mixture
+from emsync.mixture import Mixture
 from emsync.recipe import Recipe
 
 SIZE = v.SIZE
@@ -56,6 +56,7 @@ class Fake:
     knows_mood = False
     backend = "fake"
     mixture: Mixture | None = None
+    states: np.ndarray | None = None
 
     def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
         assert ids.shape == heard.shape == lanes.shape[:2]

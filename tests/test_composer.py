@@ -15,9 +15,10 @@ from emsync import composer, metre
 from emsync import vocabulary as v
 from emsync.composer import Piece, beat_of
 from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
-from emsync.copying import N_STRENGTHS, Mixture, lanes_of_song
+from emsync.copying import N_STRENGTHS, lanes_of_song
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
+from emsync.mixture import Mixture
 from emsync.recipe import Recipe
 from emsync.repetition import FREE_REPEATS, FRESH_BARS, STILL_SHARE, RepeatedNotes
 from emsync.sampling import draw

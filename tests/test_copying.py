@@ -15,20 +15,18 @@ from emsync import copying
 from emsync import vocabulary as v
 from emsync.copying import (
     AGREEMENTS,
-    COPYING,
     DECAY,
     LENGTHS,
     N_STRENGTHS,
     NONE,
     UNKNOWN,
     VISITS,
-    Copier,
-    Mixture,
     Past,
     lanes_of_song,
     matches_of_song,
 )
 from emsync.errors import InputError, ModelError
+from emsync.mixture import COPYING, Copier, Mixture
 
 #: Few different ids, so that long matches are common, among them the smallest and the largest one.
 SONGS = st.lists(st.sampled_from([0, 1, v.SIZE - 1]), max_size=80) | st.lists(
@@ -193,9 +191,12 @@ def test_a_mixture_is_kept_with_its_model(tmp_path: Path) -> None:
         ({"weights": [0.0] * (N_STRENGTHS - 1) + [math.nan]}, "weight of nan"),
         ({"weights": [0.5] * N_STRENGTHS}, "without a match nothing is copied"),
         ({"weights": "many"}, "cannot be read"),
-        ({"lengths": [1, 2]}, "fitted for other matches"),
-        ({"vocabulary": "x"}, "fitted for other matches"),
-        ({"format": 9}, "fitted for other matches"),
+        ({"lengths": [1, 2]}, "fitted for other repeats"),
+        ({"vocabulary": "x"}, "fitted for other repeats"),
+        ({"format": 9}, "fitted for other repeats"),
+        ({"recall": [0.1] * N_STRENGTHS, "sharpness": 3.0}, "fitted for other repeats"),
+        ({"recall": [0.1]}, "1 weights; give 29"),
+        ({"weights": [0, *[0.5] * (N_STRENGTHS - 1)], "recall": [0.5] * N_STRENGTHS}, "weight of 1 must be"),
     ],
 )
 def test_a_damaged_mixture_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:

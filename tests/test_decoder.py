@@ -22,11 +22,13 @@ from emsync import vocabulary as v
 from emsync.cli.export import command
 from emsync.composer import compose
 from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, N_LANES, Conditions
-from emsync.copying import N_STRENGTHS, Mixture
+from emsync.copying import N_STRENGTHS
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
 from emsync.errors import MissingExtraError, ModelError, OutputError
+from emsync.mixture import Mixture
 from emsync.model import EventTransformer
 from emsync.model_config import ModelConfig
+from emsync.networks import OnnxNetwork
 from tests.fakes import plain_recipe
 
 BACKENDS = ("onnx", "torch")
@@ -472,6 +474,43 @@ def test_shipping_takes_the_room_of_its_bits(
     given = song()
     logits, _ = given.right(checkpoint.load(shipped))
     close(given.prefill(open_decoder(shipped), 33)[0], logits[:, 32])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["paper", "small", "before-copying"])
+def test_hidden_states_are_the_models(folders: Callable[[str], Path], name: str, backend: Any) -> None:
+    given, decoder = song(), open_decoder(folders(name), backend=backend)
+    assert decoder.states is None
+    with torch.inference_mode():
+        tensors = (torch.tensor(x) for x in (given.ids, given.heard, given.lanes, given.mood))
+        right = checkpoint.load(folders(name)).with_states(*tensors)[2].numpy()
+    given.prefill(decoder, 20)
+    close(decoder.states, right[:, 19])
+    given.step(decoder, 20)
+    close(decoder.states, right[:, 20])
+
+
+def test_a_graph_without_states_cannot_recall(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Mixture((0.0,) * N_STRENGTHS, recall=(0.25,) * N_STRENGTHS).write(copied)
+    real = OnnxNetwork.__init__
+
+    def before(self: OnnxNetwork, *args: Any, **named: Any) -> None:
+        real(self, *args, **named)
+        self.gives_states = False
+
+    monkeypatch.setattr(OnnxNetwork, "__init__", before)
+    with pytest.raises(ModelError, match=r"does not give the hidden states .* emsync export"):
+        open_decoder(copied, backend="onnx")
+
+
+def test_both_backends_recall_alike(copied: Path) -> None:
+    Mixture((0.0, *[0.3] * (N_STRENGTHS - 1)), recall=(0.4,) * N_STRENGTHS).write(copied)
+    asked = [Conditions(boundaries_s=np.array([3.0]), end_s=5.0), Conditions(end_s=4.0)]
+    pieces = [compose(open_decoder(copied, backend=backend), asked, plain_recipe(seed=3)) for backend in BACKENDS]
+    for one, other in zip(*pieces, strict=True):
+        assert one.events.ids.tolist() == other.events.ids.tolist()
+    without = compose(open_decoder(copied), asked, plain_recipe(seed=3, copying=0.0))
+    assert without[0].events.ids.tolist() != pieces[0][0].events.ids.tolist()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

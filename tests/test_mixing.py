@@ -12,13 +12,17 @@ pytest.importorskip("torch")
 
 from click.testing import CliRunner
 
+from emsync import vocabulary as v
 from emsync.cli.fit_copying import command
-from emsync.copying import COPYING, N_STRENGTHS, Mixture, Past
+from emsync.copying import N_STRENGTHS, Past
 from emsync.errors import InputError, OutputError
+from emsync.mixture import COPYING, Mixture
+from emsync.recall import Recall
+from emsync.training.crops import PREFIX
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.evaluate import bits, evaluate
 from emsync.training.evaluation.mixing import check_target, fit_mixture
-from emsync.training.evaluation.predictions import predictions
+from emsync.training.evaluation.predictions import predictions, windows
 from tests.models import ROTARY, archive_file, model_folder, random_model, toy_archive
 
 HALF = Mixture((0.0, *[0.5] * (N_STRENGTHS - 1)))
@@ -68,10 +72,37 @@ def test_a_fitted_mixture_is_better_than_others(tmp_path: Path) -> None:
     assert fitted.mixture.about["songs"] == 2
     assert fitted.mixed < fitted.alone
     data = toy_data(4)
+    assert len(fitted.mixture.recall) == N_STRENGTHS
     found = bits(folder, data, songs=[1, 2], mood=True, bf16=False, mixture=fitted.mixture)
     assert found.bits_per_note == pytest.approx(fitted.mixed)
     assert found.alone_bits / found.notes == pytest.approx(fitted.alone)
     assert fitted.mixed < bits(folder, data, songs=[1, 2], mood=True, bf16=False, mixture=HALF).bits_per_note
+
+
+def test_what_is_recalled_is_what_composing_recalls() -> None:
+    """Windows and batches change nothing: a song read event by event recalls the same."""
+    data, model = toy_data(), random_model(ROTARY)
+    parts = list(predictions(model, data, [0, 1], batch=3, bf16=False, recall=True))
+    recalled = np.concatenate([part.recalled for part in parts])
+    ids = np.concatenate([data.song(song)[0][1:] for song in (0, 1)])
+    begins = int(np.flatnonzero(ids == v.START)[1])
+    past, states = Recall(), []
+    hook = model.norm.register_forward_hook(lambda module, inputs, out: states.append(out))
+    list(predictions(model, data, [0], batch=1, bf16=False))
+    hook.remove()
+    size = model.config.context - PREFIX
+    at = [
+        states[i][0, PREFIX + event - begin - 1].numpy()
+        for i, (begin, first, end) in enumerate(windows(begins, size))
+        for event in range(first, end)
+    ]
+    assert recalled[0] == recalled[begins] == 0
+    for event in range(1, begins):
+        assert past.distribution(at[event])[ids[event]] == pytest.approx(recalled[event], abs=1e-5)
+        past.append(at[event], int(ids[event]))
+    assert recalled[1 : begins - 1].max() > 0.5
+    unasked = predictions(model, data, [0], bf16=False)
+    assert (np.concatenate([part.recalled for part in unasked]) == 0).all()
 
 
 def test_songs_must_be_left(tmp_path: Path) -> None:

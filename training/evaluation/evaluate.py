@@ -2,7 +2,7 @@
 
 Total bits over whole songs, divided by their notes, so that vocabularies can be compared. Conventions
 - Which events are predicted from what: see `predictions`. CHORD counts as one event, like any other.
-- A model with a mixture (`copying.Mixture`) is measured as it composes, mixed with each song's own repeats.
+- A model with a mixture (`mixture.Mixture`) is measured as it composes, mixed with each song's own repeats.
 - `bits_per_note` is of events alone; the velocities' bits stand beside it.
 - N-gram baselines (`ngrams`) are measured on the same events of the same songs.
 - Other parts of the yardstick measure what a model composes (`yardstick`); an `Evaluation` holds them, too.
@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from emsync import __version__, checkpoint
 from emsync import vocabulary as v
-from emsync.copying import Mixture
 from emsync.errors import CorpusError, InputError, ModelError
+from emsync.mixture import Mixture
 from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation import ngrams
@@ -182,8 +182,12 @@ def bits(
     n_all = sum(int(data.offsets[i + 1] - data.offsets[i]) - 1 for i in chosen)
     count, cost, alone = np.zeros(v.SIZE, dtype=np.int64), np.zeros(v.SIZE), 0.0
     velocity_nats = 0.0
-    for scored in predictions(model, data, chosen, conditions=conditions, mood=mood, batch=batch, bf16=bf16):
-        nats = scored.nats if mixture is None or not conditions else scored.mixed_nats(mixture)
+    mixed = mixture if conditions else None
+    recall = mixed is not None and bool(mixed.recall)
+    for scored in predictions(
+        model, data, chosen, conditions=conditions, mood=mood, batch=batch, bf16=bf16, recall=recall
+    ):
+        nats = scored.nats if mixed is None else scored.mixed_nats(mixed)
         count += np.bincount(scored.ids, minlength=v.SIZE)
         cost += np.bincount(scored.ids, weights=nats, minlength=v.SIZE) / math.log(2)
         alone += float(scored.nats.sum()) / math.log(2)

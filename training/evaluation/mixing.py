@@ -1,4 +1,4 @@
-"""Fitting how much of a piece's own repeats is mixed into a model's predictions (`emsync.copying.Mixture`).
+"""Fitting how much of a piece's own repeats is mixed into a model's predictions (`emsync.mixture.Mixture`).
 
 The weights are fitted on songs that the model was not trained on, and not on those that a report is about: by default
 `SONGS` songs behind the first `SKIP`, which `emsync evaluate --songs 12` reads.
@@ -18,12 +18,15 @@ import numpy.typing as npt
 
 from emsync import checkpoint
 from emsync import vocabulary as v
-from emsync.copying import COPYING, N_STRENGTHS, Mixture
+from emsync.copying import N_STRENGTHS
 from emsync.errors import InputError, OutputError
+from emsync.mixture import COPYING, Mixture
 from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.evaluate import snaps_tempo
 from emsync.training.evaluation.predictions import DEFAULT_BATCH, predictions
+
+Floats = npt.NDArray[np.float64]
 
 SKIP: Final = 12
 SONGS: Final = 48
@@ -75,22 +78,23 @@ def fit_mixture(
         raise InputError(f"{Path(archive).name} holds {len(data)} songs, and the first {skip} are left out; skip fewer")
     n_all = int(data.offsets[chosen[-1] + 1] - data.offsets[chosen[0]]) - len(chosen)
     ids: list[npt.NDArray[np.int64]] = []
-    parts: list[tuple[npt.NDArray[np.int8], npt.NDArray[np.float64], npt.NDArray[np.float64]]] = []
+    parts: list[tuple[npt.NDArray[np.int8], Floats, Floats, Floats]] = []
     done = 0
-    for scored in predictions(model, data, chosen, mood=model.config.knows_mood, batch=batch, bf16=bf16):
+    mood = model.config.knows_mood
+    for scored in predictions(model, data, chosen, mood=mood, batch=batch, bf16=bf16, recall=True):
         ids.append(scored.ids)
-        parts.append((scored.strength, np.exp(-scored.nats), scored.copied))
+        parts.append((scored.strength, np.exp(-scored.nats), scored.copied, scored.recalled))
         done += len(scored.ids)
         if progress:
             progress(done, n_all)
-    strength, alone, copied = (np.concatenate(part) for part in zip(*parts, strict=True))
+    strength, alone, copied, recalled = (np.concatenate(part) for part in zip(*parts, strict=True))
     notes = max(int((v.KIND[np.concatenate(ids)] == v.K_ON).sum()), 1)
     about = {
         "archive": Path(archive).name, "skip": skip, "songs": len(chosen), "events": len(strength),
         "seen": np.bincount(strength, minlength=N_STRENGTHS).tolist(),
     }  # fmt: skip
-    mixture = Mixture.fit(strength, alone, copied, about=about)
-    mixed = mixture.probability(strength, alone, copied)
+    mixture = Mixture.fit(strength, alone, copied, recalled, about=about)
+    mixed = mixture.probability(strength, alone, copied, recalled)
     costs = [-float(np.log2(np.maximum(p, 1e-300)).sum()) / notes for p in (alone, mixed)]
     if not all(math.isfinite(cost) for cost in costs):
         raise InputError(f"{folder} gives predictions that are not numbers; its weights are damaged")

@@ -20,8 +20,10 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
-from emsync.copying import Mixture, lanes_of_song, matches_of_song
+from emsync.copying import lanes_of_song, matches_of_song
 from emsync.errors import InputError, ModelError
+from emsync.mixture import Mixture
+from emsync.recall import Recall
 from emsync.tokenizer.events import times_steps
 from emsync.training.crops import PREFIX, Row, collate, song_metre
 from emsync.training.dataset import Dataset
@@ -38,18 +40,20 @@ class Scored:
     """Events of some windows, and what was predicted of them.
 
     ids: (N,). nats: (N,) under the model alone. strength: (N,) of the match before each event. copied: (N,) the event's
-    probability among the match's followers. velocity_nats: of all the windows' scored velocities.
+    probability among the match's followers. recalled: (N,) its probability among what is recalled, 0 unless that was
+    asked for. velocity_nats: of all the windows' scored velocities.
     """
 
     ids: npt.NDArray[np.int64]
     nats: Floats
     strength: npt.NDArray[np.int8]
     copied: Floats
+    recalled: Floats
     velocity_nats: float
 
     def mixed_nats(self, mixture: Mixture) -> Floats:
         """(N,) under the model mixed with the followers."""
-        p = mixture.probability(self.strength, np.exp(-self.nats), self.copied)
+        p = mixture.probability(self.strength, np.exp(-self.nats), self.copied, self.recalled)
         return -np.log(np.maximum(p, 1e-300))
 
 
@@ -57,6 +61,7 @@ class Scored:
 class _Window:
     """A window as the model reads it, and where in it the scored events stand: first to last - 1."""
 
+    song: int
     row: Row
     first: int
     last: int
@@ -118,7 +123,9 @@ def _windows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: b
                 np.concatenate([np.repeat(lanes[begin : begin + 1], PREFIX, axis=0), lanes[begin:end]]),
                 conditions.mood,
             )
-            yield _Window(row, PREFIX + first - begin, PREFIX + end - begin, strength[first:end], copied[first:end])
+            yield _Window(
+                song, row, PREFIX + first - begin, PREFIX + end - begin, strength[first:end], copied[first:end]
+            )
 
 
 def check_songs(data: Dataset, songs: Sequence[int] | npt.NDArray[np.int64] | None) -> list[int]:
@@ -140,6 +147,7 @@ def predictions(
     mood: bool = False,
     batch: int = DEFAULT_BATCH,
     bf16: bool | None = None,
+    recall: bool = False,
 ) -> Iterator[Scored]:
     """What a model predicts of songs, `batch` windows at a time.
 
@@ -151,6 +159,7 @@ def predictions(
         mood: With these, whether on mood, too.
         batch: Windows at a time, at least 1.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.
+        recall: Whether to compute `Scored.recalled`, which compares every event of a song with every one before it.
 
     Raises:
         InputError: The batch is below 1.
@@ -173,20 +182,37 @@ def predictions(
     half = bf16_pays(device) if bf16 is None else bf16
     was_training, was_on = model.training, next(model.parameters()).device
     model.eval().to(device)
+    past = _Past() if recall else None
     try:
         group: list[_Window] = []
         for window in _windows(data, songs, size, conditions, mood):
             group.append(window)
             if len(group) == batch:
-                yield _score(model, group, device, half)
+                yield _score(model, group, device, half, past)
                 group = []
         if group:
-            yield _score(model, group, device, half)
+            yield _score(model, group, device, half, past)
     finally:
         model.train(was_training).to(was_on)
 
 
-def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool) -> Scored:
+class _Past:
+    """What a song's later windows recall of its earlier ones. Songs come one after the other."""
+
+    def __init__(self) -> None:
+        self._song, self._recall = -1, Recall()
+
+    def score(self, window: _Window, states: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Floats:
+        """Probability of a window's scored events (N,), from the hidden states (N, width) that predict them."""
+        begins = window.song != self._song
+        if begins:
+            self._song, self._recall = window.song, Recall()
+        # Composing is given START, and no state that would predict it.
+        skipped = int(begins)
+        return np.pad(self._recall.score(states[skipped:], ids[skipped:]), (skipped, 0))
+
+
+def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool, past: _Past | None) -> Scored:
     from contextlib import nullcontext
 
     import torch
@@ -205,14 +231,22 @@ def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half:
     velocity_nats = 0.0
     with torch.inference_mode():
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            logits, velocity_logits = model(t["ids"], t["heard"], t["lanes"], t["mood"])
+            logits, velocity_logits, states = model.with_states(t["ids"], t["heard"], t["lanes"], t["mood"])
         at = torch.from_numpy(before).to(device)
         nats = F.cross_entropy(logits[at].float(), t["targets"][at], reduction="none").double().cpu().numpy()
         if sounding.any():
             at = torch.from_numpy(sounding).to(device)
             levels = t["velocities"][at] - 1
             velocity_nats = float(F.cross_entropy(velocity_logits[at].float(), levels, reduction="sum"))
+    ids = read.targets[before]
+    recalled = np.zeros(len(ids))
+    if past is not None:
+        parts = []
+        for i, window in enumerate(group):
+            scored = states[i, window.first - 1 : window.last - 1].float().cpu().numpy()
+            parts.append(past.score(window, scored, read.ids[i, window.first : window.last]))
+        recalled = np.concatenate(parts)
     return Scored(
-        read.targets[before], nats, np.concatenate([w.strength for w in group]),
-        np.concatenate([w.copied for w in group]), velocity_nats,
+        ids, nats, np.concatenate([w.strength for w in group]), np.concatenate([w.copied for w in group]), recalled,
+        velocity_nats,
     )  # fmt: skip

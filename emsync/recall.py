@@ -1,0 +1,81 @@
+"""What was played in similar places of a piece, by the model's own hidden states.
+
+A continuous cache (Grave, Joulin and Usunier 2017): every event is kept with the hidden state that predicted it. The
+next event's own state is compared with all of them, and each event so far gets a probability in proportion to
+exp(`SHARPNESS` * cosine).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.floating]
+
+#: Chosen on 12 songs of a model of 256 features: 15, 25 and 40 gave 3.71, 3.64 and 3.64 bits a note.
+SHARPNESS: Final = 25.0
+#: States compared at a time, which bounds the memory.
+_ROWS: Final = 512
+
+
+def _normalised(states: FloatArray) -> npt.NDArray[np.float32]:
+    states = np.asarray(states, dtype=np.float32)
+    lengths = np.maximum(np.sqrt((states * states).sum(axis=-1, keepdims=True)), 1e-12)
+    unit: npt.NDArray[np.float32] = states / lengths
+    return unit
+
+
+class Recall:
+    """The states and events of a piece so far."""
+
+    def __init__(self) -> None:
+        self._states = np.empty((0, 0), dtype=np.float32)  # (capacity, width), normalised
+        self._ids = np.empty(0, dtype=np.int64)
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def append(self, state: FloatArray, event: int) -> None:
+        """Keep an event with the state (width,) that predicted it."""
+        self.extend(np.asarray(state)[None], np.array([event]))
+
+    def extend(self, states: FloatArray, ids: IntArray) -> None:
+        """Keep events (N,) with their states (N, width)."""
+        needed = self._n + len(ids)
+        if needed > len(self._ids):
+            capacity = max(2 * needed, 1024)
+            grown = np.zeros((capacity, states.shape[1]), dtype=np.float32)
+            kept = np.zeros(capacity, dtype=np.int64)
+            if self._n:
+                grown[: self._n], kept[: self._n] = self._states[: self._n], self._ids[: self._n]
+            self._states, self._ids = grown, kept
+        self._states[self._n : needed], self._ids[self._n : needed] = _normalised(states), ids
+        self._n = needed
+
+    def distribution(self, state: FloatArray) -> npt.NDArray[np.float64]:
+        """Probability of every id (SIZE,) at a state (width,); all 0 before the first event."""
+        if not self._n:
+            return np.zeros(v.SIZE)
+        weights = np.exp(SHARPNESS * (self._states[: self._n] @ _normalised(state) - 1.0))
+        total = np.bincount(self._ids[: self._n], weights=weights, minlength=v.SIZE)
+        return total / max(total.sum(), 1e-30)
+
+    def score(self, states: FloatArray, ids: IntArray) -> npt.NDArray[np.float64]:
+        """Keep events (N,) with their states (N, width), and return the probability that each had before it (N,)."""
+        begin = self._n
+        self.extend(states, ids)
+        out = np.zeros(len(ids))
+        for first in range(0, len(ids), _ROWS):
+            rows = np.arange(begin + first, min(begin + first + _ROWS, self._n))
+            stop = int(rows[-1]) + 1
+            weights = np.exp(SHARPNESS * (self._states[rows] @ self._states[:stop].T - 1.0)).astype(np.float64)
+            weights[np.arange(stop) >= rows[:, None]] = 0.0
+            hits = (weights * (self._ids[:stop] == self._ids[rows][:, None])).sum(axis=1)
+            out[first : first + len(rows)] = hits / np.maximum(weights.sum(axis=1), 1e-30)
+        return out
