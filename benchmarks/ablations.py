@@ -15,10 +15,10 @@ small and for a short time (`SCRATCH`). Every arm may spend the floating-point o
 (`utilisation.flops_per_event`) that its base does, so that an arm that costs more a position sees fewer of them.
 Measured of each:
 
-- bits per note of whole validation songs, told their conditions (`evaluate.bits`), by kind of event, and velocities;
-- CHORD decisions: at every event of fixed crops, the bits it costs to say whether a CHORD comes next, per CHORD, told
-  the boundaries and not told them. How well boundaries are heard is the difference. With boundaries thinned as in film,
-  the average precision of P(CHORD) among all events at finding the chords.
+- bits per note of whole validation songs, given their conditions (`evaluate.bits`), by kind of event, and velocities;
+- CHORD decisions: at every event of fixed crops, the bits it costs to say whether a CHORD comes next, per CHORD, with
+  the boundaries given and without. The difference says how well the model uses boundaries. With boundaries thinned as
+  in film, the average precision of P(CHORD) among all events at finding the chords.
 
 Each base is trained with two seeds, which means other crops: what lies within their distance is no difference.
 """
@@ -245,7 +245,7 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
             if not told:
                 t["lanes"][..., BOUNDARY] = float("nan")
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-                logits, _ = model(t["ids"], t["heard"], t["lanes"], t["mood"])
+                logits, _ = model(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
             counted = t["weights"] > 0
             score.append(logits.float()[counted].log_softmax(-1)[:, v.CHORD].exp().double().numpy())
             true.append((t["targets"][counted] == v.CHORD).numpy())

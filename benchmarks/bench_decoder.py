@@ -52,11 +52,11 @@ def random_model(preset: str, folder: Path) -> Path:
 def begin(decoder: CachedDecoder, batch: int, context: int) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Prefill with random events up to `context`, room for all steps left; seconds taken, and what to step with."""
     random = np.random.default_rng(0)
-    ids, heard = random.integers(0, v.SIZE, (batch, context)), np.zeros((batch, context), dtype=np.int64)
+    ids, previous_velocity = random.integers(0, v.SIZE, (batch, context)), np.zeros((batch, context), dtype=np.int64)
     lanes = random.uniform(0, 1, (batch, context, N_LANES)).astype(np.float32)
     start = time.perf_counter()
-    decoder.prefill(ids, heard, lanes, np.full((batch, 2), np.nan, dtype=np.float32))
-    return time.perf_counter() - start, (ids[:, 0], heard[:, 0], lanes[:, 0])
+    decoder.prefill(ids, previous_velocity, lanes, np.full((batch, 2), np.nan, dtype=np.float32))
+    return time.perf_counter() - start, (ids[:, 0], previous_velocity[:, 0], lanes[:, 0])
 
 
 def main() -> None:

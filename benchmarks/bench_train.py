@@ -37,7 +37,7 @@ def made_up(batch: int, context: int, seed: int = 0) -> Batch:
     low, high = (np.array([getattr(lane, end) for lane in LANES]) for end in ("low", "high"))
     return Batch(
         ids=ids[:, :-1],
-        heard=np.pad(velocities[:, : context - 1], ((0, 0), (1, 0))),
+        previous_velocity=np.pad(velocities[:, : context - 1], ((0, 0), (1, 0))),
         velocities=velocities[:, :-1],
         lanes=rng.uniform(low, high, (batch, context, len(LANES))).astype(np.float32),
         mood=rng.uniform(-1, 1, (batch, 2)).astype(np.float32),

@@ -18,7 +18,15 @@ from emsync.decoder import open_decoder
 from emsync.recipe import Recipe
 from emsync.training.corpus.archive import pack, read_archive
 from emsync.training.evaluation.evaluate import table
-from emsync.training.evaluation.mood_adherence import STRENGTHS, Heard, guided_bits, hear, obedience, perform, tasks
+from emsync.training.evaluation.mood_adherence import (
+    STRENGTHS,
+    Judged,
+    adherence,
+    guided_bits,
+    judge_piece,
+    perform,
+    tasks,
+)
 from emsync.training.mood.curves import Scale, judge, readings
 from emsync.training.mood.labels import AXES
 
@@ -45,18 +53,18 @@ def main() -> None:
     first = [songs[i] for i in range(min(JUDGED_SONGS, len(songs)))]
     scale = Scale.fit([readings(song, judge()) for song in first])
     asked = tasks(options.duration)
-    found: dict[float, list[Heard]] = {}
+    found: dict[float, list[Judged]] = {}
     rows = []
     for strength in options.strengths:
-        heard: list[Heard] = []
+        heard: list[Judged] = []
         for seed in range(options.seeds):
             decoder = open_decoder(options.model, backend=options.backend)
             recipe = Recipe(seed=seed, mood_strength=strength, tempo_qpm=TEMPO_QPM, finish="off")
             scores = perform(decoder, asked, options.duration, recipe)
-            heard += [hear(score, task, scale) for score, task in zip(scores, asked, strict=True)]
+            heard += [judge_piece(score, task, scale) for score, task in zip(scores, asked, strict=True)]
         found[strength] = heard
         for axis, name in enumerate(AXES):
-            o = obedience(heard, axis)
+            o = adherence(heard, axis)
             rows.append(
                 [f"{strength:g}", name, o.pearson, o.within, o.separation, o.corner_auc, o.crosstalk,
                  o.shuffled_pearson, o.shuffled_within]
@@ -88,7 +96,7 @@ def main() -> None:
         draw(found[nearest], nearest, options.output)
 
 
-def draw(heard: list[Heard], strength: float, path: Path) -> None:
+def draw(heard: list[Judged], strength: float, path: Path) -> None:
     """Corners on the plane, and the ramps and steps: what was asked, and what was read in each piece."""
     from matplotlib.figure import Figure
 

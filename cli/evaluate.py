@@ -127,9 +127,10 @@ def command(
 ) -> None:  # fmt: skip
     """Measure a model on an archive of songs, and by what it composes.
 
-    The first figure is bits per note: what it costs to tell the songs to someone who has the model, divided by their
-    notes. Lower is better. The model is told each song's chords, end and mood (if it knows mood), as in composing; a
-    second pass tells it nothing. Use songs that the model was not trained on, such as valid.npz of emsync prepare.
+    The first figure is bits per note: the negative log2 probability that the model gives the songs, divided by their
+    notes. Lower is better. The model is conditioned on each song's chords, end and mood (if it knows mood), as in
+    composing; a second pass leaves all conditions out. Use songs that the model was not trained on, such as
+    valid.npz of emsync prepare.
 
     The other figures are asked for one by one, and are taken of pieces composed with the settings of emsync compose.
     """
@@ -158,13 +159,13 @@ def command(
     finally:
         bars.close()
     written = write(result, output, overwrite=overwrite, compared=compared)
-    told = result.told
-    click.echo(f"{told.songs:,} songs, {told.notes:,} notes, {told.events:,} events")
-    click.echo(f"{told.bits_per_note:.3f} bits per note, {told.bits_per_event:.3f} an event")
-    click.echo(f"{told.velocity_bits_per_note:.3f} bits per note besides, for its velocity")
+    conditioned = result.conditioned
+    click.echo(f"{conditioned.songs:,} songs, {conditioned.notes:,} notes, {conditioned.events:,} events")
+    click.echo(f"{conditioned.bits_per_note:.3f} bits per note, {conditioned.bits_per_event:.3f} an event")
+    click.echo(f"{conditioned.velocity_bits_per_note:.3f} bits per note besides, for its velocity")
     if result.without_mood is not None:
-        click.echo(f"{result.without_mood.bits_per_note:.3f} bits per note when told no mood")
-    click.echo(f"{result.untold.bits_per_note:.3f} bits per note when told nothing")
+        click.echo(f"{result.without_mood.bits_per_note:.3f} bits per note without mood")
+    click.echo(f"{result.unconditioned.bits_per_note:.3f} bits per note without conditions")
     for name, report in result.baselines.items():
         click.echo(f"{report.bits_per_note:.3f} bits per note: {name}")
     for name, text in headline({part: each.to_dict() for part, each in result.parts.items()}).items():

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     "--seed",
     type=click.IntRange(0, MAX_SEED),
     metavar="N",
-    help="Where chance begins.  [default: the preset's]",
+    help="Random seed; the same seed trains the same model.  [default: the preset's]",
 )
 @click.option(
     "--device",

@@ -69,11 +69,11 @@ class Decoder(Protocol):
         """The hidden states (B, width) that the latest logits were read from; None if it does not give them."""
 
     def prefill(
-        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Begin anew with T positions; see `CachedDecoder.prefill`."""
 
-    def step(self, ids: IntArray, heard: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def step(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Append one position; see `CachedDecoder.step`."""
 
     def select(self, rows: IntArray) -> None:
@@ -118,26 +118,30 @@ class CachedDecoder:
         return self._network.states
 
     def prefill(
-        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Begin anew: forget what was held, take T positions, numbered from 0.
 
-        ids: (B, T), events or the mood slots. heard: (B, T), the velocity level + 1 of the event before each, 0 where
-        that has none. lanes: (B, T, N), NaN where not given. mood: (B, 2), kept for every step that follows.
+        ids: (B, T), events or the mood slots. previous_velocity: (B, T), the velocity level + 1 of the event before
+        each, 0 where that has none. lanes: (B, T, N), NaN where not given. mood: (B, 2), kept for every later step.
         Returns the last position's logits (B, V) and velocity logits (B, 16), float32.
         Raises `ModelError` when the shapes do not fit or T is not within 1 … context.
         """
-        ids, heard = np.ascontiguousarray(ids, dtype=np.int64), np.ascontiguousarray(heard, dtype=np.int64)
+        ids, previous_velocity = (
+            np.ascontiguousarray(ids, dtype=np.int64),
+            np.ascontiguousarray(previous_velocity, dtype=np.int64),
+        )
         lanes, mood = np.ascontiguousarray(lanes, dtype=np.float32), np.ascontiguousarray(mood, dtype=np.float32)
         if (
             ids.ndim != 2
             or not len(ids)
-            or heard.shape != ids.shape
+            or previous_velocity.shape != ids.shape
             or lanes.shape != (*ids.shape, N_LANES)
             or mood.shape != (len(ids), 2)
         ):
             raise ModelError(
-                f"decoder: ids {ids.shape}, heard {heard.shape}, lanes {lanes.shape}, mood {mood.shape} do not fit; "
+                f"decoder: ids {ids.shape}, previous_velocity {previous_velocity.shape}, lanes {lanes.shape}, "
+                f"mood {mood.shape} do not fit; "
                 f"give (B, T), (B, T), (B, T, {N_LANES}) and (B, 2)"
             )
         if not 1 <= ids.shape[1] <= self.context:
@@ -161,15 +165,17 @@ class CachedDecoder:
                 end = min(end, (start // geometry.local_block + 1) * geometry.local_block)
             out = self._take(
                 np.ascontiguousarray(ids[:, start:end]),
-                np.ascontiguousarray(heard[:, start:end]),
+                np.ascontiguousarray(previous_velocity[:, start:end]),
                 np.ascontiguousarray(lanes[:, start:end]),
             )
             if end == total:
                 return out
             start = end
 
-    def step(self, ids: IntArray, heard: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Append one position: ids, heard (B,), lanes (B, N). Returns its logits (B, V) and velocity logits (B, 16).
+    def step(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Append one position: ids, previous_velocity (B,), lanes (B, N).
+
+        Returns its logits (B, V) and velocity logits (B, 16).
 
         Raises `ModelError` when the context is full, or nothing was prefilled.
         """
@@ -180,14 +186,18 @@ class CachedDecoder:
                 else "decoder: nothing to step from; prefill at least one position first"
             )
         n = len(self._mood)
-        ids, heard = np.ascontiguousarray(ids, dtype=np.int64), np.ascontiguousarray(heard, dtype=np.int64)
+        ids, previous_velocity = (
+            np.ascontiguousarray(ids, dtype=np.int64),
+            np.ascontiguousarray(previous_velocity, dtype=np.int64),
+        )
         lanes = np.ascontiguousarray(lanes, dtype=np.float32)
-        if ids.shape != (n,) or heard.shape != (n,) or lanes.shape != (n, N_LANES):
+        if ids.shape != (n,) or previous_velocity.shape != (n,) or lanes.shape != (n, N_LANES):
             raise ModelError(
-                f"decoder: ids {ids.shape}, heard {heard.shape}, lanes {lanes.shape} do not fit; "
+                f"decoder: ids {ids.shape}, previous_velocity {previous_velocity.shape}, lanes {lanes.shape} "
+                "do not fit; "
                 f"{n} rows are held: give ({n},), ({n},) and ({n}, {N_LANES})"
             )
-        return self._take(ids.reshape(n, 1), heard.reshape(n, 1), lanes.reshape(n, 1, N_LANES))
+        return self._take(ids.reshape(n, 1), previous_velocity.reshape(n, 1), lanes.reshape(n, 1, N_LANES))
 
     def select(self, rows: IntArray) -> None:
         """Keep these rows of the batch, in this order; a row may come twice, or not at all. rows: (B',) int."""
@@ -207,10 +217,10 @@ class CachedDecoder:
             span.buffer = self._network.rows(span.buffer, rows)
         self._network.forget()
 
-    def _take(self, ids: IntArray, heard: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _take(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Run T positions, all of one block, and keep their keys and values."""
         start, count = self._length, ids.shape[1]
-        logits, velocity_logits, new = self._network.run(ids, heard, lanes, self._mood, start, self._spans)
+        logits, velocity_logits, new = self._network.run(ids, previous_velocity, lanes, self._mood, start, self._spans)
         for span, kept in zip(self._spans, new, strict=True):
             slot = start % span.ring
             if slot + count > span.capacity:

@@ -6,7 +6,7 @@ not in it: each initializer is ONNX external data that points into model.safeten
 loading they are cast to float32 (matrices of 8 bits multiplied by their scales, too), transposed and joined, once.
 
 Inputs
-    ids, heard (B, T) int64; lanes (B, T, N), mood (B, 2) float32; positions (T,) int64, consecutive
+    ids, previous_velocity (B, T) int64; lanes (B, T, N), mood (B, 2) float32; positions (T,) int64, consecutive
     global_mask, local_mask (T, C + T) float32, added to scores; distance (T, C + T) int64, with relative attention
     past_k_i, past_v_i (B, H, C, D) float32, for each layer i
 Outputs
@@ -71,16 +71,16 @@ def difference(model: EventTransformer, decoder: CachedDecoder, *, seed: int = 0
     begun = max(1, total - 8)
     ids = random.integers(0, config.vocabulary_size, (2, total))
     ids[:, :2] = np.array([VALENCE_SLOT, AROUSAL_SLOT])[: min(2, total)]
-    heard = random.integers(0, v.VELOCITY_LEVELS + 1, (2, total))
+    previous_velocity = random.integers(0, v.VELOCITY_LEVELS + 1, (2, total))
     lanes = np.stack([random.uniform(lane.low, lane.high, (2, total)) for lane in LANES], axis=-1).astype(np.float32)
     lanes[random.random(lanes.shape) < 0.25] = np.nan
     mood = np.array([[0.5, -0.5], [np.nan, 1.0]], dtype=np.float32)
     with torch.inference_mode():
-        right = model(*(torch.from_numpy(x) for x in (ids, heard, lanes, mood)))
+        right = model(*(torch.from_numpy(x) for x in (ids, previous_velocity, lanes, mood)))
         right_logits, right_levels = (y.numpy() for y in right)
     scale = max(1.0, float(np.abs(right_logits).max()), float(np.abs(right_levels).max()))
-    found = [decoder.prefill(ids[:, :begun], heard[:, :begun], lanes[:, :begun], mood)]
-    found += [decoder.step(ids[:, t], heard[:, t], lanes[:, t]) for t in range(begun, total)]
+    found = [decoder.prefill(ids[:, :begun], previous_velocity[:, :begun], lanes[:, :begun], mood)]
+    found += [decoder.step(ids[:, t], previous_velocity[:, t], lanes[:, t]) for t in range(begun, total)]
     worst = 0.0
     for t, (logits, levels) in enumerate(found, begun - 1):
         worst = max(

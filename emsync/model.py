@@ -8,8 +8,8 @@ second is along the features, each of half width: lanes (boundary offset, mood a
 positions. With rotary attention positions live in the attention, and the lanes have the full width.
 
 Conventions: B batch, T time, C cached time, H heads, D head width, N lanes. NaN in a lane or in the mood means "not
-given" and is replaced by a learned vector. Velocities are 0 where an event has none, else level + 1: an event is told
-the velocities of the notes before it, and an ON event's own velocity is drawn from its hidden state.
+given" and is replaced by a learned vector. Velocities are 0 where an event has none, else level + 1: an event is
+conditioned on the velocities of the notes before it, and an ON event's own velocity is drawn from its hidden state.
 """
 
 from __future__ import annotations
@@ -234,18 +234,20 @@ class EventTransformer(nn.Module):
         for slot, net in zip((VALENCE_SLOT, AROUSAL_SLOT), self.mood, strict=True):
             felt = net(mood[:, slot - VALENCE_SLOT]).unsqueeze(1)  # (B, 1, width)
             x = torch.where((ids == slot).unsqueeze(-1), felt.to(x.dtype), x)
-        told = torch.stack(
+        encoded = torch.stack(
             [
                 net(lanes, self.head.weight) if isinstance(net, CopyLane) else net(lanes[..., i])
                 for i, net in enumerate(self.lanes)
             ]
         ).sum(0)  # (B, T, lane_width)
         if self.config.attention == "relative":
-            told = torch.cat([told, self.positions[positions].to(told.dtype).expand(*told.shape[:2], -1)], dim=-1)
-        return x + told
+            encoded = torch.cat(
+                [encoded, self.positions[positions].to(encoded.dtype).expand(*encoded.shape[:2], -1)], dim=-1
+            )
+        return x + encoded
 
     def with_all_lanes(self) -> EventTransformer:
-        """A model that gives the same logits and has every lane of this version: what was not there is told as zero."""
+        """A model that gives the same logits and has every lane of this version: new lanes add zero."""
         if self.config.lanes == LANE_NAMES:
             return self
         grown = EventTransformer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
@@ -310,7 +312,7 @@ Cache = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def shifted_velocities(velocities: Tensor) -> Tensor:
-    """Each position is told the velocity of the event before it: (B, T) -> (B, T)."""
+    """Each position gets the velocity of the event before it: (B, T) -> (B, T)."""
     return F.pad(velocities[:, :-1], (1, 0))
 
 

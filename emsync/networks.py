@@ -113,9 +113,17 @@ class Network(Protocol):
         """Buffers were replaced: drop what was kept of the old ones."""
 
     def run(
-        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+        self,
+        ids: IntArray,
+        previous_velocity: IntArray,
+        lanes: FloatArray,
+        mood: FloatArray,
+        start: int,
+        spans: list[Span],
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
-        """Positions start … start + T - 1 behind the spans: ids, heard (B, T), lanes (B, T, N), mood (B, 2).
+        """Positions start … start + T - 1 behind the spans.
+
+        Takes ids and previous_velocity (B, T), lanes (B, T, N), mood (B, 2).
 
         Returns the last position's logits (B, V) and velocity logits (B, 16), and for each span the new keys and values
         (layers, 2, B, H, T, D).
@@ -176,7 +184,13 @@ class OnnxNetwork:
         self._pasts = {}
 
     def run(
-        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+        self,
+        ids: IntArray,
+        previous_velocity: IntArray,
+        lanes: FloatArray,
+        mood: FloatArray,
+        start: int,
+        spans: list[Span],
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
         """See `Network.run`."""
         batch, count = ids.shape
@@ -185,7 +199,8 @@ class OnnxNetwork:
                 for layer, pair in zip(span.layers, span.buffer, strict=True):
                     self._pasts[f"past_k_{layer}"], self._pasts[f"past_v_{layer}"] = pair
         lanes = np.ascontiguousarray(lanes[..., : self._n_lanes])
-        feeds = {"ids": ids, "heard": heard, "lanes": lanes, "mood": mood, **self._pasts}
+        # The graph calls the previous velocities "heard", as models exported by older versions do.
+        feeds = {"ids": ids, "heard": previous_velocity, "lanes": lanes, "mood": mood, **self._pasts}
         feeds["positions"] = np.arange(start, start + count)
         for span in spans:
             feeds["local_mask" if span.block else "global_mask"] = span.mask(start, count)
@@ -233,7 +248,13 @@ class TorchNetwork:
         """Nothing is kept of buffers."""
 
     def run(
-        self, ids: IntArray, heard: IntArray, lanes: FloatArray, mood: FloatArray, start: int, spans: list[Span]
+        self,
+        ids: IntArray,
+        previous_velocity: IntArray,
+        lanes: FloatArray,
+        mood: FloatArray,
+        start: int,
+        spans: list[Span],
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
         """See `Network.run`."""
         import torch
@@ -247,7 +268,7 @@ class TorchNetwork:
                     cache[layer] = (pair[0], pair[1], held)
             logits, velocity_logits, states, new = self._model.step(
                 torch.tensor(ids, device=place),
-                torch.tensor(heard, device=place),
+                torch.tensor(previous_velocity, device=place),
                 torch.tensor(lanes, device=place),
                 torch.tensor(mood, device=place),
                 torch.arange(start, start + ids.shape[1], device=place),

@@ -200,7 +200,7 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
         level = g.op("Gather", "mood", g.constant([i]), axis=1)  # (B, 1)
         felt = _level_lane(g, level, f"mood.{i}", config.width)  # (B, 1, width)
         x = g.op("Where", g.op("Unsqueeze", g.op("Equal", "ids", g.constant(slot)), g.constant([-1])), felt, x)
-    told = ""
+    encoded = ""
     for i, lane in enumerate(LANES[: len(config.lanes)]):
         column = g.op("Gather", "lanes", g.constant(i), axis=2)  # (B, T)
         if lane.kind == "offset":
@@ -211,13 +211,13 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
             out = _copy_lane(g, config)
         else:
             out = _level_lane(g, column, f"lanes.{i}", config.lane_width)
-        told = g.op("Add", told, out) if told else out
+        encoded = g.op("Add", encoded, out) if encoded else out
     if config.attention == "relative":
         table = g.weight("positions", (config.context, config.width - config.lane_width))
         places = g.op("Unsqueeze", g.op("Gather", table, "positions"), g.constant([0]))  # (1, T, width / 2)
-        batch = g.op("Concat", g.op("Shape", told, end=1), g.constant([1, 1]), axis=0)
-        told = g.op("Concat", told, g.op("Expand", places, batch), axis=-1)
-    return g.op("Add", x, told)
+        batch = g.op("Concat", g.op("Shape", encoded, end=1), g.constant([1, 1]), axis=0)
+        encoded = g.op("Concat", encoded, g.op("Expand", places, batch), axis=-1)
+    return g.op("Add", x, encoded)
 
 
 def _given(g: _Graph, x: str) -> tuple[str, str]:

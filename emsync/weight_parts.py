@@ -65,7 +65,7 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
     try:
         index = json.loads((parts / INDEX).read_text(encoding="utf-8"))
         config = dict(index["config"])
-        told = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
+        listed = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{parts / INDEX} cannot be read ({error}); give the folder that emsync train --parts wrote"
@@ -80,10 +80,10 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
     check_replaceable(folder, CONFIG, "a model folder")
     if (folder / CONFIG).exists() and not overwrite:
         raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")
-    for name, size, digest in told:
+    for name, size, digest in listed:
         path = parts / Path(name).name  # an index must not lead elsewhere
         if not path.is_file():
-            raise ModelError(f"{parts} lacks {name}, one of {len(told)} parts; bring it over, then join them again")
+            raise ModelError(f"{parts} lacks {name}, one of {len(listed)} parts; bring it over, then join them again")
         piece = path.read_bytes()
         if len(piece) != size or hashlib.sha256(piece).hexdigest() != digest:
             raise ModelError(
@@ -91,7 +91,7 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
             )
     with atomic_folder(folder) as partial:
         with (partial / WEIGHTS).open("wb") as weights:
-            for name, _, _ in told:
+            for name, _, _ in listed:
                 weights.write((parts / Path(name).name).read_bytes())
         (partial / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Finding a SoundFont: the General MIDI instrument samples (.sf2, .sf3) that turn a MIDI file into sound.
 
-None ships with emsync, since the good ones are larger than it. `find` looks, in this order: where it is told; in the
+None ships with emsync, since the good ones are larger than it. `find` looks, in this order: the given path; in the
 environment variable `EMSYNC_SOUNDFONT`; in `folders()`, the best known names first; in an installed pretty_midi, which
 carries a small one.
 """

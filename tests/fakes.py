@@ -40,13 +40,13 @@ def plain_recipe(**choices: Any) -> Recipe:
 
 @dataclass
 class Fake:
-    """A decoder whose answer depends on the latest event, on what it heard and on the boundary lane, row by row."""
+    """A decoder whose answer depends on the latest event, the velocity before it and the boundary lane, row by row."""
 
     context: int = MOST
     bias: np.ndarray = field(default_factory=lambda: np.zeros(SIZE))
     length: int = 0
     prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    #: (B,) ids, (B,) heard and (B, N_LANES) lanes of every event told, the first ones by prefill.
+    #: (B,) ids, (B,) previous_velocity and (B, N_LANES) lanes of every event told, the first ones by prefill.
     told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     #: Where in `told` the last event of each prefill stands.
     prefilled_at: list[int] = field(default_factory=list)
@@ -58,20 +58,20 @@ class Fake:
     mixture: Mixture | None = None
     states: np.ndarray | None = None
 
-    def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
-        assert ids.shape == heard.shape == lanes.shape[:2]
+    def prefill(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
+        assert ids.shape == previous_velocity.shape == lanes.shape[:2]
         assert lanes.shape[2] == N_LANES
         assert mood.shape == (len(ids), 2)
         assert ids.shape[1] <= self.context
-        self.prefills.append((ids.copy(), heard.copy(), lanes.copy(), mood.copy()))
+        self.prefills.append((ids.copy(), previous_velocity.copy(), lanes.copy(), mood.copy()))
         self.prefilled_at.append(len(self.told))
         self.length = ids.shape[1]
-        return self._answer(ids[:, -1], heard[:, -1], lanes[:, -1])
+        return self._answer(ids[:, -1], previous_velocity[:, -1], lanes[:, -1])
 
-    def step(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
+    def step(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
         assert self.length < self.context, "the window is full"
         self.length += 1
-        return self._answer(ids, heard, lanes)
+        return self._answer(ids, previous_velocity, lanes)
 
     def select(self, rows: np.ndarray) -> None:
         n = len(self.told[-1][0])
@@ -79,10 +79,10 @@ class Fake:
         assert 0 <= rows.min() <= rows.max() < n
         self.selected.append((len(self.told), rows.copy()))
 
-    def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
-        self.told.append((ids.copy(), heard.copy(), lanes.copy()))
+    def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
+        self.told.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
         offset = np.rint(np.nan_to_num(lanes[:, 0]) / v.STEP_S).astype(np.int64)
-        key = ids * 1_000_003 + heard * 10_007 + offset * 101 + 7
+        key = ids * 1_000_003 + previous_velocity * 10_007 + offset * 101 + 7
         return (spread(key, SIZE) + TASTE + self.bias).astype(np.float32), spread(key + 1, v.VELOCITY_LEVELS)
 
 
@@ -97,16 +97,16 @@ class Feeling(Fake):
     gain: float = 1.0
     knows_mood = True
 
-    def prefill(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
+    def prefill(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
         self.mood = mood
-        return super().prefill(ids, heard, lanes, mood)
+        return super().prefill(ids, previous_velocity, lanes, mood)
 
     def select(self, rows: np.ndarray) -> None:
         super().select(rows)
         self.mood = self.mood[rows]
 
-    def _answer(self, ids: np.ndarray, heard: np.ndarray, lanes: np.ndarray) -> Any:
-        logits, levels = super()._answer(ids, heard, lanes)
+    def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
+        logits, levels = super()._answer(ids, previous_velocity, lanes)
         felt = self.gain * np.nan_to_num(np.concatenate([lanes[:, 1:3], self.mood], axis=1)) @ FEELINGS
         return logits + felt[:, :SIZE], levels + felt[:, SIZE:]
 

@@ -54,14 +54,14 @@ def place(data: Dataset, row: Row, *, chords: bool = True) -> tuple[int, int]:
 
     The row is not transposed; chords: whether its CHORDs are still there.
     """
-    events, heard = row.ids[PREFIX:], row.velocities[PREFIX:]
+    events, previous_velocity = row.ids[PREFIX:], row.velocities[PREFIX:]
     n = len(events)
     for song in range(len(data)):
         ids, velocities = data.song(song)
         index = np.flatnonzero((ids != v.CHORD) | chords)
         for i in np.flatnonzero(ids[index][: len(index) - n + 1] == events[0]):
             run = index[i : i + n]
-            if np.array_equal(ids[run], events) and np.array_equal(velocities[run], heard):
+            if np.array_equal(ids[run], events) and np.array_equal(velocities[run], previous_velocity):
                 return song, int(run[0])
     raise AssertionError("a crop holds events that no song has in this order")
 
@@ -535,7 +535,7 @@ def untold(drawn: list[Row]) -> np.ndarray:
 
 
 def test_the_end_is_told_late_as_often_as_asked(data: Dataset) -> None:
-    """Further off than is heard, it is told as if it were as far as can be; what is told of it is true."""
+    """Further off than the model reads, it is told as if it were as far as can be; what is told of it is true."""
     config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
     late, expected = [], []
     for on_time, row in zip(rows(data, replace(config, late_end=0.0), 400), rows(data, config, 400), strict=True):
@@ -644,7 +644,7 @@ def test_weights_targets_and_what_is_heard(data: Dataset) -> None:
     drawn = rows(data, replace(PLAIN, context=context, at_end=0.5, near_chord=0.3), 20)
     short = Row(*(getattr(drawn[0], name)[:9] for name in ("ids", "velocities", "lanes")), drawn[0].mood)
     batch = collate([*drawn, short], context, chord_weight=7.0)
-    for array in (batch.ids, batch.heard, batch.velocities, batch.targets, batch.weights):
+    for array in (batch.ids, batch.previous_velocity, batch.velocities, batch.targets, batch.weights):
         assert array.shape == (21, context)
     assert batch.lanes.shape == (21, context, len(LANE_NAMES))
     assert batch.mood.shape == (21, 2)
@@ -661,7 +661,7 @@ def test_weights_targets_and_what_is_heard(data: Dataset) -> None:
             # An ON's own velocity is predicted from its own position, which is told that of the event before.
             assert batch.velocities[i, t] == (row.velocities[t] if t < len(row.ids) else 0)
             before = row.velocities[t - 1] if 0 < t <= len(row.ids) else 0
-            assert batch.heard[i, t] == before
+            assert batch.previous_velocity[i, t] == before
     assert (batch.weights == 7.0).any()
     assert (batch.targets < v.SIZE).all()
     np.testing.assert_array_equal(batch.velocities > 0, (batch.ids < v.SIZE) & is_on(batch.ids))

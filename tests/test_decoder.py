@@ -62,24 +62,24 @@ class Song:
     """Random input, (B, T), and what torch's whole pass makes of it at every position."""
 
     ids: np.ndarray
-    heard: np.ndarray
+    previous_velocity: np.ndarray
     lanes: np.ndarray
     mood: np.ndarray
 
     def right(self, model: EventTransformer) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            tensors = (torch.tensor(x) for x in (self.ids, self.heard, self.lanes, self.mood))
+            tensors = (torch.tensor(x) for x in (self.ids, self.previous_velocity, self.lanes, self.mood))
             logits, levels = model(*tensors)
         return logits.numpy(), levels.numpy()
 
     def rows(self, rows: list[int]) -> Song:
-        return Song(self.ids[rows], self.heard[rows], self.lanes[rows], self.mood[rows])
+        return Song(self.ids[rows], self.previous_velocity[rows], self.lanes[rows], self.mood[rows])
 
     def prefill(self, into: CachedDecoder, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.prefill(self.ids[:, :count], self.heard[:, :count], self.lanes[:, :count], self.mood)
+        return into.prefill(self.ids[:, :count], self.previous_velocity[:, :count], self.lanes[:, :count], self.mood)
 
     def step(self, into: CachedDecoder, t: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.step(self.ids[:, t], self.heard[:, t], self.lanes[:, t])
+        return into.step(self.ids[:, t], self.previous_velocity[:, t], self.lanes[:, t])
 
 
 def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
@@ -90,8 +90,8 @@ def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
     lanes[:, ::2, 0] = np.round(lanes[:, ::2, 0] / 0.004) * 0.004  # on the grid, and half way between its steps
     lanes[random.random(lanes.shape) < 0.3] = np.nan
     mood = np.where(np.arange(rows)[:, None] % 2, np.nan, random.uniform(-1, 1, (rows, 2)))
-    heard = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
-    return Song(ids, heard, lanes.astype(np.float32), mood.astype(np.float32))
+    previous_velocity = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
+    return Song(ids, previous_velocity, lanes.astype(np.float32), mood.astype(np.float32))
 
 
 def close(found: np.ndarray, right: np.ndarray) -> None:
@@ -292,9 +292,10 @@ def test_arrays_of_other_types_and_strides_are_taken(backend: Any, folders: Call
     for array in (ids, lanes):
         array.flags.writeable = False
     close(
-        opened.prefill(ids[:, :20], given.heard[:, :20].astype(np.uint8), lanes[:, :20], given.mood)[0], logits[:, 19]
+        opened.prefill(ids[:, :20], given.previous_velocity[:, :20].astype(np.uint8), lanes[:, :20], given.mood)[0],
+        logits[:, 19],
     )
-    close(opened.step(ids[:, 20], given.heard[:, 20].astype(np.uint8), lanes[:, 20])[0], logits[:, 20])
+    close(opened.step(ids[:, 20], given.previous_velocity[:, 20].astype(np.uint8), lanes[:, 20])[0], logits[:, 20])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -320,10 +321,10 @@ def test_a_beginning_must_fit(count: int, folders: Callable[[str], Path]) -> Non
 
 def test_shapes_must_fit(folders: Callable[[str], Path]) -> None:
     opened, given = open_decoder(folders("small")), song()
-    with pytest.raises(ModelError, match=r"heard \(2, 63\).* do not fit; give \(B, T\)"):
-        opened.prefill(given.ids, given.heard[:, :-1], given.lanes, given.mood)
+    with pytest.raises(ModelError, match=r"previous_velocity \(2, 63\).* do not fit; give \(B, T\)"):
+        opened.prefill(given.ids, given.previous_velocity[:, :-1], given.lanes, given.mood)
     with pytest.raises(ModelError, match=r"mood \(1, 2\) do not fit"):
-        opened.prefill(given.ids, given.heard, given.lanes, given.mood[:1])
+        opened.prefill(given.ids, given.previous_velocity, given.lanes, given.mood[:1])
     given.prefill(opened, 5)
     with pytest.raises(ModelError, match=rf"2 rows are held: give \(2,\), \(2,\) and \(2, {N_LANES}\)"):
         given.rows([0]).step(opened, 5)

@@ -46,20 +46,20 @@ def test_windows_score_every_event_once_behind_half_a_window(n_events: int, size
 
 
 def naive(
-    model: EventTransformer, data: Dataset, song: int, *, told: bool, mood: bool = False
+    model: EventTransformer, data: Dataset, song: int, *, conditioned: bool, mood: bool = False
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Bits of each event of a song, of all its velocities, and its ids: one window, one row, one event at a time."""
     ids, velocities = data.song(song)
     count, ids, velocities = ids[0], ids[1:], velocities[1:]
     seconds = times_steps(ids) * v.STEP_S
     chords = seconds[ids == v.CHORD]
-    asked = Conditions(boundaries_s=chords, end_s=seconds[-1]) if told else Conditions()
+    asked = Conditions(boundaries_s=chords, end_s=seconds[-1]) if conditioned else Conditions()
     if mood:
         times_s, levels = data.song_mood(song, seconds[-1])
         means = {f"piece_{axis}": float(levels[:, k].mean()) for k, axis in enumerate(("valence", "arousal"))}
         asked = replace(asked, valence=(times_s, levels[:, 0]), arousal=(times_s, levels[:, 1]), **means)
     lanes = asked.at(seconds, ids == v.CHORD)
-    if told:
+    if conditioned:
         bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
         steps = times_steps(ids)
         sixteenth = (steps[bars[1]] - steps[bars[0]]) / (2 * v.VALUE[ids[bars[0]]])
@@ -68,10 +68,10 @@ def naive(
     cost, velocity_cost = np.full(len(ids), np.nan), 0.0
     for begin, first, end in windows(len(ids), model.config.context - PREFIX):
         read = torch.tensor([VALENCE_SLOT, AROUSAL_SLOT, count, *ids[begin:end]])[None]
-        heard = torch.tensor([0] * (PREFIX + 1) + velocities[begin : end - 1].tolist())[None]
+        previous_velocity = torch.tensor([0] * (PREFIX + 1) + velocities[begin : end - 1].tolist())[None]
         hears = torch.from_numpy(np.concatenate([lanes[begin : begin + 1]] * PREFIX + [lanes[begin:end]]))[None]
         with torch.no_grad():
-            events, levels = model(read, heard, hears, torch.from_numpy(asked.mood)[None])
+            events, levels = model(read, previous_velocity, hears, torch.from_numpy(asked.mood)[None])
         for event in range(first, end):
             place = PREFIX + event - begin
             cost[event] = -float(events[0, place - 1].log_softmax(-1)[ids[event]]) / math.log(2)
@@ -82,11 +82,11 @@ def naive(
 
 @pytest.mark.parametrize("told", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_bits_are_the_models_own(name: str, told: bool) -> None:
+def test_bits_are_the_models_own(name: str, conditioned: bool) -> None:
     data, model = toy_data(bars=4), random_model(CONFIGS[name])
     done: list[tuple[int, int]] = []
-    report = bits(model, data, conditions=told, batch=3, bf16=False, progress=lambda *at: done.append(at))
-    parts = [naive(model, data, song, told=told) for song in range(2)]
+    report = bits(model, data, conditions=conditioned, batch=3, bf16=False, progress=lambda *at: done.append(at))
+    parts = [naive(model, data, song, conditioned=conditioned) for song in range(2)]
     ids = np.concatenate([part[2] for part in parts])
     assert len(ids) > 3 * model.config.context  # several windows, of which the last is shorter
     assert report.count.tolist() == np.bincount(ids, minlength=v.SIZE).tolist()
@@ -101,9 +101,11 @@ def test_bits_are_the_models_own(name: str, told: bool) -> None:
 
 def test_a_model_is_told_the_songs_mood() -> None:
     data, model = toy_data(1, bars=4), random_model(replace(ROTARY, knows_mood=True))
-    told = bits(model, data, mood=True, bf16=False)
-    assert told.bits.sum() == pytest.approx(naive(model, data, 0, told=True, mood=True)[0].sum(), rel=1e-4)
-    assert told.bits_per_note != bits(model, data, bf16=False).bits_per_note
+    conditioned = bits(model, data, mood=True, bf16=False)
+    assert conditioned.bits.sum() == pytest.approx(
+        naive(model, data, 0, conditioned=True, mood=True)[0].sum(), rel=1e-4
+    )
+    assert conditioned.bits_per_note != bits(model, data, bf16=False).bits_per_note
 
 
 def test_the_batch_changes_nothing_and_songs_add_up() -> None:
@@ -218,13 +220,15 @@ def test_evaluating_a_folder(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model", replace(ROTARY, knows_mood=False))
     result = evaluate(archive, folder, n_songs=2, bf16=False, ngrams_archive=train)
     data = Dataset.of(dict(toy_archive(3, bars=2).arrays))
-    told, untold = (bits(folder, data, songs=[0, 1], conditions=each, bf16=False) for each in (True, False))
+    conditioned, unconditioned = (
+        bits(folder, data, songs=[0, 1], conditions=each, bf16=False) for each in (True, False)
+    )
     values = result.to_dict()
-    assert values["bits_per_note"] == pytest.approx(told.bits_per_note)
-    assert values["velocity_bits_per_note"] == pytest.approx(told.velocity_bits_per_note)
-    assert values["bits_per_event"] == pytest.approx(told.bits_per_event)
-    assert values["unconditioned_bits_per_note"] == pytest.approx(untold.bits_per_note)
-    assert (values["songs"], values["notes"], values["events"]) == (2, told.notes, told.events)
+    assert values["bits_per_note"] == pytest.approx(conditioned.bits_per_note)
+    assert values["velocity_bits_per_note"] == pytest.approx(conditioned.velocity_bits_per_note)
+    assert values["bits_per_event"] == pytest.approx(conditioned.bits_per_event)
+    assert values["unconditioned_bits_per_note"] == pytest.approx(unconditioned.bits_per_note)
+    assert (values["songs"], values["notes"], values["events"]) == (2, conditioned.notes, conditioned.events)
     assert values["by_kind"]["CHORD"]["events"] == 2
     assert set(values["by_family"]) == {"drums", "piano", "bass", "strings"}
     assert values["model"]["folder"] == "model"
@@ -243,14 +247,14 @@ def test_a_model_that_knows_mood_is_measured_without_it_too(tmp_path: Path) -> N
         folder = model_folder(tmp_path / f"model-{knows}", replace(ROTARY, knows_mood=knows))
         result = evaluate(archive, folder, bf16=False)
         data = Dataset.of(dict(toy_archive(1, bars=2).arrays))
-        told = bits(folder, data, mood=knows, bf16=False).bits_per_note
+        conditioned = bits(folder, data, mood=knows, bf16=False).bits_per_note
         values = result.to_dict()
-        assert values["bits_per_note"] == pytest.approx(told)
+        assert values["bits_per_note"] == pytest.approx(conditioned)
         assert (values.get("without_mood_bits_per_note") is not None) == knows
-        assert ("the model, told no mood" in result.to_markdown()) == knows
+        assert ("the model, without mood" in result.to_markdown()) == knows
         if knows:
             plain = bits(folder, data, bf16=False).bits_per_note
-            assert values["without_mood_bits_per_note"] == pytest.approx(plain) != pytest.approx(told, rel=1e-6)
+            assert values["without_mood_bits_per_note"] == pytest.approx(plain) != pytest.approx(conditioned, rel=1e-6)
 
 
 def test_songs_without_notes_are_refused(tmp_path: Path) -> None:
@@ -282,7 +286,7 @@ def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert said.err == ""
     page = (out / "evaluation.md").read_text(encoding="utf-8")
     assert f"| the model | {values['bits_per_note']:.3f} | {values['bits_per_event']:.3f} |" in page
-    assert f"| the model, told nothing | {values['unconditioned_bits_per_note']:.3f} |" in page
+    assert f"| the model, without conditions | {values['unconditioned_bits_per_note']:.3f} |" in page
     assert "| trigram, Kneser–Ney |" in page
     assert "| CHORD | 2 |" in page
     assert "2 songs of `v.npz`" in page
@@ -294,7 +298,7 @@ def test_command_shows_progress_and_writes_again_only_when_told(
     archive, folder = archive_file(tmp_path / "v.npz", 1, bars=1), model_folder(tmp_path / "model")
     arguments = ("--archive", archive, "-o", tmp_path / "out", "--model", folder)
     assert command(*arguments) == 0
-    assert "told nothing: 100%" in capsys.readouterr().err
+    assert "without conditions: 100%" in capsys.readouterr().err
     (tmp_path / "out" / "evaluation.md").unlink()
     assert command(*arguments) == 2
     assert "evaluation.json exists already; give --overwrite" in capsys.readouterr().err

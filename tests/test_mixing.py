@@ -60,8 +60,8 @@ def test_a_mixture_is_measured_as_it_is_defined() -> None:
     assert mixed.bits.sum() == pytest.approx(expected)
     assert mixed.bits_per_note < alone.bits_per_note
     # Told nothing, a model is measured without its past, too.
-    untold = bits(model, data, conditions=False, bf16=False, mixture=HALF)
-    assert untold.bits.sum() == pytest.approx(untold.alone_bits)
+    unconditioned = bits(model, data, conditions=False, bf16=False, mixture=HALF)
+    assert unconditioned.bits.sum() == pytest.approx(unconditioned.alone_bits)
 
 
 def test_a_fitted_mixture_is_better_than_others(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_the_command_writes_a_mixture_that_evaluating_uses(tmp_path: Path) -> No
     mixture = Mixture.read(folder)
     assert mixture is not None
     after = evaluate(archive, folder, n_songs=1, bf16=False)
-    assert after.to_dict()["without_copying_bits_per_note"] == pytest.approx(before.told.bits_per_note)
-    assert after.told.bits_per_note < before.told.bits_per_note
+    assert after.to_dict()["without_copying_bits_per_note"] == pytest.approx(before.conditioned.bits_per_note)
+    assert after.conditioned.bits_per_note < before.conditioned.bits_per_note
     assert "not mixed with the song's repeats" in after.to_markdown()
     with pytest.raises(OutputError, match="exists already; give --overwrite"):
         CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)

@@ -1,4 +1,4 @@
-"""Obedience: what is asked for, how it is compared with what is heard, and what guidance costs."""
+"""Adherence: what is asked for, how it is compared with what is heard, and what guidance costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from emsync.mood import MoodCurve
 from emsync.training.corpus.archive import song_score
 from emsync.training.crops import CropConfig, Crops
 from emsync.training.dataset import Dataset
-from emsync.training.evaluation.mood_adherence import FAR, Heard, Task, guided_bits, hear, obedience, perform, tasks
+from emsync.training.evaluation.mood_adherence import (
+    FAR,
+    Judged,
+    Task,
+    adherence,
+    guided_bits,
+    judge_piece,
+    perform,
+    tasks,
+)
 from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
 from tests.fakes import plain_recipe
@@ -23,14 +32,14 @@ from tests.models import LOCAL, model_folder, random_model, toy_archive
 SECONDS = 40
 
 
-def heard(follow: float, *, noise: float = 0.0) -> list[Heard]:
+def heard(follow: float, *, noise: float = 0.0) -> list[Judged]:
     """Pieces that follow what they were asked for, `follow` times as far."""
     generator = np.random.default_rng(3)
     times_s = np.arange(SECONDS) + 0.5
     out = []
     for task in tasks(SECONDS):
         asked = np.stack(task.curve.at(times_s), axis=1)
-        out.append(Heard(task, asked, follow * asked + noise * generator.normal(size=asked.shape)))
+        out.append(Judged(task, asked, follow * asked + noise * generator.normal(size=asked.shape)))
     return out
 
 
@@ -48,7 +57,7 @@ def test_tasks_cover_the_corners_and_move_one_axis_at_a_time() -> None:
 
 def test_perfect_obedience() -> None:
     for axis in range(2):
-        found = obedience(heard(1.0), axis)
+        found = adherence(heard(1.0), axis)
         assert found.pearson == pytest.approx(1)
         assert found.within == pytest.approx(1)
         assert found.separation == pytest.approx(2 * FAR)
@@ -59,8 +68,8 @@ def test_perfect_obedience() -> None:
 
 
 def test_disobedience_and_deafness() -> None:
-    assert obedience(heard(-1.0), 0).pearson == pytest.approx(-1)
-    deaf = obedience(heard(0.0, noise=1.0), 1)
+    assert adherence(heard(-1.0), 0).pearson == pytest.approx(-1)
+    deaf = adherence(heard(0.0, noise=1.0), 1)
     assert abs(deaf.pearson) < 0.1
     assert abs(deaf.separation) < 0.3
     assert 0.4 < deaf.corner_auc < 0.6
@@ -68,7 +77,7 @@ def test_disobedience_and_deafness() -> None:
 
 def test_without_corners_there_is_no_separation_and_json_says_none() -> None:
     ramps = [h for h in heard(1.0) if h.task.kind == "ramp"]
-    found = obedience(ramps, 0)
+    found = adherence(ramps, 0)
     assert math.isnan(found.separation)
     assert found.to_dict()["separation"] is None
 
@@ -78,7 +87,7 @@ SCALE = Scale(np.tile(np.linspace(-1, 1, N_QUANTILES)[:, None], 2), 10)
 
 def test_hear_leaves_the_ends_out() -> None:
     score = song_score(toy_archive(1, bars=12), 0)
-    found = hear(score, Task("corner", "x", MoodCurve.constant(0.3, -0.4)), SCALE)
+    found = judge_piece(score, Task("corner", "x", MoodCurve.constant(0.3, -0.4)), SCALE)
     seconds = math.ceil(score.duration_s)
     assert len(found.read) == seconds - 6
     np.testing.assert_allclose(found.asked, np.tile([0.3, -0.4], (seconds - 6, 1)))
@@ -92,7 +101,7 @@ def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
     assert len(scores) == len(asked)
     # The random model answers the mood: no two tasks give the same notes.
     assert len({tuple(score.pitch.tolist()) for score in scores}) == len(asked)
-    assert all(len(hear(score, task, SCALE).read) for score, task in zip(scores, asked, strict=True))
+    assert all(len(judge_piece(score, task, SCALE).read) for score, task in zip(scores, asked, strict=True))
 
 
 def test_what_guidance_costs() -> None:
@@ -101,7 +110,7 @@ def test_what_guidance_costs() -> None:
     crops = Crops(data, CropConfig(context=LOCAL.context), seed=2, augment=False)
     batches = [crops.batch(i, 3) for i in range(2)]
     found = guided_bits(model, batches, (0.0, 1.0, 3.0))
-    assert found["0"] == pytest.approx(found["untold"], rel=1e-6)
+    assert found["0"] == pytest.approx(found["without"], rel=1e-6)
     told = validate(model, batches, "cpu", nullcontext)["bits_per_note"]
     assert found["1"] == pytest.approx(told, rel=1e-5)
-    assert len({round(found[name], 6) for name in ("untold", "shuffled", "1", "3")}) == 4
+    assert len({round(found[name], 6) for name in ("without", "shuffled", "1", "3")}) == 4

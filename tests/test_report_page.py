@@ -91,7 +91,7 @@ def test_what_stands_at_the_top() -> None:
     rows = headline(json.loads(json.dumps(values)))
     assert rows == {
         "bits per note": "6.250",
-        "bits per note, told nothing": "6.500",
+        "bits per note, without conditions": "6.500",
         "landing, random: pieces / cuts": "2 / 4",
         "landing exact, random: sounding chords within 33.3 ms": "0.750 / 0.500 / 0.429",
         "stability: pieces": "2",

@@ -146,7 +146,7 @@ def test_the_loss_weighs_events_and_their_velocities() -> None:
     logits, velocity_logits = torch.randn(1, 4, v.SIZE), torch.randn(1, 4, v.VELOCITY_LEVELS)
     batch = {
         "ids": torch.zeros(1, 4, dtype=torch.long),
-        "heard": torch.zeros(1, 4, dtype=torch.long),
+        "previous_velocity": torch.zeros(1, 4, dtype=torch.long),
         "lanes": torch.zeros(1, 4, 4),
         "mood": torch.zeros(1, 2),
         "targets": torch.tensor([[0, 5, v.CHORD, 9]]),

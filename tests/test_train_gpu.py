@@ -21,6 +21,12 @@ from emsync.training.utilisation import flops_per_event, peak_by_name, peak_tflo
 from tests.models import CONFIGS, model_folder, random_model, toy_archive, toy_preset
 
 
+@pytest.fixture(autouse=True)
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same precision for every run, whatever a trial of the machine's speed would say."""
+    monkeypatch.setattr(train, "bf16_pays", lambda device: False)
+
+
 @pytest.fixture(scope="module")
 def data() -> Dataset:
     return Dataset.of(dict(toy_archive(3).arrays))

@@ -45,27 +45,27 @@ class CropConfig:
     drop_chord: float = 0.2
     """Share of CHORD events left out."""
     drop_boundaries: float = 0.1
-    """Share of crops that are told no boundaries."""
+    """Share of crops without boundaries."""
     sparse_boundaries: float = 0.3
-    """Share of crops told only of boundaries four seconds apart, as in film."""
+    """Share of crops with boundaries at least four seconds apart, as in film."""
     drop_end: float = 0.15
-    """Share of crops that are not told when the piece ends."""
+    """Share of crops that do not know when the piece ends."""
     late_end: float = 0.3
-    """Share of crops that are told of the end only in the last seconds before it, as in composing."""
+    """Share of crops that know the end only in the last seconds before it, as in composing."""
     drop_metre: float = 0.1
-    """Share that is not told where in the bar it is."""
+    """Share of crops without the metre lanes."""
     drop_tempo: float = 0.3
-    """Of the others, the share not told the tempo of the song's first bar."""
+    """Of the others, the share that does not know the tempo of the song's first bar."""
     drop_copy: float = 0.1
     """Share of crops without copy lanes, as where copying is barred in composing."""
     drop_mood: float = 0.15
-    """Share that is told no mood at all: what guidance is measured against."""
+    """Share of crops without any mood: what guidance is measured against."""
     drop_piece_mood: float = 0.25
-    """Of the others, the share not told the whole song's mood."""
+    """Of the others, the share without the whole song's mood."""
     drop_mood_lanes: float = 0.25
-    """Likewise, the share not told the mood at each moment."""
+    """Likewise, the share without the mood at each moment."""
     drop_axis: float = 0.1
-    """Share not told valence, and share not told arousal."""
+    """Share without valence, and share without arousal."""
 
     def __post_init__(self) -> None:
         if type(self.context) is not int or self.context < 16:
@@ -97,14 +97,14 @@ class CropConfig:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a step of training eats; position t predicts `targets[:, t]`, weighed by `weights[:, t]` (0: not counted).
+    """The input of one training step. Position t predicts `targets[:, t]`, weighed by `weights[:, t]` (0: not counted).
 
-    ids, targets (B, T) int64; heard (B, T) int64, the velocity of the event before; velocities (B, T) int64, the
-    event's own, 0 where it has none; lanes (B, T, N) float32; mood (B, 2) float32; weights (B, T) float32.
+    ids, targets (B, T) int64; previous_velocity (B, T) int64, the velocity of the event before; velocities (B, T)
+    int64, the event's own, 0 where it has none; lanes (B, T, N) float32; mood (B, 2) float32; weights (B, T) float32.
     """
 
     ids: npt.NDArray[np.int64]
-    heard: npt.NDArray[np.int64]
+    previous_velocity: npt.NDArray[np.int64]
     velocities: npt.NDArray[np.int64]
     lanes: npt.NDArray[np.float32]
     mood: npt.NDArray[np.float32]
@@ -148,7 +148,7 @@ class Crops:
 
     def crop(self, rng: np.random.Generator) -> Row:
         c = self.config
-        length = c.context - PREFIX + 1  # one more than is heard: the last one is only a target
+        length = c.context - PREFIX + 1  # one more than the model reads: the last one is only a target
         song, begin = self._place(rng, length)
         if rng.random() < c.fill:
             begin = min(begin, max(int(self.data.offsets[song + 1] - self.data.offsets[song]) - length, 0))
@@ -164,17 +164,17 @@ class Crops:
         boundaries_s = np.unique(steps[chord]) * v.STEP_S
         length_s = max(float(steps[-1]), 1.0) * v.STEP_S
         end_s: float | None = length_s
-        end_heard_s = MAX_TO_END_S
-        told: npt.NDArray[np.float64] | None = boundaries_s
+        end_known_s = MAX_TO_END_S
+        known_s: npt.NDArray[np.float64] | None = boundaries_s
         if self.augment:
             if rng.random() < c.drop_boundaries:
-                told = None
+                known_s = None
             elif rng.random() < c.sparse_boundaries:
-                told = _thinned(boundaries_s, rng)
+                known_s = _thinned(boundaries_s, rng)
             if rng.random() < c.drop_end:
                 end_s = None
             elif rng.random() < c.late_end:
-                end_heard_s = float(rng.uniform(0.0, MAX_TO_END_S))
+                end_known_s = float(rng.uniform(0.0, MAX_TO_END_S))
             keep = ~(chord & (rng.random(len(ids)) < c.drop_chord))
             keep[:begin] = True
         else:
@@ -184,7 +184,7 @@ class Crops:
         window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
         window = window[: np.searchsorted(window, begin) + length]
         mood = self._mood(rng, song, length_s)
-        conditions = Conditions(boundaries_s=told, end_s=end_s, end_known_s=end_heard_s, **mood)
+        conditions = Conditions(boundaries_s=known_s, end_s=end_s, end_known_s=end_known_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         if not (self.augment and rng.random() < c.drop_metre):
             told_tempo = not self.augment or rng.random() >= c.drop_tempo
@@ -214,15 +214,15 @@ class Crops:
         draws = rng.random(5) if self.augment else np.ones(5)
         if not len(levels) or draws[0] < c.drop_mood:
             return {}
-        told: dict[str, Any] = {}
+        given: dict[str, Any] = {}
         for k, axis in enumerate(("valence", "arousal")):
             if draws[1 + k] < c.drop_axis:
                 continue
             if draws[3] >= c.drop_piece_mood:
-                told[f"piece_{axis}"] = float(levels[:, k].mean())
+                given[f"piece_{axis}"] = float(levels[:, k].mean())
             if draws[4] >= c.drop_mood_lanes:
-                told[axis] = (times_s, levels[:, k])
-        return told
+                given[axis] = (times_s, levels[:, k])
+        return given
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,9 +250,11 @@ def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) ->
     weights[targets == v.PAD] = 0
     weights[:, : PREFIX - 1] = 0  # the prefix is given, not predicted
     targets[:, : PREFIX - 1] = v.PAD
-    heard = np.pad(velocities[:, : context - 1], ((0, 0), (1, 0)))
+    previous_velocity = np.pad(velocities[:, : context - 1], ((0, 0), (1, 0)))
     mood = np.stack([row.mood for row in rows])
-    return Batch(ids[:, :context], heard, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32))
+    return Batch(
+        ids[:, :context], previous_velocity, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32)
+    )
 
 
 def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int64]:
@@ -270,8 +272,8 @@ def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int6
 def transpose_copies(copies: npt.NDArray[np.float32], semitones: int) -> npt.NDArray[np.float32]:
     """Copy lanes (T, 2) of a song as those of the song moved by `semitones`.
 
-    Which events match does not change; the followers move. One that would leave the range was never heard in that key:
-    its lanes become NaN.
+    Which events match does not change; the followers move. One that would leave the range does not
+    occur in that key: its lanes become NaN.
     """
     follower = copies[:, 0].astype(np.int64)
     pitched = v.FAMILY[follower] > v.DRUMS

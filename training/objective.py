@@ -49,7 +49,7 @@ def optimizers(model: EventTransformer, config: TrainConfig) -> list[torch.optim
 
 def losses(model: Any, batch: dict[str, Tensor], velocity_weight: float) -> tuple[Tensor, Tensor]:
     """(what is minimised, mean bits an event unweighted) of one batch."""
-    logits, velocity_logits = model(batch["ids"], batch["heard"], batch["lanes"], batch["mood"])
+    logits, velocity_logits = model(batch["ids"], batch["previous_velocity"], batch["lanes"], batch["mood"])
     nats = F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction="none").view_as(
         batch["weights"]
     )
@@ -90,7 +90,7 @@ def validate(model: Any, batches: list[Batch], device: Any, context: Any) -> dic
     for batch in batches:
         t = tensors(batch, device)
         with context():
-            logits, velocity_logits = model(t["ids"], t["heard"], t["lanes"], t["mood"])
+            logits, velocity_logits = model(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
         each = F.cross_entropy(logits.float().flatten(0, 1), t["targets"].flatten(), reduction="none").view_as(
             t["weights"]
         )

@@ -358,7 +358,7 @@ def _read_warily(chunk: _Chunk) -> None:
 
 def _load(chunk: _Chunk) -> _ChunkResult:
     with np.load(chunk.cache, allow_pickle=False) as kept:
-        told = json.loads(str(kept["refused"]))
+        known = json.loads(str(kept["refused"]))
         lengths = np.diff(kept["note_offset"])
         columns = [kept[name] for name in ("song_id", "source", "content", "n_families", "end_step")]
         n_shingles, signatures = kept["n_shingles"], kept["signatures"]
@@ -379,9 +379,9 @@ def _load(chunk: _Chunk) -> _ChunkResult:
     ]
     return _ChunkResult(
         songs,
-        [(s, r, t) for s, r, t in told["refused"]],
-        [(s, t) for s, t in told.get("warned", [])],
-        Losses(**told["losses"]),
+        [(s, r, t) for s, r, t in known["refused"]],
+        [(s, t) for s, t in known.get("warned", [])],
+        Losses(**known["losses"]),
     )
 
 

@@ -197,7 +197,7 @@ def convert_score(score: Score, *, song_id: str = "", source: str = "", min_note
     bars = score.bars
     num, den = np.asarray(bars.numerator, dtype=np.int64), np.asarray(bars.denominator, dtype=np.int64)
     bar_step = steps(np.asarray(bars.start_s, dtype=np.float64))
-    # A bar that is cut short is told by the next one's meter, written again where that bar begins.
+    # A bar that is cut short shows in the next one's meter, which is written again where that bar begins.
     whole = np.rint(4 * STEPS_PER_QUARTER * num / den).astype(np.int64)
     cut = np.abs(np.diff(bar_step) - whole[:-1]) > 1
     new = np.flatnonzero(np.append(True, (num[1:] != num[:-1]) | (den[1:] != den[:-1]) | cut)[: len(num)])

@@ -220,13 +220,13 @@ def baselines(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model measured on an archive: told its conditions and told nothing, beside baselines; and the other parts.
+    """A model measured on an archive, with and without its conditions, beside baselines; and the other parts.
 
-    without_mood: told its conditions but mood, from a model that knows mood. parts: some of `report_page.PARTS`.
+    without_mood: with all conditions but mood, from a model that knows mood. parts: some of `report_page.PARTS`.
     """
 
-    told: Report
-    untold: Report
+    conditioned: Report
+    unconditioned: Report
     model: Mapping[str, Any]
     archive: str
     settings: Mapping[str, Any]
@@ -236,20 +236,20 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """What evaluation.json holds."""
-        told = self.told
+        conditioned = self.conditioned
         values = {
-            "bits_per_note": told.bits_per_note,
-            "velocity_bits_per_note": told.velocity_bits_per_note,
-            "bits_per_event": told.bits_per_event,
-            "unconditioned_bits_per_note": self.untold.bits_per_note,
-            "notes": told.notes,
-            "events": told.events,
-            "songs": told.songs,
-            "by_kind": {name: share.to_dict() for name, share in told.by_kind().items()},
-            "by_family": {name: share.to_dict() for name, share in told.by_family().items()},
+            "bits_per_note": conditioned.bits_per_note,
+            "velocity_bits_per_note": conditioned.velocity_bits_per_note,
+            "bits_per_event": conditioned.bits_per_event,
+            "unconditioned_bits_per_note": self.unconditioned.bits_per_note,
+            "notes": conditioned.notes,
+            "events": conditioned.events,
+            "songs": conditioned.songs,
+            "by_kind": {name: share.to_dict() for name, share in conditioned.by_kind().items()},
+            "by_family": {name: share.to_dict() for name, share in conditioned.by_family().items()},
         }
         if self.model.get("mixture"):
-            values["without_copying_bits_per_note"] = told.alone_bits / max(told.notes, 1)
+            values["without_copying_bits_per_note"] = conditioned.alone_bits / max(conditioned.notes, 1)
         if self.without_mood:
             values["without_mood_bits_per_note"] = self.without_mood.bits_per_note
         if self.baselines:
@@ -262,24 +262,25 @@ class Evaluation:
 
     def to_markdown(self) -> str:
         """The bits, as tables; `report_page.page` sets them on the page."""
-        told, snap = self.told, "snapped to the grid" if self.settings["snap_tempo"] else "as they are"
+        conditioned, snap = self.conditioned, "snapped to the grid" if self.settings["snap_tempo"] else "as they are"
         rows: list[list[str | float]] = [
             [name, report.bits_per_note, report.bits_per_event, report.velocity_bits_per_note]
             for name, report in (
-                ("the model", told),
-                ("the model, told no mood", self.without_mood),
-                ("the model, told nothing", self.untold),
+                ("the model", conditioned),
+                ("the model, without mood", self.without_mood),
+                ("the model, without conditions", self.unconditioned),
                 *self.baselines.items(),
             )
             if report is not None
         ]
         if self.model.get("mixture"):
-            alone = told.alone_bits
-            rows.insert(1, ["the model, not mixed with the song's repeats", alone / max(told.notes, 1),
-                            alone / max(told.events, 1), told.velocity_bits_per_note])  # fmt: skip
+            alone = conditioned.alone_bits
+            rows.insert(1, ["the model, not mixed with the song's repeats", alone / max(conditioned.notes, 1),
+                            alone / max(conditioned.events, 1), conditioned.velocity_bits_per_note])  # fmt: skip
         lines = [
-            f"Model `{self.model['folder']}`, weights {self.model['weights_hash'][:12]}, on {told.songs:,} songs of "
-            f"`{self.archive}`: {told.notes:,} notes, {told.events:,} events; tempi {snap}.",
+            f"Model `{self.model['folder']}`, weights {self.model['weights_hash'][:12]}, on "
+            f"{conditioned.songs:,} songs of `{self.archive}`: {conditioned.notes:,} notes, "
+            f"{conditioned.events:,} events; tempi {snap}.",
             "",
             "## Bits per note",
             "",
@@ -287,7 +288,7 @@ class Evaluation:
         ]
         if self.baselines:
             lines += ["", f"The n-grams were counted on `{self.settings['ngrams']}`."]
-        shares = {"kind": told.by_kind(), "family": told.by_family()}
+        shares = {"kind": conditioned.by_kind(), "family": conditioned.by_family()}
         for what, parts in shares.items():
             over = "of all notes" if what == "kind" else "of the family's notes (its ON and OFF events)"
             lines += ["", f"### By {what}", "", f"Bits per note are over the number {over}.", ""]
@@ -346,9 +347,9 @@ def evaluate(
         )  # fmt: skip
 
     knows_mood = model.config.knows_mood
-    told = read("told", conditions=True, mood=knows_mood)
-    without_mood = read("told no mood", conditions=True, mood=False) if knows_mood else None
-    untold = read("told nothing", conditions=False, mood=False)
+    conditioned = read("conditioned", conditions=True, mood=knows_mood)
+    without_mood = read("without mood", conditions=True, mood=False) if knows_mood else None
+    unconditioned = read("without conditions", conditions=False, mood=False)
     about = {
         "folder": folder.resolve().name,
         "weights_hash": checkpoint.weights_hash(folder),
@@ -359,7 +360,7 @@ def evaluate(
         "emsync": __version__, "context": model.config.context, "n_songs": n_songs, "sample": seed, "batch": batch,
         "bf16": bf16, "snap_tempo": snap, "ngrams": Path(ngrams_archive).name if ngrams_archive is not None else None,
     }  # fmt: skip
-    return Evaluation(told, untold, about, archive.name, settings, named, without_mood)
+    return Evaluation(conditioned, unconditioned, about, archive.name, settings, named, without_mood)
 
 
 def _same_file(a: Path, b: Path) -> bool:

@@ -155,11 +155,11 @@ def compose_all(
         batch_s = sum(films[i].duration_s for i in rows)
         own_seed = int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
 
-        def told(share: float, before_s: float = done_s, batch_s: float = batch_s) -> None:
+        def report(share: float, before_s: float = done_s, batch_s: float = batch_s) -> None:
             if progress:
                 progress(before_s + share * batch_s, total_s)
 
-        pieces = compose(decoder, [films[i].conditions for i in rows], replace(recipe, seed=own_seed), progress=told)
+        pieces = compose(decoder, [films[i].conditions for i in rows], replace(recipe, seed=own_seed), progress=report)
         for i, piece in zip(rows, pieces, strict=True):
             made[i] = Composed(films[i], piece, _score(piece, films[i]))
         done_s += batch_s

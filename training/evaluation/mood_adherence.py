@@ -1,14 +1,14 @@
-"""Does the composer do as it is told? Moods asked for, against moods heard in what it composes.
+"""Whether the music follows the mood: moods asked for, against moods read from what is composed.
 
 Conventions
 - Pieces are asked for constant moods at the plane's four corners, for ramps and for steps of one axis while the other
-  stays neutral (`tasks`). A task's two axes are both told, in the lanes and in the prefix.
+  stays neutral (`tasks`). A task's two axes are both given, in the lanes and in the prefix.
 - What was composed is read by `mood.curves.judge`, fitted on pieces of VGMIDI that took no part in labelling the
   corpus. Asked and read curves are compared second by second, a second's window within the piece.
 - Readings stand in the judge's own scale of real music: `Scale.fit` on songs that were not trained on, so that 0 is
   their median and 1 their maximum.
 - The control pairs every piece with what another piece was asked for, all such pairs.
-- `guided_bits` gives the price: real songs foretold by the guided distribution, told their own mood.
+- `guided_bits` gives the price: bits of real songs under the guided distribution, given their own mood.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def perform(
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class Judged:
     """One piece: its task, and asked and read levels (seconds, 2)."""
 
     task: Task
@@ -123,16 +123,16 @@ class Heard:
     read: FloatArray
 
 
-def hear(score: Score, task: Task, scale: Scale) -> Heard:
+def judge_piece(score: Score, task: Task, scale: Scale) -> Judged:
     """What the judge reads in a piece, beside what was asked, without `MARGIN_S` at either end."""
     levels = scale.apply(readings(score, judge()))
     times_s = np.arange(len(levels)) + 0.5
     inside = (times_s >= MARGIN_S) & (times_s <= times_s[-1] - MARGIN_S)
-    return Heard(task, np.stack(task.curve.at(times_s[inside]), axis=1), levels[inside])
+    return Judged(task, np.stack(task.curve.at(times_s[inside]), axis=1), levels[inside])
 
 
 @dataclass(frozen=True)
-class Obedience:
+class Adherence:
     """How well one axis is obeyed, and the same for shuffled conditions.
 
     pearson: over all seconds of all pieces. within: mean over ramps and steps of this axis of the correlation within
@@ -153,19 +153,19 @@ class Obedience:
         return {name: None if math.isnan(x) else x for name, x in asdict(self).items()}
 
 
-def obedience(heard: Sequence[Heard], axis: int) -> Obedience:
+def adherence(judged: Sequence[Judged], axis: int) -> Adherence:
     """One axis (0 valence, 1 arousal) over all pieces."""
-    moving = [h for h in heard if h.task.kind != "corner" and np.ptp(h.asked[:, axis]) > 0]
-    corners = [h for h in heard if h.task.kind == "corner"]
+    moving = [h for h in judged if h.task.kind != "corner" and np.ptp(h.asked[:, axis]) > 0]
+    corners = [h for h in judged if h.task.kind == "corner"]
     high = [h.read[:, axis] for h in corners if h.asked[0, axis] > 0]
     low = [h.read[:, axis] for h in corners if h.asked[0, axis] < 0]
-    shuffled = [(_resized(other.asked, len(h.read)), h) for h in heard for other in heard if other.task is not h.task]
-    return Obedience(
-        _pearson([(h.asked[:, axis], h.read[:, axis]) for h in heard]),
+    shuffled = [(_resized(other.asked, len(h.read)), h) for h in judged for other in judged if other.task is not h.task]
+    return Adherence(
+        _pearson([(h.asked[:, axis], h.read[:, axis]) for h in judged]),
         _mean([pearson(h.asked[:, axis], h.read[:, axis]) for h in moving]),
         float(np.mean([x.mean() for x in high]) - np.mean([x.mean() for x in low])) if high and low else math.nan,
         auc(np.concatenate(high), np.concatenate(low)) if high and low else math.nan,
-        _pearson([(h.asked[:, 1 - axis], h.read[:, axis]) for h in heard]),
+        _pearson([(h.asked[:, 1 - axis], h.read[:, axis]) for h in judged]),
         _pearson([(asked[:, axis], h.read[:, axis]) for asked, h in shuffled]),
         _mean([pearson(a[:, axis], h.read[:, axis]) for a, h in shuffled if h in moving and np.ptp(a[:, axis]) > 0]),
     )
@@ -189,9 +189,9 @@ def _resized(rows: FloatArray, n: int) -> FloatArray:
 def guided_bits(
     model: EventTransformer, batches: Sequence[Batch], strengths: Sequence[float] = STRENGTHS
 ) -> dict[str, float]:
-    """Bits per note of real crops: untold of mood, told their own at each strength, and told another crop's.
+    """Bits per note of real crops: without mood, with their own at each strength, and with another crop's.
 
-    batches: drawn without augmentation, so that mood is told in full. The guided distribution is the softmax of
+    batches: drawn without augmentation, so that mood is given in full. The guided distribution is the softmax of
     u + s (c - u), with u the logits without and c those with mood, as in composing.
     """
     import torch
@@ -199,7 +199,7 @@ def guided_bits(
 
     from emsync.training.train import tensors
 
-    names = ["untold", "shuffled", *(f"{s:g}" for s in strengths)]
+    names = ["without", "shuffled", *(f"{s:g}" for s in strengths)]
     nats, notes = dict.fromkeys(names, 0.0), 0
     device = next(model.parameters()).device
     model.eval()
@@ -208,16 +208,16 @@ def guided_bits(
             t = tensors(batch, device)
 
             def logits(lanes: Any, mood: Any, t: dict[str, Any] = t) -> Any:
-                return model(t["ids"], t["heard"], lanes, mood)[0].float()
+                return model(t["ids"], t["previous_velocity"], lanes, mood)[0].float()
 
             silent = t["lanes"].clone()
             silent[..., _MOOD_LANES] = math.nan
             other = t["lanes"].clone()
             other[..., _MOOD_LANES] = t["lanes"][..., _MOOD_LANES].roll(1, 0)
             plain = logits(silent, torch.full_like(t["mood"], math.nan))
-            told = logits(t["lanes"], t["mood"])
-            mixed = {"untold": plain, "shuffled": logits(other, t["mood"].roll(1, 0))}
-            mixed |= {f"{s:g}": plain + s * (told - plain) for s in strengths}
+            given = logits(t["lanes"], t["mood"])
+            mixed = {"without": plain, "shuffled": logits(other, t["mood"].roll(1, 0))}
+            mixed |= {f"{s:g}": plain + s * (given - plain) for s in strengths}
             counted = (t["weights"] > 0).flatten()
             for name, values in mixed.items():
                 each = F.cross_entropy(values.flatten(0, 1), t["targets"].flatten(), reduction="none")

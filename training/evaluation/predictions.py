@@ -85,7 +85,7 @@ def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
 
 
 def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
-    """All that is told of a song; its mood is what `crops.Crops` tells of it."""
+    """All conditions of a song; its mood is what `crops.Crops` gives."""
     times_s, levels = data.song_mood(song, end_s)
     if not (mood and len(levels)):
         return Conditions(boundaries_s=boundaries_s, end_s=end_s)
@@ -96,7 +96,7 @@ def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bo
     )  # fmt: skip
 
 
-def _windows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: bool) -> Iterator[_Window]:
+def _windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, mood: bool) -> Iterator[_Window]:
     slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
     for song in songs:
         ids, velocities = data.song(song)
@@ -105,11 +105,11 @@ def _windows(data: Dataset, songs: Sequence[int], size: int, told: bool, mood: b
             continue
         steps, chord = times_steps(ids), ids == v.CHORD
         conditions = Conditions()
-        if told:
+        if conditioned:
             end_s = max(float(steps[-1]), 1.0) * v.STEP_S
             conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
         lanes = conditions.at(steps * v.STEP_S, chord)
-        if told:
+        if conditioned:
             lanes[:, METRE_LANES] = song_metre(ids, steps)
             lanes[:, COPY_LANES] = lanes_of_song(ids)
         matches = matches_of_song(ids)
@@ -231,7 +231,7 @@ def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half:
     velocity_nats = 0.0
     with torch.inference_mode():
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            logits, velocity_logits, states = model.with_states(t["ids"], t["heard"], t["lanes"], t["mood"])
+            logits, velocity_logits, states = model.with_states(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
         at = torch.from_numpy(before).to(device)
         nats = F.cross_entropy(logits[at].float(), t["targets"][at], reduction="none").double().cpu().numpy()
         if sounding.any():

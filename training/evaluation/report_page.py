@@ -89,8 +89,8 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
     rows: dict[str, str] = {}
     for key, label in (
         ("bits_per_note", "bits per note"),
-        ("without_mood_bits_per_note", "bits per note, mood untold"),
-        ("unconditioned_bits_per_note", "bits per note, told nothing"),
+        ("without_mood_bits_per_note", "bits per note, without mood"),
+        ("unconditioned_bits_per_note", "bits per note, without conditions"),
         ("velocity_bits_per_note", "velocity bits per note"),
     ):
         if key in values:

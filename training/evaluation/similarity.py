@@ -320,7 +320,7 @@ def measure(
 
 
 def _draws(n: int, n_real: int, times: int, rng: np.random.Generator) -> Iterator[Bools]:
-    """Some real songs, as many as were composed (but half of all at most), told from the others: (n_real,) each."""
+    """Some real songs, as many as were composed (but half of all at most), compared with the others: (n_real,) each."""
     for _ in range(times):
         draw = np.zeros(n_real, dtype=bool)
         draw[rng.permutation(n_real)[: min(n, n_real // 2)]] = True

@@ -1,6 +1,6 @@
 """What a model composes, measured: pieces made in batches, and landing, stability, likeness and memory taken of them.
 
-`evaluate` measures how a model foretells; the two meet in one `evaluate.Evaluation`.
+`evaluate` measures how well a model predicts; the two meet in one `evaluate.Evaluation`.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ def measure_parts(
     """
 
     def made(name: str, films: Sequence[CutList], hits: Hits) -> list[Composed]:
-        def told(done_s: float, total_s: float) -> None:
+        def report(done_s: float, total_s: float) -> None:
             if progress:
                 progress(f"composing, {name}", round(done_s), round(total_s))
 
         pieces = landing.compose_all(
-            decoder, films, replace(recipe, hits=hits), seed=wanted.seed, together=together, progress=told
+            decoder, films, replace(recipe, hits=hits), seed=wanted.seed, together=together, progress=report
         )
         if keep:
             keep(name, pieces)

@@ -219,8 +219,8 @@ def train(
 ) -> Report:
     """Watch the films of `videos`, fit a head, judge it by films left out, and write it to `folder`.
 
-    `progress` is told the film's number, how many there are, and the share of this one that is done. `settings` and
-    `perceptron` are for the kind "vlm". Raises `InputError`, `VideoError`, `ModelError`, `OutputError`.
+    `progress` is called with the film's number, how many there are, and the share of this one that is done.
+    `settings` and `perceptron` are for the kind "vlm". Raises `InputError`, `VideoError`, `ModelError`, `OutputError`.
     """
     place = _working_folder(Path(folder), overwrite)
     films = read_folder(videos)

@@ -150,7 +150,7 @@ def watched(
 ) -> list[Example]:
     """What the model makes of each film, from `folder` where it was kept there before.
 
-    `progress` is told the film's number and the share of it that is done.
+    `progress` is called with the film's number and the share of it that is done.
     """
     examples = []
     for number, film in enumerate(films):
