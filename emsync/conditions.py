@@ -10,7 +10,8 @@ scene cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -29,41 +30,6 @@ SENSITIVITY_S: Final = 1.0
 MAX_OFFSET_S: Final = 8.0
 #: The largest time to the end; further away, the end does not matter yet.
 MAX_TO_END_S: Final = 32.0
-
-
-@dataclass(frozen=True)
-class Lane:
-    """One condition: its unit and range, how it is computed from a Score, and how a user gives it."""
-
-    name: str
-    kind: Literal["offset", "level", "place", "event"]
-    unit: str
-    low: float
-    high: float
-    from_score: str
-    from_user: str
-
-
-#: The table of lanes. A new condition is one entry here and one line in `Conditions.at`.
-LANES: Final = (
-    Lane("boundary", "offset", "s", 0.0, MAX_OFFSET_S, "time to the next CHORD not yet played", "scene cuts, --cuts"),
-    Lane("valence", "level", "", -1.0, 1.0, "mood labels of the corpus", "--valence"),
-    Lane("arousal", "level", "", -1.0, 1.0, "mood labels of the corpus", "--arousal"),
-    Lane("time_to_end", "offset", "s", 0.0, MAX_TO_END_S, "time to END", "the video's duration, --duration"),
-    Lane("position", "place", "ticks", 0, metre.POSITIONS - 1, "time since BAR, in its tempo", "follows the music"),
-    Lane("bar", "place", "bars", 0, metre.BARS - 1, "how many BARs came", "follows the music"),
-    Lane(
-        "sixteenth", "place", "steps", 0, metre.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
-    ),
-    Lane("copy", "event", "id", 0, v.SIZE - 1, "follower of the longest match", "follows the music"),
-    Lane("match", "place", "", 0, copying.N_STRENGTHS - 1, "strength of the longest match", "follows the music"),
-)
-LANE_NAMES: Final = tuple(lane.name for lane in LANES)
-N_LANES: Final = len(LANES)
-#: The lanes that `metre` computes from the events; `Conditions.at` leaves them NaN.
-METRE_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + metre.N_VALUES)
-#: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.
-COPY_LANES: Final = slice(LANE_NAMES.index("copy"), LANE_NAMES.index("copy") + copying.N_VALUES)
 
 
 def boundary_offsets(
@@ -157,8 +123,13 @@ class Conditions:
     piece_arousal: float | None = None
     end_known_s: float = MAX_TO_END_S
     """The end counts as `MAX_TO_END_S` away until it is this near."""
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    """Other lanes by their names: a number, or a curve over time."""
 
     def __post_init__(self) -> None:
+        for name in self.curves:
+            if name not in LANE_NAMES:
+                raise InputError(f"there is no lane {name!r}; lanes are {', '.join(LANE_NAMES)}")
         if self.boundaries_s is not None:
             boundaries = np.asarray(self.boundaries_s, dtype=np.float64)
             if boundaries.ndim != 1 or not np.isfinite(boundaries).all() or (np.diff(boundaries) < 0).any():
@@ -181,13 +152,15 @@ class Conditions:
         if is_chord is None:
             is_chord = np.zeros(len(times_s), dtype=bool)
         lanes = np.full((len(times_s), N_LANES), np.nan, dtype=np.float32)
-        if self.boundaries_s is not None:
-            lanes[:, 0] = boundary_offsets(times_s, is_chord, self.boundaries_s)
-        lanes[:, 1] = _sample(self.valence, times_s)
-        lanes[:, 2] = _sample(self.arousal, times_s)
-        if self.end_s is not None:
-            to_end_s = np.clip(self.end_s - times_s, 0, MAX_TO_END_S)
-            lanes[:, 3] = np.where(to_end_s > self.end_known_s, MAX_TO_END_S, to_end_s)
+        for i, lane in enumerate(LANES):
+            if lane.at is not None:
+                value = lane.at(self, times_s, is_chord)
+            elif lane.name in self.curves:
+                value = _sample(self.curves[lane.name], times_s)
+            else:
+                continue
+            if value is not None:
+                lanes[:, i] = value
         return lanes
 
     @property
@@ -210,3 +183,85 @@ def _sample(curve: Curve, times_s: FloatArray) -> FloatArray | float:
     if isinstance(curve, tuple):
         return np.interp(times_s, curve[0], curve[1])
     return float(curve)
+
+
+# ---- the table of lanes --------------------------------------------------------------------------------------------
+
+#: What a lane is after each of a run of events: conditions, times (T,), whether each event is CHORD (T,) -> (T,), or a
+#: number for all of them, or None where it is not given.
+At = Callable[["Conditions", FloatArray, npt.NDArray[np.bool_]], "FloatArray | float | None"]
+#: What a lane is in a song that is trained on: ids (T,), velocities (T,), steps (T,) the clock after each -> (T,).
+OfSong = Callable[[npt.NDArray[np.integer], npt.NDArray[np.integer], npt.NDArray[np.integer]], npt.NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One condition.
+
+    Attributes:
+        name: Its name.
+        kind: How the network encodes it: "offset" (a time in seconds), "level" (a number in [-1, 1]), "place" (a whole
+            number from 0), "event" (the id of an event).
+        unit: What it is measured in.
+        low, high: Its range.
+        from_score: How it is computed from a score, in words.
+        from_user: How a user gives it, in words.
+        at: How it follows from `Conditions`. Without it, it is sampled from `Conditions.curves`, if it is there.
+        of_song: How training computes it from a song's own events; None for lanes that `Conditions`, `metre` or
+            `copying` compute.
+
+    """
+
+    name: str
+    kind: Literal["offset", "level", "place", "event"]
+    unit: str
+    low: float
+    high: float
+    from_score: str
+    from_user: str
+    at: At | None = None
+    of_song: OfSong | None = None
+
+
+def _boundary(c: Conditions, times_s: FloatArray, is_chord: npt.NDArray[np.bool_]) -> FloatArray | None:
+    return None if c.boundaries_s is None else boundary_offsets(times_s, is_chord, c.boundaries_s)
+
+
+def _to_end(c: Conditions, times_s: FloatArray, is_chord: npt.NDArray[np.bool_]) -> FloatArray | None:
+    if c.end_s is None:
+        return None
+    to_end_s = np.clip(c.end_s - times_s, 0, MAX_TO_END_S)
+    return np.where(to_end_s > c.end_known_s, MAX_TO_END_S, to_end_s)
+
+
+#: The table of lanes. A new lane is one entry at its end (CONTRIBUTING.md).
+LANES: Final = (
+    Lane(
+        "boundary", "offset", "s", 0.0, MAX_OFFSET_S, "time to the next CHORD not yet played", "scene cuts, --cuts",
+        at=_boundary,
+    ),
+    Lane(
+        "valence", "level", "", -1.0, 1.0, "mood labels of the corpus", "--valence",
+        at=lambda c, times_s, _: _sample(c.valence, times_s),
+    ),
+    Lane(
+        "arousal", "level", "", -1.0, 1.0, "mood labels of the corpus", "--arousal",
+        at=lambda c, times_s, _: _sample(c.arousal, times_s),
+    ),
+    Lane(
+        "time_to_end", "offset", "s", 0.0, MAX_TO_END_S, "time to END", "the video's duration, --duration", at=_to_end
+    ),
+    Lane("position", "place", "ticks", 0, metre.POSITIONS - 1, "time since BAR, in its tempo", "follows the music"),
+    Lane("bar", "place", "bars", 0, metre.BARS - 1, "how many BARs came", "follows the music"),
+    Lane(
+        "sixteenth", "place", "steps", 0, metre.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
+    ),
+    Lane("copy", "event", "id", 0, v.SIZE - 1, "follower of the longest match", "follows the music"),
+    Lane("match", "place", "", 0, copying.N_STRENGTHS - 1, "strength of the longest match", "follows the music"),
+)  # fmt: skip
+LANE_NAMES: Final = tuple(lane.name for lane in LANES)
+N_LANES: Final = len(LANES)
+#: The lanes that `metre` computes from the events; `Conditions.at` leaves them NaN.
+METRE_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + metre.N_VALUES)
+#: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.
+COPY_LANES: Final = slice(LANE_NAMES.index("copy"), LANE_NAMES.index("copy") + copying.N_VALUES)

@@ -177,3 +177,17 @@ def test_refuses(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Conditions(**wrong)
     assert isinstance(caught.value, EmsyncError)
+
+
+def test_a_curve_of_another_lane_is_sampled_at_each_event() -> None:
+    """Lanes without a rule of their own come from `curves`; here one that the music gives otherwise."""
+    conditions = Conditions(curves={"bar": (np.array([0.0, 4.0]), np.array([0.0, 1.0])), "match": 0.25})
+    lanes = conditions.at(np.array([0.0, 1.0, 4.0, 9.0]))
+    assert lanes[:, LANE_NAMES.index("bar")].tolist() == [0.0, 0.25, 1.0, 1.0]
+    assert lanes[:, LANE_NAMES.index("match")].tolist() == [0.25] * 4
+    assert np.isnan(lanes[:, LANE_NAMES.index("copy")]).all()
+
+
+def test_an_unknown_lane_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no lane 'loudness'; lanes are boundary, valence, "):
+        Conditions(curves={"loudness": 1.0})

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, LANE_NAMES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
@@ -715,3 +715,22 @@ def test_refuses_a_corpus_without_songs() -> None:
     nothing = Dataset(np.zeros(0, np.uint16), np.zeros(0, np.uint8), none, np.zeros((0, 2), np.int8), none, {})
     with pytest.raises(CorpusError, match="the corpus holds no songs"):
         Crops(nothing, PLAIN, seed=0)
+
+
+def test_a_lane_of_the_songs_own_events_is_given_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a new lane would be: here in the place of arousal, which the toy songs are not asked for."""
+    place = LANE_NAMES.index("arousal")
+    lane = replace(LANES[place], at=None, of_song=lambda ids, velocities, steps: (ids % 7).astype(np.float64) / 7)
+    monkeypatch.setattr("emsync.training.crops.LANES", (*LANES[:place], lane, *LANES[place + 1 :]))
+    data = Dataset.of(dict(toy_archive(2).arrays))
+    given = []
+    for share in (0.0, 0.5, 1.0):
+        config = CropConfig(context=64, transpose=0, drop_chord=0.0, drop_mood=1.0, drop_lane=share)
+        rows = [Crops(data, config, seed=seed).crop(np.random.default_rng(seed)) for seed in range(40)]
+        known = [row for row in rows if not np.isnan(row.lanes[PREFIX:, place]).any()]
+        for row in known:
+            np.testing.assert_allclose(row.lanes[PREFIX:, place], (row.ids[PREFIX:] % 7) / 7, atol=1e-6)
+        given.append(len(known))
+    assert given[0] == 40
+    assert 5 < given[1] < 35
+    assert given[2] == 0

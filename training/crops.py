@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from emsync import metre
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
+from emsync.conditions import COPY_LANES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError
 from emsync.tokenizer.events import times_steps
@@ -64,6 +64,8 @@ class CropConfig:
     """Of the others, the share without the whole song's mood."""
     drop_mood_lanes: float = 0.25
     """Likewise, the share without the mood at each moment."""
+    drop_lane: float = 0.5
+    """Of each lane that a song's own events give (`conditions.Lane.of_song`), the share of crops without it."""
     drop_axis: float = 0.1
     """Share without valence, and share without arousal."""
 
@@ -88,6 +90,7 @@ class CropConfig:
             "drop_piece_mood",
             "drop_mood_lanes",
             "drop_axis",
+            "drop_lane",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
@@ -189,6 +192,9 @@ class Crops:
         if not (self.augment and rng.random() < c.drop_metre):
             told_tempo = not self.augment or rng.random() >= c.drop_tempo
             lanes[:, METRE_LANES] = song_metre(ids, steps, told_tempo)[window]
+        for lane, given in enumerate(LANES):
+            if given.of_song is not None and not (self.augment and rng.random() < c.drop_lane):
+                lanes[:, lane] = given.of_song(ids, velocities, steps)[window]
         inside = window >= begin
         seen = np.flatnonzero(keep[: window[-1] + 1])  # the model's past: the whole song, but for events left out
         copies = lanes_of_song(ids[seen])[np.searchsorted(seen, window[inside])]
