@@ -483,7 +483,7 @@ def test_hidden_states_are_the_models(folders: Callable[[str], Path], name: str,
     given, decoder = song(), open_decoder(folders(name), backend=backend)
     assert decoder.states is None
     with torch.inference_mode():
-        tensors = (torch.tensor(x) for x in (given.ids, given.heard, given.lanes, given.mood))
+        tensors = (torch.tensor(x) for x in (given.ids, given.previous_velocity, given.lanes, given.mood))
         right = checkpoint.load(folders(name)).with_states(*tensors)[2].numpy()
     given.prefill(decoder, 20)
     close(decoder.states, right[:, 19])

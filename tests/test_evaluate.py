@@ -80,7 +80,7 @@ def naive(
     return cost, velocity_cost, ids
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("conditioned", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_bits_are_the_models_own(name: str, conditioned: bool) -> None:
     data, model = toy_data(bars=4), random_model(CONFIGS[name])
