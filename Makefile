@@ -33,7 +33,7 @@ types: $(FULL) ## types only (mypy)
 	$(RUN) -m mypy
 
 unit: $(FULL) ## tests only (pytest)
-	$(RUN) -m pytest -q
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
 
 format: $(FULL) ## rewrite the code in the project's style
 	$(RUN) -m ruff check --fix .
