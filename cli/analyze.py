@@ -82,7 +82,7 @@ def command(
     """
     for path in (output, plot):
         if path is not None:
-            check_writable(path, overwrite=overwrite)  # before the work, not after it
+            check_writable(path, overwrite=overwrite, inputs=(video,))  # before the work, not after it
     if output is not None and plot is not None and output.resolve() == plot.resolve():
         raise OutputError(f"{output} cannot be both the JSON and the picture; give --plot another name")
     reader = None if spec == NO_READER else open_reader(spec)

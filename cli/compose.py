@@ -113,7 +113,9 @@ def _anew(
     if (video is None) == (duration is None):
         raise InputError("give either a video or --duration; one of them says how long the music is")
     default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
-    song, _ = soundtrack.places(default if output is None else output, overwrite=overwrite)
+    song, _ = soundtrack.places(
+        default if output is None else output, overwrite=overwrite, inputs=(video, cuts, choices["mood"])
+    )
     knows_mood = soundtrack.knows_mood(model)
     source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood)
     session = soundtrack.Session.open(model, backend)  # type: ignore[arg-type]

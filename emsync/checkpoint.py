@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
+from emsync.files import read_json
 from emsync.folders import FREE_SPACE, atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ DEFAULT_BITS: Final = 16
 
 FORMAT = 1
 CONFIG, VOCABULARY, WEIGHTS, GRAPH = "config.json", "vocabulary.json", "model.safetensors", "model.onnx"
+#: config.json, vocabulary.json and the header of the weights have some 100 kB.
+MAX_JSON_BYTES: Final = 16 << 20
 #: Ends the name of what an int8 matrix is multiplied by.
 SCALE: Final = ".scale"
 #: Matrices of shorter rows stay in float16: their scales would eat up what is saved, and there is little to save.
@@ -60,11 +63,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     for name in (CONFIG, VOCABULARY, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} has no {name}; copy the whole model folder, or train again")
+    remedy = "copy the whole model folder again"
+    config = read_json(folder / CONFIG, MAX_JSON_BYTES, "model's config.json", remedy, ModelError)
+    vocabulary = read_json(folder / VOCABULARY, MAX_JSON_BYTES, "model's vocabulary.json", remedy, ModelError)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        names = tuple(json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))["events"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} cannot be read ({error}); copy the whole model folder again") from error
+        names = tuple(vocabulary["events"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / VOCABULARY} cannot be read ({error!r}); {remedy}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT or not isinstance(config.get("model"), dict):
         raise ModelError(f"{folder / CONFIG} is not of format {FORMAT}; train again with this version of emsync")
     if names != v.NAMES or config.get("vocabulary") != v.HASH:
@@ -102,11 +107,15 @@ def weights_header(path: Path) -> WeightsHeader:
     Raises `ModelError` when the file is cut off or no such file, or a matrix of 8 bits lacks its scales.
     """
     try:
+        if not path.is_file():
+            raise ValueError("it is not a regular file")
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise ValueError("its header is incomplete")
+            if length > MAX_JSON_BYTES:
+                raise ValueError(f"its header has {length} bytes, over {MAX_JSON_BYTES}")
             raw = file.read(length)
         entries = json.loads(raw)
         tensors = {}
@@ -123,7 +132,7 @@ def weights_header(path: Path) -> WeightsHeader:
         expected = max((offset + n for _, _, offset, n in tensors.values()), default=8 + length)
         if size != expected:
             raise ValueError(f"it has {size} bytes, its header says {expected}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path} cannot be read ({error}); it may be cut off: copy it again") from error
     for name, (dtype, shape, _, _) in tensors.items():
         of_scale = tensors.get(name + SCALE)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from emsync.errors import EmsyncError, InputError, OutputError
 
@@ -22,12 +24,17 @@ _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY
 
 
 def read_limited(
-    path: str | os.PathLike[str], max_bytes: int, what: str = "file", error: type[EmsyncError] = InputError
+    path: str | os.PathLike[str],
+    max_bytes: int,
+    what: str = "file",
+    error: type[EmsyncError] = InputError,
+    remedy: str = "check the name and its permissions",
 ) -> bytes:
     """The bytes of a regular file of at most `max_bytes`.
 
     - what: names the kind of file in the message, such as "MIDI file".
     - error: the exception to raise.
+    - remedy: what the user can do about a file that cannot be read.
 
     Size and kind are checked before anything is read, so a device, a pipe or a huge sparse file costs nothing.
     Raises `error` where the file is missing, unreadable, not a regular file, or larger.
@@ -44,7 +51,7 @@ def read_limited(
         raise
     except OSError as failure:
         reason = failure.strerror or failure
-        raise error(f"{path} cannot be read ({reason}); check the name and its permissions") from failure
+        raise error(f"{path} cannot be read ({reason}); {remedy}") from failure
     except ValueError as failure:
         raise error(f"{os.fspath(path)!r} is not a name that a file can have ({failure}); check it") from failure
     if len(data) > max_bytes:
@@ -58,12 +65,42 @@ def _check_regular(path: str | os.PathLike[str], mode: int, what: str, error: ty
             raise error(f"{path} is {kind}, not a {what}; give the name of a regular file")
 
 
-def check_writable(path: str | os.PathLike[str], *, overwrite: bool = True) -> Path:
-    """Refuse early what would fail late: a missing or read-only folder, a folder's name, an existing file.
+def read_json(
+    path: str | os.PathLike[str],
+    max_bytes: int,
+    what: str,
+    remedy: str,
+    error: type[EmsyncError] = InputError,
+) -> Any:
+    """The value in a JSON file of at most `max_bytes`.
 
-    Raises `OutputError` naming the path and the remedy.
+    Raises `error` for a file that cannot be read, and for what is no JSON: nested too deeply, and numbers with more
+    digits than Python reads, included. `remedy` says what the user can do about it.
+    """
+    data = read_limited(path, max_bytes, what, error, remedy)
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as failure:
+        reason = "it is nested too deeply" if isinstance(failure, RecursionError) else failure
+        raise error(f"{path} is not JSON ({reason}); {remedy}") from failure
+
+
+def check_writable(
+    path: str | os.PathLike[str], *, overwrite: bool = True, inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> Path:
+    """Refuse early what would fail late, or do harm.
+
+    That is: a missing or read-only folder; a folder's name; a device, a pipe or a link; an existing file, unless
+    `overwrite`; and a file that is one of `inputs`. Raises `OutputError` naming the path and the remedy.
     """
     target = Path(path)
+    if target.is_symlink():
+        raise OutputError(f"{target} is a link; give the name of the file itself, or another name")
+    if target.exists() and not target.is_dir() and not target.is_file():
+        raise OutputError(f"{target} is not a regular file, and is not replaced; give another name")
+    for other in inputs:
+        if other is not None and target.exists() and Path(other).exists() and target.samefile(other):
+            raise OutputError(f"{target} is what is read, and is not replaced; write to another name")
     if target.is_dir():
         raise OutputError(f"{target} is a folder; give the name of a file in it")
     folder = target.parent

@@ -5,6 +5,7 @@ Conventions: B batch, T time, C cached time, H heads, D head width."""
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -138,6 +139,8 @@ class OnnxNetwork:
     def __init__(
         self, folder: Path, config: dict[str, Any], *, threads: int | None = None, graph: Path | None = None
     ) -> None:
+        # ONNX Runtime writes usage files under the user's cache when it is imported, unless this is set.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         graph = graph or folder / GRAPH

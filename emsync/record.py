@@ -5,7 +5,6 @@ It holds the versions, the model's hash, the recipe (as "settings"), the cuts an
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,15 @@ from typing import Any, Final
 
 from emsync import __version__, checkpoint, mixture
 from emsync import vocabulary as v
+from emsync.cutlist import parse_frame_rate
 from emsync.errors import InputError, ModelError
+from emsync.files import read_json
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 
 FORMAT: Final = 1
+#: A record of three hours with a cut a second has 2 MB.
+MAX_BYTES: Final = 64 << 20
 _REMEDY: Final = "give the .mid.json that emsync compose wrote"
 
 
@@ -58,19 +61,14 @@ class Record:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
         """Read a record. Raises `InputError` for anything else, naming what is wrong."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from error
-        except ValueError as error:
-            raise InputError(f"{path} is not JSON ({error}); {_REMEDY}") from error
+        data = read_json(path, MAX_BYTES, "record", _REMEDY)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise InputError(f"{path} is no record of format {FORMAT}; {_REMEDY}")
         try:
             return cls._of(data, str(path))
-        except InputError:
-            raise
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} lacks or garbles a value ({error!r}); {_REMEDY}") from error
 
     @classmethod
@@ -83,7 +81,8 @@ class Record:
         if not all(name is None or isinstance(name, str) for name in (folder, video, source)):
             raise TypeError("a name is not text")
         return cls(
-            float(data["duration_s"]), Fraction(data["frame_rate"]), tuple(float(c) for c in data["cuts_s"]), recipe,
+            float(data["duration_s"]), parse_frame_rate(data["frame_rate"]),
+            tuple(float(c) for c in data["cuts_s"]), recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, path,
         )  # fmt: skip

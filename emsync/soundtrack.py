@@ -14,7 +14,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -144,12 +144,14 @@ class Soundtrack:
         return song, beside
 
 
-def places(path: str | os.PathLike[str], *, overwrite: bool) -> tuple[Path, Path]:
+def places(
+    path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> tuple[Path, Path]:
     """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`."""
     song = Path(path)
     beside = song.with_name(song.name + ".json")
     for place in (song, beside):
-        check_writable(place, overwrite=overwrite)
+        check_writable(place, overwrite=overwrite, inputs=inputs)
     return song, beside
 
 
@@ -187,7 +189,7 @@ def for_video(
     from emsync.video import analyze
 
     if output is not None:
-        places(output, overwrite=overwrite)
+        places(output, overwrite=overwrite, inputs=(video,))
     session = Session.open() if session is None else session
     if mood is None:
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()

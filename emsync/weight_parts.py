@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emsync import vocabulary as v
-from emsync.checkpoint import CONFIG, FORMAT, VOCABULARY, WEIGHTS, save
+from emsync.checkpoint import CONFIG, FORMAT, MAX_JSON_BYTES, VOCABULARY, WEIGHTS, save
 from emsync.errors import ModelError, OutputError
+from emsync.files import read_json
 from emsync.folders import atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
@@ -62,14 +63,13 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
     `overwrite` does not allow to replace, or that is no model folder.
     """
     parts, folder = Path(parts), Path(folder)
+    remedy = "give the folder that emsync train --parts wrote"
+    index = read_json(parts / INDEX, MAX_JSON_BYTES, "index of parts", remedy, ModelError)
     try:
-        index = json.loads((parts / INDEX).read_text(encoding="utf-8"))
         config = dict(index["config"])
         listed = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{parts / INDEX} cannot be read ({error}); give the folder that emsync train --parts wrote"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{parts / INDEX} cannot be read ({error!r}); {remedy}") from error
     if index.get("format") != FORMAT:
         raise ModelError(f"{parts / INDEX} is not of format {FORMAT}; train again with this version of emsync")
     if config.get("vocabulary") != v.HASH:

@@ -190,8 +190,8 @@ def other_weights(folder: Path) -> None:
         (without("config.json"), r"has no config\.json; copy the whole model folder"),
         (without("vocabulary.json"), r"has no vocabulary\.json"),
         (without("model.safetensors"), r"has no model\.safetensors"),
-        (cut("config.json", 0.5), "cannot be read"),
-        (cut("vocabulary.json", 0.5), "cannot be read"),
+        (cut("config.json", 0.5), r"config\.json is not JSON \(.*\); copy the whole"),
+        (cut("vocabulary.json", 0.5), r"vocabulary\.json is not JSON"),
         (cut("model.safetensors", 0.5), "it may be cut off: copy it again"),
         (cut("model.safetensors", 0), "it may be cut off"),
         (edit_json("config.json", lambda _: []), "is not of format 1"),
@@ -344,7 +344,7 @@ def of_another_save(folder: Path) -> None:
         (cut("part-01.bin", 0.5), r"part-01\.bin is damaged, or of another save \(2500 bytes of 5000\); bring it over"),
         (of_another_save, r"part-01\.bin is damaged, or of another save \(5000 bytes of 5000\)"),
         (without("index.json"), r"index\.json cannot be read .*; give the folder that emsync train --parts wrote"),
-        (cut("index.json", 0.5), r"index\.json cannot be read"),
+        (cut("index.json", 0.5), r"index\.json is not JSON \(.*\); give the folder that"),
         (edit_json("index.json", lambda x: []), r"index\.json cannot be read"),
         (edit_json("index.json", lambda x: x | {"format": 99}), r"index\.json is not of format 1"),
         (edit_json("index.json", lambda x: x | {"config": {"vocabulary": "0"}}), "speaks another vocabulary .hash 0."),
@@ -392,3 +392,51 @@ def test_the_embedded_folder_stands_in_the_package() -> None:
 def test_settings_travel_as_json() -> None:
     for config in CONFIGS.values():
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+# ---- files that do harm ----------------------------------------------------------------------------------------------
+
+
+def sparse(folder: Path, name: str, size: int = 3 << 30) -> None:
+    with (folder / name).open("wb") as file:
+        file.truncate(size)
+
+
+def header_of(folder: Path, raw: bytes, size: int | None = None) -> None:
+    (folder / checkpoint.WEIGHTS).write_bytes((len(raw) if size is None else size).to_bytes(8, "little") + raw)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: sparse(folder, "config.json"), r"config\.json has 3221225472 bytes, over 16777216"),
+        (lambda folder: sparse(folder, "vocabulary.json"), r"vocabulary\.json has 3221225472 bytes, over"),
+        (lambda folder: (folder / "config.json").write_text("[" * 200_000), "is not JSON .it is nested too deeply."),
+        (lambda folder: (folder / "config.json").write_text("1" * 10_000), r"config\.json is not JSON"),
+        (lambda folder: header_of(folder, b"{" * 50_000), "cannot be read"),
+        (lambda folder: header_of(folder, b'{"a": ' * 200_000), "cannot be read"),
+        (lambda folder: header_of(folder, b"{}", 4 << 30), "its header is incomplete"),
+    ],
+)
+def test_files_that_would_fill_the_memory_are_refused(
+    tmp_path: Path, break_it: Callable[[Path], None], message: str
+) -> None:
+    folder = model_folder(tmp_path / "model", LOCAL)
+    break_it(folder)
+    with pytest.raises(ModelError, match=message) as caught:
+        checkpoint.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_huge_header_within_a_sparse_file_is_not_read(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model", LOCAL)
+    with (folder / checkpoint.WEIGHTS).open("wb") as file:
+        file.write((3 << 30).to_bytes(8, "little"))
+        file.truncate(4 << 30)
+    with pytest.raises(ModelError, match="its header has 3221225472 bytes, over 16777216"):
+        checkpoint.weights_header(folder / checkpoint.WEIGHTS)
+
+
+def test_weights_that_are_a_device_are_refused() -> None:
+    with pytest.raises(ModelError, match="/dev/zero cannot be read .it is not a regular file"):
+        checkpoint.weights_header(Path("/dev/zero"))

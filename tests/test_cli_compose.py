@@ -7,6 +7,8 @@ import math
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -375,6 +377,27 @@ def test_an_interrupt_while_the_mood_is_read_leaves_nothing(
     monkeypatch.setattr("emsync.affect.BuiltinReader.read", interrupt)
     said = run(film, "-o", "song.mid")
     assert (said.code, said.files) == (130, [])
+
+
+def test_the_video_itself_is_never_replaced(run: Run, film: Path) -> None:
+    mine = Path(shutil.copy(film, Path.cwd() / "film.mid"))
+    before = mine.read_bytes()
+    refused(run("film.mid", "--overwrite"), "film.mid is what is read, and is not replaced", left=["film.mid"])
+    assert mine.read_bytes() == before
+
+
+def test_composing_writes_nothing_outside_its_folder(tmp_path: Path, model: Path) -> None:
+    """Nor does any library it uses: ONNX Runtime keeps usage files in the user's cache unless it is asked not to."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    out.mkdir()
+    places = {name: str(home / name.lower()) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), **places}
+    command = [sys.executable, "-m", "emsync", "compose", "--duration", "2", "--model", str(model), "-o", "song.mid"]
+    done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["song.mid", "song.mid.json"]
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 # ---- what does not -------------------------------------------------------------------------------------------------

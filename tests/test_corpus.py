@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from emsync.training.corpus import prepare as corpus
 from emsync.training.corpus import songs as songs_module
 from emsync.training.corpus.archive import Archive, Song, read_archive, write_archive
 from emsync.training.corpus.prepare import content_hash, find, prepare
+from emsync.training.corpus.report import Labelled
 from emsync.training.corpus.songs import (
     MISSING_TRACKS,
     TOO_LONG,
@@ -38,6 +42,8 @@ from emsync.training.mood import features as mood_features
 from emsync.training.mood.curves import Moods, labels
 from emsync.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
 from tests.models import archive_file, toy_archive, toy_song
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 Tune = list[tuple[int, int, int]]  # pitch, start, length in eighths
 
@@ -750,6 +756,54 @@ def test_a_damaged_archive_is_refused_and_leaves_nothing(bare: Path, tmp_path: P
     with pytest.raises(CorpusError, match=r"mine.npz cannot be read as an archive"):
         prepare([bare / "mine.npz"], tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_damaged_archives_are_counted_and_passed_over(bare: Path, tmp_path: Path) -> None:
+    for name in ("cut.npz", "spoilt.npz"):
+        write_archive(bare / name, toy_archive(3))
+    names, cut, spoilt, whole = sorted(p.name for p in bare.glob("*.npz")), "cut.npz", "spoilt.npz", [
+        "mine.npz", "train-00.npz"
+    ]  # fmt: skip
+    data = (bare / cut).read_bytes()
+    (bare / cut).write_bytes(data[: len(data) // 2])  # no zip any more
+    inner = bytearray((bare / spoilt).read_bytes())
+    inner[60:90] = bytes(30)  # a zip whose arrays cannot be read
+    (bare / spoilt).write_bytes(inner)
+    report = prepare([bare / name for name in names], tmp_path / "out", workers=1)
+    assert isinstance(report, Labelled)
+    assert list(report.archives) == whole
+    assert report.refused.count == 2
+    assert {Path(path).name for path, _ in report.refused.examples} == {cut, spoilt}
+    assert "refused: 2 (such as " in report.summary()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*whole, "report.json"])
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    """A parent that is killed leaves no process behind."""
+    code = (
+        "import os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "import multiprocessing\n"
+        "from emsync.training.corpus.work_folder import worker_begins\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('fork'), worker_begins)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        os.kill(worker, 0)  # it lives
+        parent.kill()
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+            if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
+                return
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker lives on")
 
 
 def test_a_song_too_long_for_a_mood_is_named(bare: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from emsync import midi
-from emsync.errors import InputError, MidiError, printable
-from emsync.files import read_limited
+from emsync.errors import InputError, MidiError, OutputError, printable
+from emsync.files import check_writable, read_json, read_limited, write_bytes
 
 
 def test_a_file_up_to_the_limit(tmp_path: Path) -> None:
@@ -73,3 +73,48 @@ def test_names_that_no_file_has(name: str, message: str) -> None:
 )
 def test_printable(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, "{", "NaN]", "\udcff"])
+def test_what_is_no_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError, match=r"a\.json is not JSON \(.*\); write it again") as caught:
+        read_json(path, 1 << 20, "record", "write it again")
+    assert "\n" not in str(caught.value)
+
+
+def test_links_devices_and_inputs_are_not_replaced(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    link, again = tmp_path / "link.mid", tmp_path / "again.mp4"
+    link.symlink_to(film)
+    os.link(film, again)
+    for place, message in (
+        (link, r"link\.mid is a link; give the name of the file itself"),
+        (again, r"again\.mp4 is what is read, and is not replaced; write to another name"),
+        (film, r"film\.mp4 is what is read"),
+        (Path("/dev/null"), "/dev/null is not a regular file, and is not replaced"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_writable(place, overwrite=True, inputs=(None, film, tmp_path / "none"))
+    with pytest.raises(OutputError, match="is a link"):
+        write_bytes(link, b"song")
+    assert film.read_bytes() == b"film"
+    assert link.is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "song.mid")
+    with pytest.raises(OutputError, match=r"song\.mid is not a regular file, and is not replaced"):
+        write_bytes(tmp_path / "song.mid", b"song")
+
+
+def test_the_umask_is_kept(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "song.mid", b"song")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "song.mid").stat().st_mode & 0o777 == 0o640

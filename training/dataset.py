@@ -24,6 +24,7 @@ from emsync.folders import atomic_folder, check_replaceable
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Archive, read_archive
 from emsync.training.corpus.archive_events import SongEvents, tokenize
+from emsync.training.corpus.work_folder import worker_begins
 from emsync.training.mood.curves import FULL, label_songs, mood_arrays
 from emsync.training.mood.features import Notes
 
@@ -165,7 +166,9 @@ class _pool:
         if workers > 1 and hasattr(os, "fork"):
             import multiprocessing
 
-            self.pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+            self.pool = ProcessPoolExecutor(
+                workers, mp_context=multiprocessing.get_context("fork"), initializer=worker_begins
+            )
 
     def __enter__(self) -> ProcessPoolExecutor | None:
         return self.pool

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from emsync.errors import InputError
+from emsync.files import read_limited
 from emsync.model_config import ModelConfig
 from emsync.training.crops import CropConfig
 
+#: A preset has a kilobyte.
+MAX_BYTES = 1 << 20
 PRESETS = ("paper", "base", "small", "tiny")
 
 
@@ -75,13 +78,18 @@ class Preset:
         """A preset by its name (paper, base, small, tiny) or a TOML file of one's own."""
         path = Path(__file__).parent / f"{name}.toml" if str(name) in PRESETS else Path(name)
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
+            path.stat()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise InputError(
-                f"{name} is neither a preset ({', '.join(PRESETS)}) nor a TOML file that can be read ({error.strerror})"
+                f"{name} is neither a preset ({', '.join(PRESETS)}) nor a TOML file that can be read ({reason})"
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not TOML ({error}); mend it, or start from a preset") from error
+        data = read_limited(path, MAX_BYTES, "preset")
+        try:
+            table = tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+            raise InputError(f"{path} is not TOML ({reason}); mend it, or start from a preset") from error
         return cls.from_dict(table, str(path))
 
     @classmethod
@@ -103,7 +111,7 @@ class Preset:
                 values.setdefault("context", made["model"].context)
             try:
                 made[section] = kind(**values)
-            except TypeError as error:
+            except (TypeError, OverflowError) as error:
                 raise InputError(f"{where}: [{section}] has a value of the wrong kind ({error})") from error
         if made["crops"].context > made["model"].context:
             raise InputError(

@@ -74,6 +74,10 @@ _MOOD = {"mood": ("mood_valence", "mood_arousal")}
 _LOW, _HIGH = np.array(PITCH_RANGE).T
 
 
+#: An archive of 6,000 songs has 170 MB.
+MAX_UNPACKED_BYTES: Final = 4 << 30
+
+
 def _array(value: npt.ArrayLike, kind: str, name: str, path: str = "a song") -> np.ndarray:
     """`value` as a read-only row of type `kind`; refuses what does not fit."""
     array = np.asarray(value)
@@ -392,6 +396,7 @@ def _read(file: Path, *, only: Iterable[str] = ()) -> dict[str, np.ndarray]:
         NotImplementedError,
         OSError,
         ValueError,
+        MemoryError,
     ) as error:
         if isinstance(error, CorpusError):
             raise
@@ -403,6 +408,11 @@ def _load(stream: BinaryIO) -> Any:
     loaded = np.load(stream, allow_pickle=False)
     if not isinstance(loaded, np.lib.npyio.NpzFile):
         raise ValueError("a single array")
+    assert loaded.zip is not None  # it is closed at the end only
+    unpacked = sum(each.file_size for each in loaded.zip.infolist())
+    if unpacked > MAX_UNPACKED_BYTES:
+        loaded.close()
+        raise ValueError(f"{unpacked} bytes when unpacked, over {MAX_UNPACKED_BYTES}")
     return loaded
 
 

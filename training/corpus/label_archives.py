@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +18,9 @@ from typing import Final
 import numpy as np
 
 from emsync.errors import CorpusError, InputError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, write_bytes
 from emsync.training.corpus.archive import Archive, is_archive, read_archive, song_count, write_archive
-from emsync.training.corpus.report import Labelled
+from emsync.training.corpus.report import MOST_EXAMPLES, Examples, Labelled
 from emsync.training.corpus.work_folder import give_up, open_output, publish, work_through
 from emsync.training.mood.curves import Labels, Moods, fingerprint, label_songs, mood_arrays
 
@@ -27,15 +28,28 @@ SONGS_PER_PART: Final = 200
 
 
 def archives_among(paths: Sequence[str]) -> list[str]:
-    """The paths, if they are all archives; none, if none is. Raises `InputError` where they are mixed."""
-    found = {path: path.lower().endswith(".npz") and is_archive(path) for path in paths}
-    archive = next((path for path, is_one in found.items() if is_one), None)
-    other = next((path for path, is_one in found.items() if not is_one), None)
-    if archive is None:
+    """The paths, if they are all archives; none, if none is. Damaged .npz files beside archives count as archives.
+
+    Raises `InputError` if archives and song files are mixed.
+    """
+    archives = [path for path in paths if path.lower().endswith(".npz") and is_archive(path)]
+    if not archives:
         return []
-    if other is not None:
-        raise InputError(f"{archive} is an archive of songs and {other} is not; give either archives or song files")
+    for path in paths:
+        if path not in archives and not (path.lower().endswith(".npz") and _is_damaged(path)):
+            raise InputError(
+                f"{archives[0]} is an archive of songs and {path} is not; give either archives or song files"
+            )
     return list(paths)
+
+
+def _is_damaged(path: str) -> bool:
+    """Whether a file is no zip any more."""
+    try:
+        with zipfile.ZipFile(path):
+            return False
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return True
 
 
 def label_archives(
@@ -43,8 +57,9 @@ def label_archives(
 ) -> Labelled:
     """Write the archives into `output` under their own names, each song with its mood curve, and a report.
 
-    Curves that an archive has are kept. Raises `InputError` for archives of one name, or such as lie in `output`
-    already, `CorpusError` for what cannot be read, and `OutputError` where `output` cannot be written.
+    Curves that an archive has are kept. Damaged archives are counted in the report and passed over. Raises `InputError`
+    for archives of one name, or such as lie in `output` already, `CorpusError` if no archive can be read, and
+    `OutputError` where `output` cannot be written.
     """
     names: dict[str, str] = {}
     for path in paths:
@@ -54,22 +69,40 @@ def label_archives(
         if Path(path).resolve().parent == output.resolve():
             raise InputError(f"{path} lies in the folder to write into already; give -o another folder")
         names[name] = path
-    counts = {path: song_count(path) for path in paths}
+    counts: dict[str, int] = {}
+    refused: list[tuple[str, str]] = []
+    for path in paths:
+        try:
+            counts[path] = song_count(path)
+        except CorpusError as error:
+            refused.append((path, str(error)))
+    if not counts:
+        raise CorpusError(refused[0][1])
+    names = {Path(path).name: path for path in counts}
     work = open_output(output, names, overwrite=overwrite, resume=resume)
-    plans = [_Plan.of(path, counts[path], work) for path in paths]
+    plans = [_Plan.of(path, counts[path], work) for path in counts]
     parts = [part for plan in plans for part in plan.parts]
     waiting = [part for part in parts if not Path(part.cache).is_file()]
+    for part in waiting:
+        Path(part.refusal).unlink(missing_ok=True)  # of an earlier run
     done = sum(part.last - part.first for part in parts) - sum(part.last - part.first for part in waiting)
     try:
         work_through(_label, waiting, workers, progress, "labelling", "song", lambda part: part.last - part.first, done)
+        refused += [(plan.path, text) for plan in plans if (text := plan.refused()) is not None]
+        plans = [plan for plan in plans if plan.refused() is None]
+        if not plans:
+            if not any(Path(part.cache).is_file() for part in parts):
+                give_up(output)
+            raise CorpusError(refused[0][1])
         work_through(_write, plans, workers, progress, "writing", "archive", lambda plan: 1)
-    except CorpusError:
-        if not any(Path(part.cache).is_file() for part in parts):
-            give_up(output)
-        raise
     finally:
         _archive.cache_clear()
-    report = Labelled(sum(counts.values()), kept_moods([plan.target for plan in plans]), tuple(sorted(names)))
+    report = Labelled(
+        sum(counts[plan.path] for plan in plans),
+        kept_moods([plan.target for plan in plans]),
+        tuple(sorted(Path(plan.path).name for plan in plans)),
+        Examples(len(refused), tuple(refused[:MOST_EXAMPLES])),
+    )
     publish(output, report.archives, report.to_json())
     return report
 
@@ -94,6 +127,11 @@ class _Part:
     last: int
     cache: str
 
+    @property
+    def refusal(self) -> str:
+        """Where it is written down that the archive is damaged."""
+        return self.cache + ".refused"
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -115,6 +153,11 @@ class _Plan:
         )
         return cls(path, stamp, str(work / Path(path).name), parts)
 
+    def refused(self) -> str | None:
+        """What is wrong with the archive, if it is damaged."""
+        found = [Path(part.refusal) for part in self.parts if Path(part.refusal).is_file()]
+        return found[0].read_text(encoding="utf-8") if found else None
+
 
 @lru_cache(maxsize=1)
 def _archive(path: str, stamp: str) -> Archive:
@@ -123,13 +166,17 @@ def _archive(path: str, stamp: str) -> Archive:
 
 
 def _label(part: _Part) -> None:
-    arrays = _archive(part.path, part.stamp).arrays
     curves: list[Labels] = []
-    for song in range(part.first, part.last):
-        try:
-            curves += label_songs(arrays, song, song + 1)
-        except InputError as error:
-            raise CorpusError(f"{part.path}: song {song}: {error}") from error
+    try:
+        arrays = _archive(part.path, part.stamp).arrays
+        for song in range(part.first, part.last):
+            try:
+                curves += label_songs(arrays, song, song + 1)
+            except InputError as error:
+                raise CorpusError(f"{part.path}: song {song}: {error}") from error
+    except CorpusError as error:
+        write_bytes(part.refusal, str(error).encode("utf-8", "surrogateescape"))
+        return
     with atomic_path(part.cache) as temporary:
         np.savez(temporary, allow_pickle=False, **mood_arrays(curves))
 

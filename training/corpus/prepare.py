@@ -37,7 +37,7 @@ from emsync.files import atomic_path
 from emsync.training.corpus import near_duplicates
 from emsync.training.corpus.archive import MOOD_SCHEMA, SCHEMA, Archive, Song, pack, write_archive
 from emsync.training.corpus.label_archives import archives_among, kept_moods, label_archives
-from emsync.training.corpus.report import Examples, Labelled, Report
+from emsync.training.corpus.report import MOST_EXAMPLES, Examples, Labelled, Report
 from emsync.training.corpus.songs import MIN_NOTES, SUFFIXES, TOO_LONG, Losses, Refused, read_song
 from emsync.training.corpus.work_folder import VALID, give_up, open_output, publish, survives, work_through
 from emsync.training.mood.curves import Labels, fingerprint, labels, mood_arrays
@@ -47,7 +47,6 @@ SONGS_PER_ARCHIVE: Final = 6000
 CRASHED: Final = "crashed the reader"
 #: Files a chunk holds: small enough that little is read twice after an interruption.
 FILES_PER_CHUNK: Final = 32
-_EXAMPLES = 5
 #: Another number whenever the same file would give another song, so that old chunks are not taken for new.
 _CHUNK_VERSION = 2
 
@@ -201,8 +200,8 @@ def prepare(
         valid=len(valid),
         duplicates=counts.duplicates,
         near_duplicates=counts.near_duplicates,
-        refused={reason: Examples(len(each), tuple(each[:_EXAMPLES])) for reason, each in sorted(grouped.items())},
-        warned=Examples(len(warned), tuple(warned[:_EXAMPLES])),
+        refused={reason: Examples(len(each), tuple(each[:MOST_EXAMPLES])) for reason, each in sorted(grouped.items())},
+        warned=Examples(len(warned), tuple(warned[:MOST_EXAMPLES])),
         notes=sum(each.song.n_notes for each in chosen),
         losses=sum((each.losses for each in results), Losses()),
         moods=kept_moods([plan.path for plan in plans]),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from emsync.errors import printable
 from emsync.training.corpus.songs import Losses
 from emsync.training.mood.curves import Moods
+
+#: The most files that a report names for one reason.
+MOST_EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,15 @@ class Labelled:
     songs: int
     moods: Moods
     archives: tuple[str, ...]
+    refused: Examples
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     def summary(self) -> str:
         """A few lines for people."""
-        return "\n".join(
-            [f"{self.songs} songs of {len(self.archives)} archives have mood curves", *self.moods.summary()]
-        )
+        lines = [f"{self.songs} songs of {len(self.archives)} archives have mood curves", *self.moods.summary()]
+        if self.refused.count:
+            _, text = self.refused.examples[0]
+            lines.append(printable(f"refused: {self.refused.count} (such as {text})"))
+        return "\n".join(lines)

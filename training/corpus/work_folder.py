@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -78,9 +80,21 @@ def survives(target: Callable[..., object], *arguments: object) -> bool:
     return process.exitcode == 0
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone answers it."""
+def worker_begins() -> None:
+    """What every worker does first.
+
+    Ctrl-C reaches every process of the terminal; the parent alone answers it. And a worker ends when its parent does,
+    however that came about: it would wait for work for ever otherwise.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once `parent` is gone: another process is then its parent."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def work_through(
@@ -104,7 +118,7 @@ def work_through(
                 bar.update(size(item))
             return
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever is imported
-        pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, _ignore_interrupts)
+        pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, worker_begins)
         try:
             futures = {pool.submit(work, item): item for item in items}
             for future in concurrent.futures.as_completed(futures):
