@@ -438,5 +438,5 @@ def test_a_huge_header_within_a_sparse_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_a_device_are_refused() -> None:
-    with pytest.raises(ModelError, match="/dev/zero cannot be read .it is not a regular file"):
+    with pytest.raises(ModelError, match=r"/dev/zero cannot be read \(it is not a regular file\)"):
         checkpoint.weights_header(Path("/dev/zero"))
