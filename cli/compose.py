@@ -10,7 +10,9 @@ import click
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.progress import StageBar
+from emsync.cli.render import report as report_sound
 from emsync.errors import InputError, printable
+from emsync.files import check_writable
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
@@ -52,11 +54,15 @@ _HOW = {
     metavar="SONG.mid.json",
     help="Compose again what this record describes; gives the same bytes.",
 )
+@click.option(
+    "--wav", type=options.FILE, metavar="SOUND", help="Also render to this sound file, as emsync render does."
+)
+@options.sound
 @options.overwrite
 @options.quiet
 def command(
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
-    **choices: Any,
+    wav: Path | None, soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
@@ -64,6 +70,11 @@ def command(
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
     composes the same file from it again.
     """
+    if wav is not None:
+        from emsync import soundfonts
+
+        check_writable(wav, overwrite=overwrite, inputs=(choices["video"],))
+        soundfonts.find(soundfont)  # what is missing is said before anything is composed
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
@@ -71,6 +82,9 @@ def command(
             track, note, song = _anew(output, model, backend, overwrite, progress, choices)
     track.save(song, overwrite=overwrite)
     report(track, song, note)
+    if wav is not None:
+        made = track.render(wav, soundfont=soundfont, loudness_lufs=loudness_lufs, overwrite=overwrite)
+        click.echo(report_sound(made))
 
 
 Composed = tuple["Soundtrack", str | None, Path]

@@ -43,6 +43,8 @@ class Entry:
 #: Every command, in the order of `emsync --help`.
 COMMANDS: tuple[Entry, ...] = (
     Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
+    Entry("render", "emsync.cli.render", "Render a MIDI file to sound."),
+    Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
     Entry("demo", "emsync.cli.demo", "Make a short film and compose for it."),
     Entry("prepare", "emsync.cli.prepare", "Build training archives from MIDI files and Lakh pianorolls."),
@@ -63,6 +65,9 @@ EXTRA_OF = {
     "symusic": "train",
     "sklearn": "train",
     "transformers": "vision",
+    "fluidsynth": "audio",
+    "soundfile": "audio",
+    "pyloudnorm": "audio",
     "mido": "interop",
     "pretty_midi": "interop",
     "pypianoroll": "interop",

@@ -138,6 +138,20 @@ def duration(
     )
 
 
+def sound(function: Decorated) -> Decorated:
+    """`--soundfont` and `--lufs`, passed as `soundfont: Path | None` and `loudness_lufs: float | None`."""
+    function = click.option(
+        "--lufs",
+        "loudness_lufs",
+        type=FiniteFloat(min=-70, max=0),
+        metavar="LUFS",
+        help="Reach this loudness, such as -16, as far as the peak stays below -3 dB.  [default: the peak at -3 dB]",
+    )(function)
+    return click.option(
+        "--soundfont", type=FILE, metavar="FILE", help="The SoundFont, a file or the name of one that is installed."
+    )(function)
+
+
 def model(function: Decorated) -> Decorated:
     """`--model DIR`, passed as `model: Path | None`; None is the model inside the package."""
     return click.option(

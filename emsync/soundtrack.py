@@ -35,6 +35,7 @@ from emsync.score import Marker, Score
 from emsync.video import spaced, timecode
 
 if TYPE_CHECKING:
+    from emsync.audio import Rendering
     from emsync.decoder import Decoder
     from emsync.record import Record
     from emsync.video import Scene
@@ -142,6 +143,17 @@ class Soundtrack:
         write_bytes(song, data, overwrite=overwrite)
         write_bytes(beside, (json.dumps(made, indent=1) + "\n").encode(), overwrite=overwrite)
         return song, beside
+
+    def render(self, path: str | os.PathLike[str], **options: Any) -> Rendering:
+        """Render the piece to a sound file, exactly as long as the film; `options` are those of `audio.render`."""
+        import tempfile
+
+        from emsync import audio, midi
+
+        with tempfile.TemporaryDirectory() as folder:
+            song = Path(folder) / "song.mid"
+            midi.write(self.score, song)
+            return audio.render(song, path, **{"duration_s": self.score.duration_s, **options})
 
 
 def places(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from emsync.errors import InputError
@@ -32,6 +33,14 @@ PREFERRED = (
     "default.sf3",
     "TimGM6mb.sf2",
 )
+
+#: Licences of well-known banks, by the beginning of their names.
+LICENCES = {
+    "fluidr3": "MIT",
+    "musescore_general": "MIT",
+    "generaluser": "free, see its licence file",
+    "timgm6mb": "GPL-2",
+}
 
 REMEDY = (
     "install one (Debian, Ubuntu: apt-get install fluid-soundfont-gm; Fedora: dnf install fluid-soundfont-gm; "
@@ -56,6 +65,28 @@ def folders() -> tuple[Path, ...]:
         Path("/opt/homebrew/share/soundfonts"),
     ]
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A SoundFont on this machine: its file, its size in bytes, and its licence if the bank is a well-known one."""
+
+    path: Path
+    size_bytes: int
+    licence: str | None
+
+
+def listed() -> list[Found]:
+    """The SoundFonts on this machine, in the order in which `find` prefers them."""
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE)
+    paths = [*([Path(chosen)] if chosen and Path(chosen).is_file() else []), *_candidates()]
+    found = []
+    for path in dict.fromkeys(paths):
+        if _is_soundfont(path):
+            name = path.resolve().name.lower()  # distributions link a default name to a bank
+            licence = next((text for start, text in LICENCES.items() if name.startswith(start)), None)
+            found.append(Found(path, path.stat().st_size, licence))
+    return found
 
 
 def find(name: str | os.PathLike[str] | None = None) -> Path:

@@ -22,7 +22,7 @@ def project() -> dict[str, Any]:
 
 
 #: Distributions whose name is not the one they are imported by.
-DISTRIBUTION = {"sklearn": "scikit_learn"}
+DISTRIBUTION = {"fluidsynth": "pyfluidsynth", "sklearn": "scikit_learn"}
 
 
 def distributions(wishes: list[str]) -> set[str]:

@@ -1,0 +1,42 @@
+"""`emsync render`: a MIDI file to sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emsync.cli import options
+from emsync.errors import printable
+
+
+@click.command()
+@click.argument("song", type=options.FILE)
+@options.output("SOUND", "The sound file: .wav, .flac, .ogg or .mp3. [default: SONG.wav]")
+@options.sound
+@click.option(
+    "--rate", "rate_hz", type=click.Choice([44100, 48000]), default=44100, show_default=True, help="Frames a second."
+)
+@options.duration("Exactly this long, fading out if the music goes on.  [default: until the last note has rung out]")
+@options.overwrite
+def command(song: Path, output: Path | None, overwrite: bool, **choices: Any) -> None:
+    """Render SONG, any MIDI file, to stereo sound with FluidSynth.
+
+    The file is played as it is, so one that was edited in a DAW sounds as edited. emsync soundfonts lists the
+    SoundFonts that are found. Needs: pip install 'emsync[audio]', and the FluidSynth library.
+    """
+    from emsync.audio import render
+
+    choices["duration_s"] = choices.pop("duration")
+    made = render(song, song.with_suffix(".wav") if output is None else output, overwrite=overwrite, **choices)
+    click.echo(report(made))
+
+
+def report(made: Any) -> str:
+    """One sentence on a `Rendering`."""
+    ending = ", fading out" if made.faded else ""
+    return printable(
+        f"Rendered {made.path}: {made.duration_s:.2f} s{ending}, peak {made.peak_db:.1f} dB, "
+        f"with {made.soundfont.name}."
+    )

@@ -1,0 +1,19 @@
+"""`emsync soundfonts`: which SoundFonts are found, and how to get a better one."""
+
+from __future__ import annotations
+
+import click
+
+from emsync.errors import printable
+
+
+@click.command()
+def command() -> None:
+    """List the SoundFonts on this machine, the one that emsync render takes first; and how to get a better one."""
+    from emsync import soundfonts
+
+    for found in soundfonts.listed():
+        licence = found.licence or "licence unknown"
+        click.echo(printable(f"{found.path}  {found.size_bytes / 1e6:.0f} MB  {licence}"))
+    click.echo(f"Looked in: {', '.join(printable(str(folder)) for folder in soundfonts.folders())}")
+    click.echo(f"For a better one, {soundfonts.REMEDY}.")

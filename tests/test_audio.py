@@ -1,0 +1,220 @@
+"""Rendering: the right length to the sample, the right level, the same bytes, and one sentence for what cannot be."""
+
+from __future__ import annotations
+
+import ctypes.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emsync import audio, midi, soundfonts
+from emsync.audio import render
+from emsync.cli.main import main
+from emsync.errors import InputError, MissingExtraError, OutputError
+from emsync.score import Bars, Instrument, Score, TempoMap
+from tests.fakes import exported_model
+
+pytest.importorskip("soundfile")
+pytestmark = pytest.mark.skipif(
+    ctypes.util.find_library("fluidsynth") is None, reason="the FluidSynth library is not installed"
+)
+RATE = 44100
+
+
+def score_of(onsets_s: list[float], length_s: float = 0.5, velocity: int = 100, pitch: int = 60) -> Score:
+    n = len(onsets_s)
+    start = np.array(onsets_s)
+    return Score(
+        (Instrument("Piano", 0, False),), np.zeros(n, dtype=int), np.full(n, pitch), np.full(n, velocity), start,
+        start + length_s, TempoMap.constant(120), Bars([0.0], [4], [4]),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Path:
+    path = tmp_path / "song.mid"
+    midi.write(score_of([0.0, 1.0, 2.0]), path)
+    return path
+
+
+def read(path: Path) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    return soundfile.read(path, always_2d=True)
+
+
+def test_a_note_sounds_where_it_stands_and_nothing_before_it(tmp_path: Path) -> None:
+    midi.write(score_of([0.75]), tmp_path / "song.mid")
+    made = render(tmp_path / "song.mid", tmp_path / "song.wav")
+    sound, rate = read(made.path)
+    loud = np.flatnonzero(np.abs(sound).max(axis=1) > 0.02)
+    assert rate == RATE
+    assert loud[0] / rate == pytest.approx(0.75, abs=0.01)
+    assert sound.shape[1] == 2
+    assert 1.25 < made.duration_s < 0.75 + 0.5 + audio.LONGEST_TAIL_S
+    assert not made.faded
+    assert np.abs(sound[-200:]).max() < 2e-3, "it has rung out"
+
+
+def test_the_peak_is_at_3_db(song: Path, tmp_path: Path) -> None:
+    made = render(song, tmp_path / "a.wav")
+    sound, _ = read(made.path)
+    assert 20 * np.log10(np.abs(sound).max()) == pytest.approx(-3, abs=0.01)
+    assert made.peak_db == pytest.approx(-3, abs=1e-6)
+
+
+def test_a_length_is_kept_to_the_sample_and_music_that_goes_on_fades(tmp_path: Path) -> None:
+    midi.write(score_of([i / 4 for i in range(60)], length_s=0.25), tmp_path / "song.mid")
+    for rate in (44100, 48000):
+        made = render(tmp_path / "song.mid", tmp_path / "a.wav", duration_s=7.3, rate_hz=rate, overwrite=True)  # type: ignore[arg-type]
+        sound, found = read(made.path)
+        assert (found, len(sound)) == (rate, round(7.3 * rate))
+        assert made.faded
+        loudness = [float(np.sqrt((sound[round(a * rate) : round((a + 0.5) * rate)] ** 2).mean())) for a in (3, 6, 6.8)]
+        assert loudness[0] > loudness[1] > loudness[2]
+        assert np.abs(sound[-1]).max() < 1e-3
+
+
+def test_silence_fills_up_a_longer_film(song: Path, tmp_path: Path) -> None:
+    made = render(song, tmp_path / "a.wav", duration_s=12.0)
+    sound, rate = read(made.path)
+    assert len(sound) == 12 * rate
+    assert not made.faded
+    assert np.abs(sound[-rate:]).max() < 1e-3
+
+
+def test_loudness_is_reached_below_the_peak(tmp_path: Path) -> None:
+    import pyloudnorm
+
+    midi.write(score_of([i / 4 for i in range(40)], length_s=0.25), tmp_path / "song.mid")
+    for target in (-30.0, -24.0):
+        sound, rate = read(render(tmp_path / "song.mid", tmp_path / "a.wav", loudness_lufs=target, overwrite=True).path)
+        assert pyloudnorm.Meter(rate).integrated_loudness(sound) == pytest.approx(target, abs=0.2)
+    loud, _ = read(render(tmp_path / "song.mid", tmp_path / "a.wav", loudness_lufs=0.0, overwrite=True).path)
+    assert np.abs(loud).max() == pytest.approx(10 ** (-3 / 20), abs=1e-3)
+
+
+def test_the_same_bytes_again(song: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        render(song, tmp_path / name)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3"])
+def test_other_formats(song: Path, tmp_path: Path, suffix: str) -> None:
+    sound, rate = read(render(song, tmp_path / f"a{suffix}", duration_s=4.0).path)
+    assert rate == RATE
+    assert len(sound) == pytest.approx(4 * RATE, abs=3000 if suffix == ".mp3" else 0)
+    assert np.abs(sound).max() > 0.5
+
+
+def test_controllers_of_the_file_are_played(song: Path, tmp_path: Path) -> None:
+    """The file itself is played: a volume of nothing on its channel is silence."""
+    import mido
+
+    file = mido.MidiFile(song)
+    notes = next(track for track in file.tracks if any(m.type == "note_on" for m in track))
+    channel = next(m.channel for m in notes if m.type == "note_on")
+    notes.insert(0, mido.Message("control_change", channel=channel, control=7, value=0))
+    file.save(tmp_path / "mute.mid")
+    with pytest.raises(InputError, match="the rendered sound is silent; does the SoundFont have the instruments"):
+        render(tmp_path / "mute.mid", tmp_path / "a.wav")
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate_hz": 22050}, "a rate of 22050 Hz is not offered; choose 44100 or 48000"),
+        ({"duration_s": 0.0}, "a length of 0 s is not above 0"),
+        ({"duration_s": float("nan")}, "a length of nan s is not above 0"),
+        ({"loudness_lufs": 3.0}, "a loudness of 3 LUFS is not from -70 to 0"),
+        ({"soundfont": "none-such"}, "SoundFont none-such was not found"),
+    ],
+)
+def test_options_out_of_range(song: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        render(song, tmp_path / "a.wav", **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["song.mid"]
+
+
+def test_songs_that_cannot_be_rendered(tmp_path: Path) -> None:
+    midi.write(score_of([]), tmp_path / "none.mid")
+    with pytest.raises(InputError, match=r"none\.mid has no notes; was the right file given"):
+        render(tmp_path / "none.mid", tmp_path / "a.wav")
+    midi.write(score_of([10 * 3600.0]), tmp_path / "long.mid")
+    with pytest.raises(InputError, match=r"long\.mid lasts 36000 s, more than 14400 s; cut it into parts"):
+        render(tmp_path / "long.mid", tmp_path / "a.wav")
+
+
+def test_a_text_called_a_soundfont(song: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.sf2").write_text("no samples here")
+    with pytest.raises(InputError, match=r"text\.sf2 is not a SoundFont"):
+        render(song, tmp_path / "a.wav", soundfont=tmp_path / "text.sf2")
+    (tmp_path / "cut.sf2").write_bytes(soundfonts.find().read_bytes()[:4000])
+    with pytest.raises(InputError, match=r"FluidSynth cannot read the SoundFont .*cut\.sf2; give --soundfont another"):
+        render(song, tmp_path / "a.wav", soundfont=tmp_path / "cut.sf2")
+
+
+def test_places_that_cannot_be_written(song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"a\.txt has none of the endings \.wav, \.flac, \.ogg, \.mp3"):
+        render(song, tmp_path / "a.txt")
+    shutil.copy(song, tmp_path / "again.wav")
+    with pytest.raises(OutputError, match=r"again\.wav is what is read"):
+        render(tmp_path / "again.wav", tmp_path / "again.wav", overwrite=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("soundfile.SoundFile.write", full)
+    with pytest.raises(OutputError, match=r"a\.wav could not be written \(No space left on device\); free some space"):
+        render(song, tmp_path / "a.wav")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.wav", "song.mid"]
+
+
+def test_without_the_library_one_sentence_names_its_package(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import builtins
+
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any) -> Any:
+        if name == "fluidsynth":
+            raise ImportError("Couldn't find the FluidSynth library.")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    message = "apt-get install libfluidsynth3; macOS: brew install fluid-synth; Windows: choco install fluidsynth"
+    with pytest.raises(MissingExtraError, match=message):
+        render(song, tmp_path / "a.wav")
+
+
+def test_the_commands(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", str(song)]) == 0
+    assert f"Rendered {tmp_path / 'song.wav'}: " in capsys.readouterr().out
+    assert main(["render", str(song)]) == 2
+    assert "song.wav exists already; give --overwrite" in capsys.readouterr().err
+    assert main(["render", str(song), "-o", str(tmp_path / "a.flac"), "--duration", "3", "--rate", "48000"]) == 0
+    assert "3.00 s" in capsys.readouterr().out
+    assert main(["soundfonts"]) == 0
+    out = capsys.readouterr().out
+    assert str(soundfonts.find()) in out
+    assert "For a better one, install one (Debian" in out
+
+
+def test_composing_with_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = exported_model(tmp_path / "model")
+    song, wav = tmp_path / "song.mid", tmp_path / "song.wav"
+    arguments = ["compose", "--model", str(model), "--duration", "3", "-q", "-o", str(song), "--wav", str(wav)]
+    assert main([*arguments, "--soundfont", "none-such"]) == 2
+    assert not song.exists()
+    assert main(arguments) == 0
+    assert f"Rendered {wav}: 3.00 s" in capsys.readouterr().out
+    sound, rate = read(wav)
+    assert len(sound) == 3 * rate
+    assert json.loads((tmp_path / "song.mid.json").read_text())["duration_s"] == 3.0
