@@ -57,12 +57,13 @@ _HOW = {
 @click.option(
     "--wav", type=options.FILE, metavar="SOUND", help="Also render to this sound file, as emsync render does."
 )
+@click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
 @options.sound
 @options.overwrite
 @options.quiet
 def command(
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
-    wav: Path | None, soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
+    wav: Path | None, mp4: Path | None, soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
@@ -70,10 +71,15 @@ def command(
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
     composes the same file from it again.
     """
-    if wav is not None:
+    film = choices["video"]
+    if mp4 is not None and film is None:
+        raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
+    if wav is not None or mp4 is not None:
         from emsync import soundfonts
 
-        check_writable(wav, overwrite=overwrite, inputs=(choices["video"],))
+        for place in (wav, mp4):
+            if place is not None:
+                check_writable(place, overwrite=overwrite, inputs=(film,))
         soundfonts.find(soundfont)  # what is missing is said before anything is composed
     with StageBar(quiet) as progress:
         if record_path is not None:
@@ -82,9 +88,11 @@ def command(
             track, note, song = _anew(output, model, backend, overwrite, progress, choices)
     track.save(song, overwrite=overwrite)
     report(track, song, note)
+    sound: dict[str, Any] = {"soundfont": soundfont, "loudness_lufs": loudness_lufs, "overwrite": overwrite}
     if wav is not None:
-        made = track.render(wav, soundfont=soundfont, loudness_lufs=loudness_lufs, overwrite=overwrite)
-        click.echo(report_sound(made))
+        click.echo(report_sound(track.render(wav, **sound)))
+    if mp4 is not None:
+        click.echo(printable(f"Wrote {track.mux(film, mp4, **sound)}, the film with the music."))
 
 
 Composed = tuple["Soundtrack", str | None, Path]

@@ -44,6 +44,7 @@ class Entry:
 COMMANDS: tuple[Entry, ...] = (
     Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
     Entry("render", "emsync.cli.render", "Render a MIDI file to sound."),
+    Entry("mux", "emsync.cli.mux", "Lay sound under a film."),
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
     Entry("demo", "emsync.cli.demo", "Make a short film and compose for it."),

@@ -287,6 +287,13 @@ class Film:
         return self._loudness.levels_db(self.duration_s, self._clock.spans)
 
 
+def best_stream(container: Any) -> Any | None:
+    """The stream of a container that is the film: the default one first; covers, stills and previews last or never."""
+    streams = [s for s in container.streams.video if not int(s.disposition) & _COVER and s.codec_context is not None]
+    largest = max((_area(stream) for stream in streams), default=0)
+    return min(streams, key=lambda stream: _rank(stream, largest), default=None)
+
+
 def _area(stream: Any) -> int:
     return int(stream.width or 0) * int(stream.height or 0)
 

@@ -155,6 +155,18 @@ class Soundtrack:
             midi.write(self.score, song)
             return audio.render(song, path, **{"duration_s": self.score.duration_s, **options})
 
+    def mux(
+        self, video: str | os.PathLike[str], path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
+    ) -> Path:
+        """Write the film with the piece as its sound; `options` are those of `render`. See `mux.mux`."""
+        import tempfile
+
+        from emsync.mux import mux
+
+        with tempfile.TemporaryDirectory() as folder:
+            sound = self.render(Path(folder) / "sound.wav", **options)
+            return mux(video, sound.path, path, overwrite=overwrite)
+
 
 def places(
     path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
