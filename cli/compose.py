@@ -28,8 +28,10 @@ _HOW = {
 
 
 @click.command()
-@click.argument("video", type=options.FILE, required=False)
-@options.output("SONG.mid", "Where to write the MIDI file. [default: beside the video, or emsync.mid]")
+@click.argument("videos", nargs=-1, type=options.FILE, metavar="[VIDEO]...")
+@options.output(
+    "SONG.mid", "The MIDI file to write; for several films, the folder. [default: beside the video, or emsync.mid]"
+)
 @options.duration("Compose without a video, for this long.")
 @click.option(
     "--cuts",
@@ -59,19 +61,39 @@ _HOW = {
 )
 @click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
 @options.sound
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="With several films: processes."
+)
+@click.option("--skip-existing", is_flag=True, help="With several films: leave out those that are done already.")
+@click.option("--shard", metavar="K/N", help="With several films: only every N-th, from the K-th on.")
 @options.overwrite
 @options.quiet
+@click.pass_context
 def command(
+    context: click.Context, /, videos: tuple[Path, ...], jobs: int, skip_existing: bool, shard: str | None,
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
     wav: Path | None, mp4: Path | None, soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
+    Several VIDEOs, or folders of them, are scored into the folder -o. A film that fails does not stop the others.
+    report.csv and report.json there say what became of each, and the exit code is 1 if any failed.
+
     Without a VIDEO, give --duration, and --cuts if there are any. The mood is read from the video, unless one of
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
     composes the same file from it again.
     """
-    film = choices["video"]
+    if len(videos) > 1 or any(path.is_dir() for path in videos):
+        from emsync.cli.compose_many import compose_many
+
+        one_film = {"duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
+        one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4}
+        context.exit(
+            compose_many(
+                videos, output, model, backend, overwrite, quiet, jobs, skip_existing, shard, one_film, choices
+            )
+        )
+    film = choices["video"] = videos[0] if videos else None
     if mp4 is not None and film is None:
         raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
     if wav is not None or mp4 is not None:
@@ -91,7 +113,7 @@ def command(
     sound: dict[str, Any] = {"soundfont": soundfont, "loudness_lufs": loudness_lufs, "overwrite": overwrite}
     if wav is not None:
         click.echo(report_sound(track.render(wav, **sound)))
-    if mp4 is not None:
+    if mp4 is not None and film is not None:
         click.echo(printable(f"Wrote {track.mux(film, mp4, **sound)}, the film with the music."))
 
 

@@ -522,7 +522,7 @@ def test_bad_videos(run: Run, film: Path, data: bytes | None, sentence: str) -> 
 
 def test_a_folder_as_video(run: Run) -> None:
     Path("film").mkdir()
-    refused(run("film"), "film is a folder; give the name of a video file in it", left=["film"])
+    refused(run("film", "-o", "out"), "film has no films (.avi, .flv, ", left=["film"])
 
 
 @pytest.mark.parametrize("missing", [checkpoint.CONFIG, checkpoint.VOCABULARY, checkpoint.WEIGHTS])

@@ -1,0 +1,71 @@
+"""`emsync compose` for several films, or folders of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emsync.cli import options
+from emsync.cli.moods import mood_source
+from emsync.errors import InputError, printable
+
+if TYPE_CHECKING:
+    from emsync.batch import Scored
+
+#: What can be given for one film only.
+_ONE_FILM = {"duration": "--duration", "cuts": "--cuts", "record_path": "--from", "wav": "--wav", "mp4": "--mp4"}
+SOME_FAILED = 1
+
+
+def compose_many(
+    videos: tuple[Path, ...], output: Path | None, model: Path | None, backend: Any, overwrite: bool, quiet: bool,
+    jobs: int, skip_existing: bool, shard: str | None, one_film: dict[str, Any], choices: dict[str, Any],
+) -> int:  # fmt: skip
+    """Score all films into the folder `output`, print a table, and return the exit code: 1 if any failed."""
+    from tqdm import tqdm
+
+    from emsync import batch, soundtrack
+
+    for name, flag in _ONE_FILM.items():
+        if one_film[name] is not None:
+            raise InputError(f"{flag} is for one film, and several are given; leave it out, or give one film")
+    if output is None:
+        raise InputError("give -o FOLDER, for the songs of several films")
+    recipe = options.recipe_of(choices)
+    source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model))
+    if source.reader is not None and choices["affect"] is not None:
+        raise InputError("--affect is for one film, and several are given; leave it out, or give one film")
+    films = batch.find_films(videos)
+    if shard is not None:
+        films = batch.shard(films, shard)
+    with tqdm(total=len(films), desc="Scoring", unit="film", disable=True if quiet else None) as bar:
+
+        def show(result: Scored, done: int, total: int) -> None:
+            bar.update(done - bar.n)
+            if result.status == "failed" and not quiet:
+                bar.write(printable(f"failed: {result.film}: {result.error}"), file=sys.stderr)
+
+        results = batch.score_all(
+            films, output, recipe, mood=None if source.reader is not None else source, model=model,
+            backend=backend, jobs=jobs, skip_existing=skip_existing, overwrite=overwrite, progress=show,
+        )  # fmt: skip
+    _report(results, output)
+    return SOME_FAILED if any(result.status == "failed" for result in results) else 0
+
+
+def _report(results: list[Scored], output: Path) -> None:
+    """A line a film, and how many of each kind."""
+    width = max((len(Path(result.film).name) for result in results), default=0)
+    for result in results:
+        name = printable(Path(result.film).name).ljust(width)
+        if result.status == "scored":
+            length = f"{result.duration_s:.1f} s in {result.spent_s:.1f} s"
+            what = f"{result.met} of {result.cuts} cuts within a frame, {length}"
+        else:
+            what = printable(result.error) if result.error else "was done before"
+        click.echo(f"{name}  {result.status:<7}  {what}")
+    counts = {status: sum(r.status == status for r in results) for status in ("scored", "skipped", "failed")}
+    click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {output / 'report.csv'}")

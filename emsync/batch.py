@@ -1,0 +1,231 @@
+"""Scoring many films: one model a process, one failing film not stopping the rest, and a report of all.
+
+    results = score_all(find_films(["films/", "trailer.mov"]), "scores", Recipe(seed=7), jobs=2)
+
+A film is done when SONG.mid and its record both stand in the output folder and the record has the same recipe. So a run
+that was killed goes on where it stopped, with `skip_existing`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+from emsync.errors import EmsyncError, InputError, OutputError
+from emsync.files import write_bytes
+from emsync.mood_source import MoodSource
+from emsync.recipe import Recipe
+from emsync.record import Record
+from emsync.soundtrack import Backend, Session, for_video
+from emsync.training.corpus.work_folder import worker_begins
+
+#: Files of a folder that are taken for films, by their endings.
+FILMS: Final = frozenset(
+    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+)
+REPORTS: Final = ("report.csv", "report.json")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of one film.
+
+    Attributes:
+        film, song: The paths.
+        status: "scored", "skipped" (it was done before) or "failed".
+        error: Why it failed, in one sentence.
+        duration_s: The film's length in seconds.
+        cuts: How many cuts were to be met.
+        met: How many of them have a chord within a frame.
+        spent_s: How long it took.
+
+    """
+
+    film: str
+    song: str
+    status: Literal["scored", "skipped", "failed"]
+    error: str = ""
+    duration_s: float = 0.0
+    cuts: int = 0
+    met: int = 0
+    spent_s: float = 0.0
+
+
+def find_films(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Films named directly, and those of folders by their endings, sorted; in the order of the inputs.
+
+    Raises `InputError` for a folder without films, and for a film that is given twice.
+    """
+    found: list[Path] = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(each for each in path.iterdir() if each.suffix.lower() in FILMS and each.is_file())
+            if not inside:
+                raise InputError(f"{path} has no films ({', '.join(sorted(FILMS))}); give another folder")
+            found += inside
+        else:
+            found.append(path)
+    seen: dict[str, Path] = {}
+    for path in found:
+        real = os.path.realpath(path)
+        if real in seen:
+            raise InputError(f"{path} is given twice; give each film once")
+        seen[real] = path
+    return found
+
+
+def shard(films: Sequence[Path], text: str) -> list[Path]:
+    """The films of shard K of N, as a scheduler names it: "3/16". Raises `InputError` for anything else."""
+    number, _, total = text.partition("/")
+    if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total) <= 100_000):
+        raise InputError(f"the shard {text!r} is not K/N with K from 1 to N; write for example 3/16")
+    return [film for i, film in enumerate(films) if i % int(total) == int(number) - 1]
+
+
+def songs_of(films: Sequence[Path], out: Path) -> list[Path]:
+    """Where each film's song goes. Raises `InputError` if two would be one file."""
+    songs: dict[Path, Path] = {}
+    for film in films:
+        song = out / (film.stem + ".mid")
+        if song in songs:
+            raise InputError(f"{songs[song]} and {film} would both be scored to {song}; rename one")
+        songs[song] = film
+    return list(songs)
+
+
+def score_all(
+    films: Sequence[Path],
+    out: str | os.PathLike[str],
+    recipe: Recipe | None = None,
+    *,
+    mood: MoodSource | None = None,
+    model: str | os.PathLike[str] | None = None,
+    backend: Backend = "auto",
+    jobs: int = 1,
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[Scored, int, int], None] | None = None,
+) -> list[Scored]:
+    """Score every film into the folder `out`, made if need be, and write report.csv and report.json there.
+
+    Args:
+        films: The films, each once.
+        out: The folder of the songs.
+        recipe: The composing choices, for all films alike.
+        mood: The mood of all films; by default each film's own is read.
+        model: The folder of the model; None takes the embedded one. Each process loads it once.
+        backend: What runs the model.
+        jobs: How many processes; 1 is this one.
+        skip_existing: Leave out films that are done with this recipe.
+        overwrite: Replace songs that exist.
+        progress: Called after each film with what became of it, how many are done, and how many there are.
+
+    Returns what became of each film, in their order. A film that fails does not stop the others.
+
+    Raises:
+        InputError: Two films would be one song.
+        ModelError: The model cannot be used.
+        OutputError: The folder cannot be written.
+
+    """
+    recipe, out = recipe or Recipe(), Path(out)
+    songs = songs_of(films, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another folder") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} cannot be written to; choose another folder")
+    results: dict[int, Scored] = {}
+
+    def done(place: int, result: Scored) -> None:
+        results[place] = result
+        if progress:
+            progress(result, len(results), len(films))
+
+    waiting = []
+    for place, (film, song) in enumerate(zip(films, songs, strict=True)):
+        if skip_existing and is_done(song, film, recipe):
+            done(place, Scored(str(film), str(song), "skipped"))
+        else:
+            waiting.append((place, film, song))
+    one = partial(_score, recipe=recipe, mood=mood, overwrite=overwrite or skip_existing)
+    if jobs == 1 or len(waiting) < 2:
+        if waiting:
+            _load(model, backend)
+        for place, film, song in waiting:
+            done(place, one(film, song))
+    else:
+        import multiprocessing
+
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(jobs, len(waiting)), context, _begin, (model, backend))
+        try:
+            futures = {pool.submit(one, film, song): place for place, film, song in waiting}
+            for future in as_completed(futures):
+                done(futures[future], future.result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    ordered = [results[place] for place in range(len(films))]
+    write_reports(ordered, out)
+    return ordered
+
+
+def is_done(song: Path, film: Path, recipe: Recipe) -> bool:
+    """Whether the song and its record both stand, and the record is of this film and this recipe."""
+    beside = song.with_name(song.name + ".json")
+    if not (song.is_file() and beside.is_file()):
+        return False
+    try:
+        record = Record.read(beside)
+    except InputError:
+        return False
+    return record.video == film.name and record.recipe == recipe
+
+
+def write_reports(results: Sequence[Scored], out: Path) -> None:
+    """report.csv and report.json: a row a film."""
+    rows = [asdict(result) for result in results]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(Scored.__dataclass_fields__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(out / REPORTS[0], table.getvalue().encode("utf-8", "surrogateescape"))
+    write_bytes(out / REPORTS[1], (json.dumps(rows, indent=1) + "\n").encode())
+
+
+#: The model of this process.
+_session: list[Session] = []
+
+
+def _begin(model: str | os.PathLike[str] | None, backend: Backend) -> None:
+    worker_begins()
+    _load(model, backend)
+
+
+def _load(model: str | os.PathLike[str] | None, backend: Backend) -> None:
+    _session[:] = [Session.open(model, backend)]
+
+
+def _score(film: Path, song: Path, *, recipe: Recipe, mood: MoodSource | None, overwrite: bool) -> Scored:
+    """Score one film; what goes wrong is told in the result."""
+    begun = time.monotonic()
+    try:
+        track = for_video(film, recipe, mood=mood, session=_session[0], output=song, overwrite=overwrite)
+    except (EmsyncError, OSError, MemoryError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        return Scored(str(film), str(song), "failed", text, spent_s=round(time.monotonic() - begun, 2))
+    return Scored(
+        str(film), str(song), "scored", "", round(track.score.duration_s, 3), len(track.boundaries_s),
+        track.n_within_frame, round(time.monotonic() - begun, 2),
+    )  # fmt: skip

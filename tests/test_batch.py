@@ -1,0 +1,151 @@
+"""Many films: each is scored once, broken ones do not stop the rest, and a run that was killed goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from emsync import batch, demo_film, midi
+from emsync.batch import Scored, find_films, score_all, shard, songs_of
+from emsync.cli.main import main
+from emsync.errors import InputError, OutputError
+from emsync.recipe import Recipe
+from tests.fakes import exported_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def one_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    demo_film.make(path, duration_s=3.0, size=(64, 36), fps=8)
+    return path
+
+
+@pytest.fixture
+def films(tmp_path: Path, one_film: Path) -> Path:
+    """A folder of four films, of which b is a text and d is cut off, and of a file that is no film."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.mp4", "c.mp4", "d.mp4"):
+        shutil.copy(one_film, folder / name)
+    (folder / "b.mp4").write_text("no film at all")
+    (folder / "d.mp4").write_bytes(one_film.read_bytes()[:300])
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def test_films_of_folders_and_by_name(films: Path, one_film: Path) -> None:
+    assert [path.name for path in find_films([films, one_film])] == ["a.mp4", "b.mp4", "c.mp4", "d.mp4", "film.mp4"]
+    with pytest.raises(InputError, match=r"a\.mp4 is given twice; give each film once"):
+        find_films([films, films / "a.mp4"])
+    (films / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty has no films \(\.avi, .*\); give another folder"):
+        find_films([films / "empty"])
+
+
+def test_shards_are_every_film_once() -> None:
+    films = [Path(f"{i}.mp4") for i in range(23)]
+    parts = [shard(films, f"{k}/5") for k in range(1, 6)]
+    assert sorted(film for part in parts for film in part) == sorted(films)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for text in ("0/5", "6/5", "5", "a/b", "1/0", "-1/5", "1/5/2"):
+        with pytest.raises(InputError, match="is not K/N with K from 1 to N; write for example 3/16"):
+            shard(films, text)
+
+
+def test_two_films_of_one_song_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a/x\.mp4 and b/x\.mov would both be scored to .*x\.mid; rename one"):
+        songs_of([Path("a/x.mp4"), Path("b/x.mov")], tmp_path)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_broken_films_do_not_stop_the_others(films: Path, tmp_path: Path, model: Path, jobs: int) -> None:
+    out = tmp_path / "out"
+    seen: list[tuple[str, int, int]] = []
+
+    def show(result: Scored, done: int, total: int) -> None:
+        seen.append((Path(result.film).name, done, total))
+
+    results = score_all(find_films([films]), out, Recipe(seed=3), model=model, jobs=jobs, progress=show)
+    assert [(Path(r.film).name, r.status) for r in results] == [
+        ("a.mp4", "scored"), ("b.mp4", "failed"), ("c.mp4", "scored"), ("d.mp4", "failed"),
+    ]  # fmt: skip
+    assert [done for _, done, _ in seen] == [1, 2, 3, 4]
+    assert sorted(name for name, _, _ in seen) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    assert "b.mp4" in results[1].error
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.mid", "a.mid.json", "c.mid", "c.mid.json", "report.csv", "report.json",
+    ]  # fmt: skip
+    assert (out / "a.mid").read_bytes() == (out / "c.mid").read_bytes(), "the same film and seed, in any process"
+    assert len(midi.read(out / "a.mid")) > 0
+    with (out / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["scored", "failed", "scored", "failed"]
+    assert json.loads((out / "report.json").read_text())[1]["error"] == results[1].error
+
+
+def test_a_run_that_was_killed_goes_on(
+    films: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, recipe = tmp_path / "out", Recipe(seed=3)
+    good = [films / "a.mp4", films / "c.mp4"]
+    score_all(good[:1], out, recipe, model=model)
+    first = (out / "a.mid").read_bytes()
+    (out / "c.mid").write_bytes(b"half a song")  # a kill between the two files of a pair
+    scored: list[str] = []
+    real = batch.for_video
+
+    def counted(film: Path, *rest: object, **options: object) -> object:
+        scored.append(film.name)
+        return real(film, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batch, "for_video", counted)
+    results = score_all(good, out, recipe, model=model, skip_existing=True)
+    assert [result.status for result in results] == ["skipped", "scored"]
+    assert scored == ["c.mp4"]
+    assert (out / "a.mid").read_bytes() == first == (out / "c.mid").read_bytes()
+    # Another recipe is another song.
+    assert [r.status for r in score_all(good, out, Recipe(seed=4), model=model, skip_existing=True)] == ["scored"] * 2
+    # Without leave to replace them, songs stay as they are.
+    kept = score_all(good, out, recipe, model=model)
+    assert [(r.status, "exists already" in r.error) for r in kept] == [("failed", True)] * 2
+
+
+def test_a_place_that_is_no_folder(films: Path, tmp_path: Path, model: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="file cannot be made"):
+        score_all([films / "a.mp4"], tmp_path / "file", model=model)
+
+
+def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["compose", "--model", str(model), "-q", str(films), "-o", str(out)]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("a.mp4  scored   ")
+    assert said[1].startswith("b.mp4  failed   ")
+    assert said[-1] == f"2 scored, 0 skipped, 2 failed; see {out / 'report.csv'}"
+    assert main([*arguments, "--skip-existing"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 2 skipped, 2 failed")
+    for name in ("b.mp4", "d.mp4"):
+        (films / name).unlink()
+    assert main([*arguments, "--skip-existing", "--shard", "2/2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 1 skipped, 0 failed")
+    for wrong, sentence in (
+        (["--cuts", "a.csv"], "--cuts is for one film, and several are given"),
+        (["--wav", "a.wav"], "--wav is for one film"),
+        (["--affect", "builtin"], "--affect is for one film"),
+        (["--shard", "3/2"], "the shard '3/2' is not K/N"),
+    ):
+        assert main([*arguments, *wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["compose", "--model", str(model), str(films)]) == 2
+    assert "give -o FOLDER, for the songs of several films" in capsys.readouterr().err
