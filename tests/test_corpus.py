@@ -778,6 +778,19 @@ def test_damaged_archives_are_counted_and_passed_over(bare: Path, tmp_path: Path
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*whole, "report.json"])
 
 
+def ended(process: int) -> None:
+    """Wait until a process has ended; fail if it does not."""
+    for _ in range(200):
+        try:
+            os.kill(process, 0)
+            if Path(f"/proc/{process}/stat").read_text().split()[2] == "Z":
+                return
+        except (ProcessLookupError, FileNotFoundError):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker lives on")
+
+
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     """A parent that is killed leaves no process behind."""
     code = (
@@ -795,15 +808,36 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         worker = int(parent.stdout.readline())
         os.kill(worker, 0)  # it lives
         parent.kill()
-    for _ in range(200):
-        try:
-            os.kill(worker, 0)
-            if Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z":
-                return
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the worker lives on")
+    ended(worker)
+
+
+def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
+    """A worker may still be importing when its parent is killed; spawned, as by `emsync prepare`."""
+    (tmp_path / "slow.py").write_text(
+        "import os, sys, time\n"
+        "from emsync.training.corpus.work_folder import worker_begins\n"
+        "def begin():\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(1)\n"  # the parent is killed meanwhile
+        "    worker_begins()\n"
+    )
+    code = (
+        "import multiprocessing, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from slow import begin\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), begin)\n"
+        "    pool.submit(int)\n"
+        "    time.sleep(600)\n"
+    )
+    (tmp_path / "parent.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+        ended(worker)
 
 
 def test_a_song_too_long_for_a_mood_is_named(bare: Path, tmp_path: Path) -> None:
