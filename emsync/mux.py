@@ -8,7 +8,10 @@ again, so it loses nothing; its rotation and its frame times stay.
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -87,55 +90,96 @@ def mux(
                 raise InputError(
                     f"{suffix} cannot hold this film's picture ({picture.codec_context.name}); write to .mkv instead"
                 ) from error
-            end_s = _copy_pictures(film, picture, out, copied)
-            _encode_sound(music, out, encoded, end_s)
+            clock = _clock(film, picture)
+            with av.open(os.fspath(video)) as again:
+                _write(
+                    again.demux(again.streams[picture.index]), clock, copied, _sound(music, encoded, clock.end_s), out
+                )
     return target
 
 
-def _copy_pictures(film: Any, picture: Any, out: Any, copied: Any) -> float:
-    """Copy the packets, the first frame moved to time 0; returns where the last one ends, in seconds."""
-    packets = [packet for packet in film.demux(picture) if packet.size and packet.pts is not None]
-    if not packets:
+@dataclass(frozen=True)
+class _Clock:
+    """The clock of the picture's packets: one tick is `base` seconds.
+
+    Attributes:
+        first: Tick at which the first frame is shown.
+        decoding: Decoding time of each packet, in ticks, none of them unknown.
+        base: Seconds a tick.
+        end_s: Where the last frame ends, in seconds after the first one begins.
+
+    """
+
+    first: int
+    decoding: tuple[int, ...]
+    base: Fraction
+    end_s: float
+
+
+def _is_picture(packet: Any) -> bool:
+    return bool(packet.size) and packet.pts is not None
+
+
+def _clock(film: Any, picture: Any) -> _Clock:
+    """Read the times of all packets, keeping none of the pictures."""
+    times = [(p.pts, p.dts, p.duration or 0) for p in film.demux(picture) if _is_picture(p)]
+    if not times:
         raise VideoError(f"{film.name} has no pictures that can be read; give another video")
     # Matroska keeps no decoding times, and the first may be unknown: each comes before the next, at the latest with
     # its frame.
-    following = max(packet.pts for packet in packets) + 1
-    for packet in reversed(packets):
-        if packet.dts is None:
-            packet.dts = min(packet.pts, following - 1)
-        following = packet.dts
-    first = min(packet.pts for packet in packets)
+    following = max(shown for shown, _, _ in times) + 1
+    decoding = []
+    for shown, decoded, _ in reversed(times):
+        following = min(shown, following - 1) if decoded is None else decoded
+        decoding.append(following)
+    first = min(shown for shown, _, _ in times)
     base: Fraction = picture.time_base
-    end_s = 0.0
-    for packet in packets:
-        packet.pts -= first
-        packet.dts -= first
-        end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * base))
+    end_s = max(float((shown - first + length) * base) for shown, _, length in times)
+    return _Clock(first, tuple(reversed(decoding)), base, end_s)
+
+
+def _write(packets: Iterable[Any], clock: _Clock, copied: Any, sound: Iterator[Any], out: Any) -> None:
+    """Write pictures, the first frame moved to time 0, and sound, each next to what it is played with."""
+    sound_s = 0.0
+    for packet, decoded in zip(filter(_is_picture, packets), clock.decoding, strict=True):
+        packet.pts -= clock.first
+        packet.dts = decoded - clock.first
+        at_s = float(packet.dts * clock.base)
+        while sound_s <= at_s and (part := next(sound, None)) is not None:
+            sound_s = float(part.pts * part.time_base)
+            out.mux(part)
         packet.stream = copied
         out.mux(packet)
-    return end_s
+    for part in sound:
+        out.mux(part)
 
 
-def _encode_sound(music: Any, out: Any, stream: Any, end_s: float) -> None:
-    """Encode the sound from its beginning until the film's end."""
+def _sound(music: Any, stream: Any, end_s: float) -> Iterator[Any]:
+    """Encoded packets of the sound, from its beginning until the film's end."""
+    for part in _resampled(music, stream, round(end_s * RATE_HZ)):
+        yield from stream.encode(part)
+    yield from stream.encode(None)
+
+
+def _resampled(music: Any, stream: Any, n_samples: int) -> Iterator[Any]:
+    """Frames as the encoder wants them, until there are at least n_samples samples or the sound ends."""
     import av
 
-    size = stream.frame_size or 960
-    resampler = av.AudioResampler(format=stream.format, layout="stereo", rate=RATE_HZ, frame_size=size)
-    left, at = round(end_s * RATE_HZ), 0
-    source = music.streams.audio[0]
-    for frame in (*_frames(music, source), None):
+    resampler = av.AudioResampler(
+        format=stream.format, layout="stereo", rate=RATE_HZ, frame_size=stream.frame_size or 960
+    )
+    at = 0
+    for frame in itertools.chain(_frames(music, music.streams.audio[0]), (None,)):
         for part in resampler.resample(frame):
-            if left <= 0:
-                break
+            if at >= n_samples:
+                return
             part.pts, part.time_base = at, Fraction(1, RATE_HZ)
             at += part.samples
-            left -= part.samples
-            out.mux(stream.encode(part))
-    out.mux(stream.encode(None))
+            yield part
 
 
-def _frames(music: Any, source: Any) -> Any:
+def _frames(music: Any, source: Any) -> Iterator[Any]:
+    """Decoded frames without times of their own."""
     for frame in music.decode(source):
         frame.pts = None
         yield frame

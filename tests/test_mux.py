@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,38 @@ def test_the_picture_is_copied_and_the_films_own_sound_is_gone(tmp_path: Path, c
 def test_the_sound_ends_with_the_film(tmp_path: Path, click: Path) -> None:
     with av.open(str(mux(film(tmp_path / "a.mp4", n=45), click, tmp_path / "b.mp4"))) as made:
         assert made.duration / 1e6 == pytest.approx(45 / 25, abs=0.03)
+
+
+@pytest.mark.parametrize("out", ["b.mp4", "b.mkv"])
+def test_sound_is_stored_next_to_its_picture(tmp_path: Path, out: str) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros((30 * 8000, 2)), 8000)
+    made = mux(film(tmp_path / "a.mp4", n=30 * 25), tmp_path / "long.wav", tmp_path / out)
+    with av.open(str(made)) as container:
+        stored = sorted(
+            (packet.pos, packet.stream.type, float(packet.pts * packet.time_base))
+            for packet in container.demux()
+            if packet.size and packet.pts is not None
+        )
+    picture_s = apart_s = 0.0
+    for _, kind, at_s in stored:
+        if kind == "video":
+            picture_s = max(picture_s, at_s)
+        else:
+            apart_s = max(apart_s, abs(picture_s - at_s))
+    assert 29 < picture_s < 30
+    assert apart_s < 3
+
+
+@pytest.mark.parametrize("out", ["b.mp4", "b.mov", "b.mkv"])
+def test_a_turned_film_stays_turned(tmp_path: Path, click: Path, out: str) -> None:
+    video = film(tmp_path / "a.mp4")
+    data = bytearray(video.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, section 8.3.2, version 0
+    assert struct.unpack_from(">9i", data, matrix) == (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, matrix, 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    video.write_bytes(data)
+    with av.open(str(mux(video, click, tmp_path / out))) as made:
+        assert next(made.decode(video=0)).rotation == -90
 
 
 def test_what_cannot_be_muxed(tmp_path: Path, click: Path, monkeypatch: pytest.MonkeyPatch) -> None:
