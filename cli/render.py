@@ -30,6 +30,8 @@ def command(song: Path, output: Path | None, overwrite: bool, **choices: Any) ->
 
     choices["duration_s"] = choices.pop("duration")
     made = render(song, song.with_suffix(".wav") if output is None else output, overwrite=overwrite, **choices)
+    for text in made.warnings:
+        click.echo(f"Warning: {printable(text)}.", err=True)
     click.echo(report(made))
 
 

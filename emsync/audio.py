@@ -63,6 +63,7 @@ class Rendering:
         soundfont: The SoundFont that was used.
         peak_db: The largest sample, in dB below full scale.
         faded: Whether it fades out, because the music goes on at the end.
+        warnings: What was wrong with the MIDI file (`Score.warnings`).
 
     """
 
@@ -72,6 +73,7 @@ class Rendering:
     soundfont: Path
     peak_db: float
     faded: bool
+    warnings: tuple[str, ...] = ()
 
 
 def render(
@@ -136,7 +138,7 @@ def render(
                 file.write(block)
         peak = _peak(sound[:n_frames]) * gain
         del sound
-    return Rendering(target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak, 1e-9)), faded)
+    return Rendering(target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak, 1e-9)), faded, score.warnings)
 
 
 def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_frames: int | None) -> None:

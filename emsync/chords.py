@@ -1,4 +1,4 @@
-"""Long chords: the boundaries of music.
+"""Long chords, which are the boundaries of the music.
 
 A chord is three or more pitches of one family (piano or guitar) with the same onset, each at least two beats long
 (paper, Section III-B2); a beat is a quarter note.
@@ -26,9 +26,13 @@ def chord_onsets(
     *,
     families: tuple[int, ...] = CHORD_FAMILIES,
 ) -> npt.NDArray[np.int64]:
-    """Indices, one a chord, of the first note of every long chord; (N,) arrays, any order, `onset` on a grid.
+    """Find the long chords: one index each, of the chord's first note.
 
-    Two families that strike a chord together give two indices; their onset is one boundary.
+    - song, family, onset, pitch (N,): notes in any order; `onset` in whole steps of a grid.
+    - length_quarters (N,): note lengths in quarter notes.
+    - families: the families whose chords count.
+
+    Two families that strike a chord together give two indices with the same onset.
     """
     long = np.isin(family, families) & (np.asarray(length_quarters) >= MIN_QUARTERS)
     index = np.flatnonzero(long)

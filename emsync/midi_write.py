@@ -1,5 +1,6 @@
-"""Score -> Standard MIDI File: type 1, a conductor track with tempo, meter, keys and markers, then a track each
-instrument.
+"""Write a Score as a Standard MIDI File of type 1.
+
+Track 0 holds tempo, meter, keys and markers; each instrument has a track of its own after it.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from emsync.score import DENOMINATORS, MAX_NUMERATOR, Instrument, Score
 MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 _MAX_DELTA = 0x0FFFFFFF  # what four bytes of seven bits hold
-_RELEASE = 64  # a note-off's velocity where none is meant
-# A bar or tempo change may stand this many ticks from where a neighbour's length puts it and still be the same place.
+_RELEASE = 64  # the usual velocity of a note-off
+# A bar or tempo change this close to where the bar before it ends is at that place.
 _SAME_PLACE_TICKS = 0.75
-# A tick of _HALF_TICK_US * 2 keeps every note within half of that of its time.
+# Half a tick may last this long, so that rounding to ticks moves no note by more than 1 ms.
 _HALF_TICK_US = 995
-# A time this near to a tick stands on it.
+# A time this close to a tick counts as on it, and a piece this little late counts as on time.
 _SAME_TICK = 5e-4
 _SAME_TIME_US = 1e-3
-# Over how many quarter notes an accumulated rounding of the tempo is corrected.
+# Accumulated rounding of the tempo is corrected over this many quarter notes; before the end, over at least so many.
 _CORRECTION_QUARTERS = 16.0
 _HURRY_QUARTERS = 8
 
@@ -64,24 +65,27 @@ def write(
 def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title: str = "Conductor") -> bytes:
     """A Score as the bytes of a type 1 Standard MIDI File. Inverse of `from_bytes`.
 
-    ticks_per_quarter: a multiple of 16, so that every meter is a whole number of ticks. It is doubled until half a
-    tick at the slowest tempo is within 1 ms: 480 holds down to 62.8 quarter notes a minute, 960 to 31.4, and so on.
+    - ticks_per_quarter: the resolution, a multiple of 16, so that every meter is a whole number of ticks. It is
+      doubled until half a tick at the slowest tempo is within 1 ms: 480 is enough down to 62.8 quarter notes a
+      minute, 960 down to 31.4, and so on.
+    - title: the name of track 0.
 
-    - Track 0, named `title`: tempo, meter, keys, markers. Then a track for each of `score.instruments`, in order, with
-      its name, its own channel (drums on 9, the rest on 0 to 8 and 10 to 15) and its program at tick 0. With more than
-      15 melodic instruments, those of one program share a channel.
-    - Bars stand at exact multiples of their meter, and tempo changes at bar starts on the bar's tick. A bar that does
-      not last as long as its meter says is written in the meter it does last, or ended by the next meter event.
-    - A MIDI tempo is a whole number of microseconds a quarter note. The tempo map is rounded to that first, and nudged
-      by a few microseconds at a bar line whenever bars have drifted by a quarter of a tick. Each note's tick then comes
-      from its own time in seconds under the tempo map as written, so that no note is off by more than 1 ms.
-    - A note lasts a tick at least. Equal notes of one instrument that begin together become one (the longest, as loud
-      as the loudest); one that begins while an equal one sounds ends that one.
-    - All tracks end with the score's duration, rounded down to a tick, and nothing stands behind that but a note too
-      short for the last tick. Where that would end a note more than 1 ms early, the resolution is doubled once more.
+    What is written:
+    - Tracks: tempo, meter, keys and markers in track 0. Then one track for each of `score.instruments`, in order, with
+      its name, its channel (10 for drums, one of the others for the rest) and its program. If there are more than 15
+      melodic instruments, those with the same program share a channel.
+    - Bars start at exact multiples of their meter; tempo changes at bar starts are on the bar's tick. A bar that is
+      shorter or longer than its meter gets a meter that fits, or is cut short by the next meter event.
+    - Tempo: MIDI tempo is a whole number of microseconds per quarter note. The tempo map is rounded to that, and
+      corrected by a few microseconds at a bar line whenever bars have drifted by a quarter of a tick. Note times in
+      seconds become ticks under this rounded map, so no note is off by more than 1 ms.
+    - Notes last at least one tick. Of equal notes of one instrument that begin together, one is kept: with the longest
+      length and the greatest velocity. A note ends where an equal one of its instrument begins.
+    - End: all tracks end at the score's duration, rounded down to a tick. If that ended a note more than 1 ms early,
+      the resolution is doubled once more.
 
-    Raises `MidiError`: a tempo under 3.58 quarter notes a minute, over 24 hours, more than 15 melodic programs where
-    they need to share channels, more than 1,023 instruments.
+    Raises `MidiError` for a tempo under 3.58 quarter notes a minute, a score over 24 hours, more than 15 different
+    melodic programs among over 15 instruments, and more than 1,023 instruments.
     """
     if not (isinstance(ticks_per_quarter, int) and 16 <= ticks_per_quarter <= 0x7FFF and ticks_per_quarter % 16 == 0):
         raise MidiError(f"{ticks_per_quarter} ticks a quarter note cannot be used; give a multiple of 16 up to 32752")
@@ -106,7 +110,7 @@ def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title:
     if end > _MAX_DELTA:
         raise MidiError(f"a score of {end} ticks is over {_MAX_DELTA}; cut it into parts or lower its tempo")
     if score.end_s.max(initial=0.0) - clock.second(end) > _HALF_TICK_US / 1e6 and division <= 0x3FFF:
-        # The last note is to end neither past the end nor a millisecond early.
+        # The last note may end neither after the score nor over a millisecond early.
         return to_bytes(score, ticks_per_quarter=2 * division, title=title)
     meters = [meter for meter in meters if meter[0] < max(end, 1)]
     tracks = [_conductor(score, clock, meters, title, end)]
@@ -120,7 +124,7 @@ def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title:
 
 
 def _channels(instruments: tuple[Instrument, ...]) -> list[int]:
-    """A channel for each instrument: its own, or its program's where there are too many."""
+    """The channel of each instrument: its own, or one per program if there are too many instruments."""
     melodic = [i for i, instrument in enumerate(instruments) if not instrument.is_drum]
     programs = list(dict.fromkeys(instruments[i].program for i in melodic))
     channels = [DRUM_CHANNEL] * len(instruments)
@@ -136,7 +140,7 @@ def _channels(instruments: tuple[Instrument, ...]) -> list[int]:
 
 
 def _meters(score: Score, division: int) -> tuple[list[int], list[tuple[int, int, int]]]:
-    """The tick of each bar, and the meter events (tick, numerator, denominator) that put it there."""
+    """The tick of each bar, and the meter events (tick, numerator, denominator) that make bars start there."""
     bars = score.bars
     if not len(bars):
         return [0], [(0, 4, 4)]
@@ -145,11 +149,11 @@ def _meters(score: Score, division: int) -> tuple[list[int], list[tuple[int, int
     ticks: list[int] = []
     for place, (above, below) in zip(places, [(1, 4), *labels], strict=False):
         due = ticks[-1] + 4 * division * above // below if ticks else 0
-        # Compared with where the bar really stands, so that a chain of lengths cannot wander off.
+        # Compare with the bar's own place, so that rounding does not add up.
         tick = due if abs(place - due) <= _SAME_PLACE_TICKS else round(place)
         ticks.append(max(tick, ticks[-1] + 1) if ticks else tick)
 
-    written: list[tuple[int, int, int]] = []  # every bar, in the meter that brings the next one to its place
+    written: list[tuple[int, int, int]] = []  # every bar, in the meter that ends where the next one starts
     if ticks[0] > 0:  # music before the first bar: bars backwards from it, then what is left
         length = 4 * division * labels[0][0] // labels[0][1]
         rest = ticks[0] % length
@@ -164,7 +168,7 @@ def _meters(score: Score, division: int) -> tuple[list[int], list[tuple[int, int
     running, due = (0, 0), 0.0
     for tick, above, below in written:
         length = 4 * division * above // below
-        # A bar that was cut short by this one, or a gap of several bars, needs the meter said again.
+        # After a bar that was cut short, and after a gap of several bars, repeat the meter.
         if (above, below) != running or (tick - due) % length:
             events.append((tick, above, below))
         running, due = (above, below), tick + length
@@ -172,7 +176,7 @@ def _meters(score: Score, division: int) -> tuple[list[int], list[tuple[int, int
 
 
 def _lasting(ticks: int, label: tuple[int, int], division: int) -> tuple[int, int]:
-    """The meter of a bar of so many ticks: its own if that fits, else one that does, else one that lasts longer."""
+    """A meter for a bar of `ticks` ticks: `label` if it fits, else one that fits, else a longer one."""
     whole = 4 * division
     if ticks * label[1] == whole * label[0]:
         return label
@@ -185,11 +189,10 @@ def _lasting(ticks: int, label: tuple[int, int], division: int) -> tuple[int, in
 
 
 def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int, int]]:
-    """The tempo map as a file can hold it: (tick, whole microseconds a quarter), the first at tick 0.
+    """The tempo map as a file can hold it: (tick, whole microseconds per quarter note), the first at tick 0.
 
-    Between two changes the rounding of the tempo adds up, and so do the roundings of changes that stand between two
-    ticks. At a bar line where they have added up to a quarter of a tick, the tempo is made a little faster or slower
-    until it is made good.
+    Rounding adds up: that of the tempo itself, and that of changes to whole ticks. At a bar line where it has reached
+    a quarter of a tick, the tempo is made a little faster or slower until the error is gone.
     """
     tempo = score.tempo
     bars = np.array(bar_ticks, dtype=np.int64)
@@ -205,30 +208,30 @@ def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int
     targets_us = (tempo.seconds_at(np.array(ticks) / division) * 1e6).tolist()
 
     changes: list[tuple[int, int]] = []
-    units, us, ideal, mending = 0, 0, 0.0, 0
+    units, us, ideal, correcting = 0, 0, 0.0, 0
     for i, tick in enumerate(ticks):
         units += (tick - ticks[i - 1]) * us if i else 0
         late_us = units / division - targets_us[i]
-        now, before = mending, ideal
+        now, before = correcting, ideal
         ideal = ideal_at.get(tick, ideal)
         if late_us * now <= 0:
             now = 0
         if not now and abs(late_us) > ideal / (4 * division):
             now = 1 if late_us > 0 else -1
-        if now == mending and ideal == before:
+        if now == correcting and ideal == before:
             continue
-        mending = now
+        correcting = now
         us_now = round(ideal)
-        if mending:
+        if correcting:
             quarters = max(_CORRECTION_QUARTERS, (ticks[i + 1] - tick) / division if i + 1 < len(ticks) else 0.0)
             us_now = round(ideal - late_us / quarters)
-            us_now = min(us_now, math.ceil(ideal) - 1) if mending > 0 else max(us_now, math.floor(ideal) + 1)
+            us_now = min(us_now, math.ceil(ideal) - 1) if correcting > 0 else max(us_now, math.floor(ideal) + 1)
         us_now = min(max(us_now, 1), SLOWEST_US)
         if us_now != us:
             changes.append((tick, us_now))
             us = us_now
-    # A piece that ends on a tick, as most do at a bar line, is to have that tick and not end late: hurry a little from
-    # a bar line two bars or so before.
+    # A piece that ends on a tick (usually a bar line) must not end late, or that tick would be cut off. If it would,
+    # play a little faster from a bar line about two bars before the end.
     end = round(last)
     late_us = (units + (end - ticks[-1]) * us) / division - score.duration_s * 1e6
     if abs(last - end) < _SAME_TICK and late_us > _SAME_TIME_US:
@@ -243,10 +246,10 @@ def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int
 def _conductor(
     score: Score, clock: Clock, meters: list[tuple[int, int, int]], title: str, end: int
 ) -> list[tuple[int, bytes]]:
-    """Events (tick, bytes) of track 0, in order; at one tick meter, key, tempo, marker."""
+    """Events (tick, bytes) of track 0, in order; at one tick: meter, key, tempo, marker."""
     events = [(0, 0, _text(TEXT_NAME, title))]
     for tick, above, below in meters:
-        # Metronome clicks in 24ths of a quarter: the beat, three of them in compound meters.
+        # The metronome clicks once a beat, given in 24ths of a quarter note; compound meters have longer beats.
         beats = 3 if below >= 8 and above > 3 and above % 3 == 0 else 1
         click = max(96 * beats // below, 1)
         events.append((tick, 1, _meta(METER, bytes((above, below.bit_length() - 1, click, 8)))))
@@ -263,7 +266,7 @@ def _conductor(
 
 
 def _tick(clock: Clock, time_s: float, end: int) -> int:
-    """The tick nearest to a time; what is at the very end is not rounded past it."""
+    """The tick nearest to a time; times at the very end are not rounded past it."""
     tick = round(float(clock.ticks_at(time_s)))
     return end if tick == end + 1 else tick
 
@@ -274,7 +277,7 @@ def _notes(score: Score, index: int, channel: int, clock: Clock, end: int) -> It
     pitch, velocity = score.pitch[mine], score.velocity[mine]
     on = np.rint(clock.ticks_at(score.start_s[mine])).astype(np.int64)
     off = np.rint(clock.ticks_at(score.end_s[mine])).astype(np.int64)
-    off = np.maximum(np.minimum(off, end), on + 1)  # nothing rings past the end
+    off = np.maximum(np.minimum(off, end), on + 1)  # no note outlasts the piece
     order = np.lexsort((-off, on, pitch))
     pitch, velocity, on, off = pitch[order], velocity[order], on[order], off[order]
     if len(pitch):
@@ -290,7 +293,7 @@ def _notes(score: Score, index: int, channel: int, clock: Clock, end: int) -> It
 
 
 def _chunk(events: list[tuple[int, bytes]], end: int) -> bytes:
-    """A track chunk of events (tick, bytes) in order, ended at tick `end`."""
+    """A track chunk of events (tick, bytes), in order, that ends at tick `end`."""
     parts: list[bytes] = []
     now = 0
     for tick, event in [*events, (end, _meta(END_OF_TRACK, b""))]:
@@ -301,7 +304,7 @@ def _chunk(events: list[tuple[int, bytes]], end: int) -> bytes:
 
 
 def _length(number: int) -> bytes:
-    """A variable-length quantity: seven bits a byte, the highest first."""
+    """A variable-length quantity: seven bits per byte, the most significant first."""
     parts = [number & 0x7F]
     while number := number >> 7:
         parts.append(number & 0x7F | 0x80)

@@ -1,11 +1,11 @@
-"""The event vocabulary: one table that encoding, decoding, the sampling grammar and the documentation all read.
+"""The event vocabulary: one table for encoding, decoding, the sampling grammar and the documentation.
 
 Conventions
-- Time moves in steps of `STEP_S` = 8 ms; a TIMESHIFT's value is a number of steps, 1 to 125 (8 to 1000 ms).
-- BAR's value is the bar's length in half quarter notes, 1 to 16, so that 3/8, 7/8 and 9/8 survive; its name gives
+- Time moves in steps of `STEP_S` = 8 ms. The value of a TIMESHIFT is its number of steps, 1 to 125 (8 to 1000 ms).
+- The value of a BAR is its length in eighth notes, 1 to 16, so that 3/8, 7/8 and 9/8 can be written. Its name gives
   quarter notes: `BAR_4`, `BAR_3.5`.
-- ON and OFF carry a family (index into `FAMILIES`) and a MIDI pitch. Drums have no OFF: a hit has no length.
-- Ids are contiguous within a kind, in the order of the table, so a kind is a range of ids.
+- ON and OFF have a family (index into `FAMILIES`) and a MIDI pitch. Drums have no OFF, since a hit has no length.
+- Ids follow the order of the table, so each kind is a range of ids.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FAMILIES: Final = ("drums", "piano", "guitar", "bass", "strings")
 DRUMS, PIANO, GUITAR, BASS, STRINGS = range(5)
 #: Lowest and highest MIDI pitch of each family, both inclusive. Drums: General MIDI level 2's percussion map.
 PITCH_RANGE: Final = ((27, 87), (21, 108), (21, 108), (21, 108), (21, 108))
-#: Families whose long chords are boundaries (paper, Section III-B2).
+#: The families whose long chords are boundaries (paper, Section III-B2).
 CHORD_FAMILIES: Final = (PIANO, GUITAR)
 #: The order of ON events at one moment (then by pitch).
 ON_ORDER: Final = (DRUMS, BASS, GUITAR, PIANO, STRINGS)
@@ -45,13 +45,13 @@ KINDS: Final = (
 )
 K_PAD, K_START, K_END, K_CHORD, K_FEWER, K_MORE, K_BAR, K_TIMESHIFT, K_ON, K_OFF = range(len(KINDS))
 
-#: Velocities are kept in 16 levels, as the archives have them: 4, 12, ... 124.
+#: Velocities are stored in 16 levels: 4, 12, ... 124.
 VELOCITY_LEVELS: Final = 16
 
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of the vocabulary. `family` and `value` are -1 where the kind has none."""
+    """One entry of the vocabulary; `family` and `value` are -1 if its kind has none."""
 
     id: int
     name: str
@@ -83,19 +83,19 @@ ID_OF: Final = {event.name: event.id for event in EVENTS}
 
 PAD, START, END = ID_OF["PAD"], ID_OF["START"], ID_OF["END"]
 CHORD, FEWER, MORE = ID_OF["CHORD"], ID_OF["FEWER_INSTRUMENTS"], ID_OF["MORE_INSTRUMENTS"]
-#: Pseudo-ids of the two mood positions in front of the events (paper, Section III-B2): not events, so beyond the table.
+#: Ids of the two mood positions in front of the events (paper, Section III-B2). They are not events.
 VALENCE_SLOT, AROUSAL_SLOT = SIZE, SIZE + 1
-#: The id of a bar of h half quarters is BAR_BASE + h; of a shift of s steps SHIFT_BASE + s.
+#: A bar of h eighth notes has the id BAR_BASE + h, a shift of s steps SHIFT_BASE + s.
 BAR_BASE: Final = ID_OF["BAR_0.5"] - 1
 SHIFT_BASE: Final = ID_OF["TIMESHIFT_8"] - 1
 
 KIND: Final = np.array([event.kind for event in EVENTS], dtype=np.int8)  # (SIZE,)
-FAMILY: Final = np.array([event.family for event in EVENTS], dtype=np.int8)  # (SIZE,), -1 where there is none
-VALUE: Final = np.array([event.value for event in EVENTS], dtype=np.int16)  # (SIZE,), -1 where there is none
-#: How many steps an event moves the clock.
+FAMILY: Final = np.array([event.family for event in EVENTS], dtype=np.int8)  # (SIZE,), -1 if there is none
+VALUE: Final = np.array([event.value for event in EVENTS], dtype=np.int16)  # (SIZE,), -1 if there is none
+#: By how many steps each event moves the clock.
 SHIFT_STEPS: Final = np.where(KIND == K_TIMESHIFT, VALUE, 0).astype(np.int32)  # (SIZE,)
 
-#: ON_BASE[family] + pitch and OFF_BASE[family] + pitch are ids; OFF_BASE[DRUMS] means nothing.
+#: The ids of notes are ON_BASE[family] + pitch and OFF_BASE[family] + pitch; OFF_BASE[DRUMS] is unused.
 _LOWEST: Final = {family.upper(): low for family, (low, _) in zip(FAMILIES, PITCH_RANGE, strict=True)}
 ON_BASE: Final = np.array([ID_OF[f"ON_{family}_{low}"] - low for family, low in _LOWEST.items()])
 OFF_BASE: Final = np.array([ID_OF.get(f"OFF_{family}_{low}", -(10**6)) - low for family, low in _LOWEST.items()])
@@ -109,7 +109,7 @@ for _array in (KIND, FAMILY, VALUE, SHIFT_STEPS, ON_BASE, OFF_BASE, PARTNER):
     _array.flags.writeable = False
 
 NAMES: Final = tuple(event.name for event in EVENTS)
-#: Identifies this vocabulary in checkpoints and datasets: another table, another hash.
+#: Identifies this vocabulary in checkpoints and datasets.
 HASH: Final = hashlib.sha256(json.dumps([NAMES, STEP_S, VELOCITY_LEVELS]).encode()).hexdigest()[:16]
 
 
@@ -131,18 +131,18 @@ def velocity_value(level: np.ndarray) -> np.ndarray:
 
 def markdown() -> str:
     """The vocabulary as the table of docs/events.md; `python -m emsync.vocabulary` prints it."""
-    rows = ["| ids | event | how many | what it says |", "|---|---|---|---|"]
+    rows = ["| ids | event | count | meaning |", "|---|---|---|---|"]
     meanings = {
-        K_PAD: "nothing; fills rows up",
+        K_PAD: "padding",
         K_START: "the piece begins, at 0 s",
         K_END: "the piece ends; what still sounds ends with it",
-        K_CHORD: "a long chord begins now: a boundary",
+        K_CHORD: "a long chord begins: a boundary",
         K_FEWER: "one or two families play",
         K_MORE: "three or more families play",
-        K_BAR: "a bar of so many quarter notes begins now",
-        K_TIMESHIFT: "the clock moves on by so many milliseconds",
+        K_BAR: "a bar begins; its length in quarter notes",
+        K_TIMESHIFT: "time passes, in milliseconds",
         K_ON: "a note begins",
-        K_OFF: "that note ends",
+        K_OFF: "a note ends",
     }
     for kind, meaning in meanings.items():
         for family in range(-1, len(FAMILIES)):

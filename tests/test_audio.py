@@ -207,6 +207,12 @@ def test_the_commands(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "For a better one, install one (Debian" in out
 
 
+def test_what_was_wrong_with_the_file_is_said(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song.write_bytes(song.read_bytes() + b"\x1b[31mjunk")
+    assert main(["render", str(song), "-o", str(tmp_path / "a.wav")]) == 0
+    assert capsys.readouterr().err == "Warning: 9 bytes behind the last track are ignored.\n"
+
+
 def test_composing_with_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = exported_model(tmp_path / "model")
     song, wav = tmp_path / "song.mid", tmp_path / "song.wav"

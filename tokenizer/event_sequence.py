@@ -42,7 +42,7 @@ SPECIAL: Final = TOKENS[: v.END + 1]  # PAD, START, END: miditok puts special to
 
 @dataclass(eq=False)  # sequences are equal when their ids and tokens are, as miditok has it
 class EventSequence(TokSequence):  # type: ignore[misc] # miditok has no types
-    """A `TokSequence` with its velocities: level + 1 (1..16) at an ON, 0 elsewhere; one an id, or none at all."""
+    """A `TokSequence` with velocities: level + 1 (1 to 16) at an ON, 0 elsewhere; one for each id, or none at all."""
 
     velocities: list[int] = field(default_factory=list)
 
@@ -61,7 +61,7 @@ class EventSequence(TokSequence):  # type: ignore[misc] # miditok has no types
 
 
 def sequence(ids: npt.NDArray[np.int32], velocities: npt.NDArray[np.uint8]) -> EventSequence:
-    """Ids and velocities, both (T,), with all that miditok keeps beside them."""
+    """Ids and velocities, both (T,), with everything that miditok stores beside them."""
     rows = ids.tolist()
     step = events.times_steps(ids)
     bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
@@ -78,7 +78,7 @@ def sequence(ids: npt.NDArray[np.int32], velocities: npt.NDArray[np.uint8]) -> E
         tokens=[TOKENS[i] for i in rows],
         ids=rows,
         events=[Event(TYPES[i], VALUES[i], at) for i, at in zip(rows, step.tolist(), strict=True)],
-        # miditok takes the first for the beginning.
+        # miditok expects the first bar and beat at 0.
         _ticks_bars=bar_ticks if bar_ticks[:1] == [0] else [0, *bar_ticks],
         _ticks_beats=beats if beats[:1] == [0] else [0, *beats],
         velocities=velocities.tolist(),
@@ -108,7 +108,7 @@ def types_graph() -> dict[str, set[str]]:
 
 
 def wrong_events(ids: Iterable[int], graph: Mapping[str, set[str]]) -> int:
-    """How many events cannot stand where they do; `graph` says which type may follow which.
+    """How many events are not allowed where they are; `graph` says which type may follow which.
 
     Wrong are: a type that may not follow the one before, the ON of a note that sounds, an OFF without its ON, and one
     drum hit twice at one moment.

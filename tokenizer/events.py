@@ -1,11 +1,11 @@
-"""Score <-> events, vectorised over any number of songs.
+"""Encode Scores as events and decode them, vectorised over any number of songs.
 
 Conventions
-- A *step* is 8 ms (`vocabulary.STEP_S`). Times, never shifts, are rounded to steps, so nothing drifts.
-- At one moment the order is OFF, BAR, CHORD, ON (drums, bass, guitar, piano, strings; then pitch); the OFF of a note so
-  short that it begins and ends in one step comes behind its ON.
+- A *step* is 8 ms (`vocabulary.STEP_S`). Times are rounded to steps, not the shifts between them, so nothing drifts.
+- At one moment the order is OFF, BAR, CHORD, ON (drums, bass, guitar, piano, strings; then by pitch). If a note begins
+  and ends in the same step, its OFF comes after its ON.
 - A sequence is `FEWER|MORE START BAR_n ... END`.
-- Velocities travel beside the ids: `velocity[i]` is level + 1 (1..16) where `ids[i]` is an ON, else 0.
+- Velocities are a second array: `velocity[i]` is level + 1 (1 to 16) if `ids[i]` is an ON, else 0.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
 
 IntArray = npt.NDArray[np.integer]
 
-#: How long a decoded drum hit sounds (it has no OFF), and a note that begins and ends in one step.
+#: The length of a decoded drum hit, which has no OFF, and of a note that begins and ends in one step.
 DRUM_LENGTH_S = 0.08
 SHORTEST_NOTE_S = 1e-6
-#: Velocity where none was given: the paper's 80, and 120 for the notes of a labelled chord.
+#: The velocity of notes without one: the paper's 80, and 120 for the notes of a labelled chord.
 DEFAULT_VELOCITY, CHORD_VELOCITY = 80, 120
 #: Songs with at least this many families are MORE_INSTRUMENTS (paper, Section III-B1).
 MORE_FAMILIES = 3
 
-# A key holds song, step, rank, order and pitch and velocity, most significant first, so that sorting plain integers
-# puts every event of every song in its place, and the event can be read back from the key.
+# A key packs song, step, rank, order, pitch and velocity into one integer, most significant first. Sorting the keys
+# puts all events of all songs in order, and the event can be read back from its key.
 _VEL_BITS, _PITCH_BITS, _ORDER_BITS, _RANK_BITS, _STEP_BITS = 5, 7, 3, 3, 24
 _PITCH_AT = _VEL_BITS
 _ORDER_AT = _PITCH_AT + _PITCH_BITS
@@ -45,7 +45,7 @@ _ORDER_OF_FAMILY = np.argsort(v.ON_ORDER).astype(np.int64)  # family -> place am
 
 
 def _event_of_key() -> npt.NDArray[np.uint16]:
-    """The event that a key's rank, order and pitch (or bar length) mean: (8192,), PAD where they mean nothing."""
+    """The event for each combination of rank, order and pitch (or bar length): (8192,), PAD for unused ones."""
     table = np.full((1 << _RANK_BITS, 1 << _ORDER_BITS, 1 << _PITCH_BITS), v.PAD, dtype=np.uint16)
     table[_R_HEAD, 0, 0], table[_R_CHORD, 0, 0], table[_R_END, 0, 0] = v.START, v.CHORD, v.END
     lengths = np.arange(1, v.MAX_BAR_HALF_QUARTERS + 1)
@@ -63,7 +63,7 @@ _EVENT_OF_KEY = _event_of_key()
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Event ids (T,) int32 and, beside them, velocities (T,) uint8: level + 1 at an ON, 0 elsewhere."""
+    """Event ids (T,) int32 and velocities (T,) uint8: level + 1 at an ON, 0 elsewhere."""
 
     ids: npt.NDArray[np.int32]
     velocities: npt.NDArray[np.uint8]
@@ -81,7 +81,7 @@ class Events:
 
 @dataclass(frozen=True, eq=False)
 class Notes:
-    """Notes of many songs on the 8 ms grid, any order; `song` counts from 0. All arrays (N,)."""
+    """Notes of many songs on the 8 ms grid, in any order; songs are counted from 0. All arrays have shape (N,)."""
 
     song: IntArray
     family: IntArray
@@ -111,7 +111,7 @@ def assemble(
 
     pitched = np.flatnonzero(notes.family != v.DRUMS)
     head = np.arange(n_songs, dtype=np.int64) << _SONG_AT
-    # END has the last step of all, to be sorted behind everything; it takes no time of its own (see `gap`).
+    # END has the very last step, so that it is sorted after everything; it takes no time itself (see `gap`).
     tail = head + ((MAX_STEPS - 1) << _STEP_AT) + (_R_END << _RANK_AT)
     on_key = notes.song.astype(np.int64) << _SONG_AT
     on_key += _ORDER_OF_FAMILY[notes.family] << _ORDER_AT
@@ -134,17 +134,17 @@ def assemble(
     level = (keys & ((1 << _VEL_BITS) - 1)).astype(np.uint8)  # 0 where the event is no ON
     heads = np.flatnonzero(event == v.START)
 
-    # Before each event, as many TIMESHIFTs as its distance from the one before it needs: full ones, then the rest.
+    # Before each event come the TIMESHIFTs that lead from the one before it: full ones, then the rest.
     gap = np.diff(keys >> _STEP_AT, prepend=0)
     gap[heads] = 0  # a song begins at 0
-    gap[heads - 1] = 0  # and its END, which stands before the next one's head, follows at once
+    gap[heads - 1] = 0  # its END, which is the event before the next song's head, takes no time
     moved = np.flatnonzero(gap)
     gap = gap[moved]
     n_shifts = (gap + (v.MAX_SHIFT_STEPS - 1)) // v.MAX_SHIFT_STEPS
     width = np.ones(len(keys), dtype=np.int64)
     width[moved] += n_shifts
-    width[heads] += 1  # one more place where the instrument count stands, before START
-    place = np.cumsum(width) - 1  # where the event itself goes
+    width[heads] += 1  # room for FEWER or MORE before START
+    place = np.cumsum(width) - 1  # the index of the event itself
     total = int(place[-1]) + 1 if len(place) else 0
     ids = np.full(total, v.SHIFT_BASE + v.MAX_SHIFT_STEPS, dtype=np.uint16)
     velocities = np.zeros(total, dtype=np.uint8)
@@ -159,13 +159,15 @@ def assemble(
 
 
 def encode(score: Score) -> Events:
-    """One Score to events; the Score is first brought to the five families (`families.reduce`).
+    """Encode one Score as events. Inverse of `decode`, up to rounding and `families.reduce`.
 
-    Onsets and ends come back from `decode` within 4 ms, drums at their onset, velocities within their level of 8.
-    Bars are written up to the last sound, at their nearest step, with their length to the nearest half quarter note:
-    a bar cut short by the next has its true length, one longer than eight quarter notes is split into equal parts.
-    Music before the first bar stands before the first BAR. What no event says is left out: names, programs, markers,
-    keys, the tempo but for where bars stand, the meter but for its length (6/8 becomes 3/4), silence at the end.
+    - Notes: the Score is first reduced to the five families. Onsets and ends survive within 4 ms, velocities within
+      their level of 8; drums lose their length.
+    - Bars: written up to the last sound, at the nearest step, with their length to the nearest eighth. A bar cut short
+      by the next one has its true length; one longer than eight quarter notes is split into equal parts. Music before
+      the first bar comes before the first BAR.
+    - Left out: names, programs, markers, keys, silence at the end, the tempo within bars, and the spelling of the meter
+      (6/8 becomes 3/4).
 
     Raises `InputError` when a note ends after `MAX_STEPS` steps (37 hours).
     """
@@ -179,7 +181,7 @@ def encode(score: Score) -> Events:
     off = np.maximum(np.rint(score.end_s / v.STEP_S).astype(np.int64), on)
     zeros = np.zeros(len(score), dtype=np.int64)
     notes = Notes(zeros, score.instrument, score.pitch, v.velocity_level(score.velocity), on, off)
-    # A chord read back from the grid may be a step shorter, and is still one.
+    # On the grid a chord may be a step shorter; it must still count as one when read back.
     length_quarters = score.tempo.quarters_at(score.end_s + 1.01 * v.STEP_S) - score.tempo.quarters_at(score.start_s)
     first = chord_onsets(zeros, score.instrument, on, score.pitch, length_quarters)
     last_sound = int(np.where(score.instrument == v.DRUMS, on, off).max(initial=0))
@@ -195,7 +197,7 @@ def encode(score: Score) -> Events:
 def _bars_to_steps(
     score: Score, last_onset: int, last_sound: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The bars in which a note begins or sounds, on the grid: step, and length in half quarters, 1 to 16."""
+    """The bars in which a note begins or sounds: their steps, and their lengths in eighths (1 to 16)."""
     start_q = score.tempo.quarters_at(score.bars.start_s)
     room = np.append(np.diff(start_q), np.inf)  # up to the next bar
     quarters = np.minimum(score.bars.quarters, room)
@@ -203,30 +205,32 @@ def _bars_to_steps(
     index = np.repeat(np.arange(len(parts)), parts)
     within = np.arange(len(index)) - np.repeat(np.cumsum(parts) - parts, parts)
     length = (quarters / parts)[index]
-    # The bars themselves stand where the Score has them, to the last bit; only what is split needs the tempo map.
+    # Bars keep the exact start that the Score has; only the parts of split bars need the tempo map.
     start_s = np.where(within == 0, score.bars.start_s[index], score.tempo.seconds_at(start_q[index] + within * length))
     soon = start_s <= (last_sound + 1) * v.STEP_S
     step = np.rint(start_s[soon] / v.STEP_S).astype(np.int64)
     half = np.rint(length[soon] * 2).astype(np.int64).clip(1, v.MAX_BAR_HALF_QUARTERS)
-    heard = (step <= last_onset) | (step < last_sound)
-    step, unique = np.unique(step[heard], return_index=True)  # two bars in one step are one
-    return step, half[heard][unique]
+    is_used = (step <= last_onset) | (step < last_sound)
+    step, unique = np.unique(step[is_used], return_index=True)  # two bars in one step are one
+    return step, half[is_used][unique]
 
 
 def times_steps(ids: IntArray) -> npt.NDArray[np.int64]:
-    """The clock, in steps, after each event: (T,) -> (T,)."""
+    """The time after each event, in steps: (T,) -> (T,)."""
     return np.cumsum(v.SHIFT_STEPS[ids], dtype=np.int64)
 
 
 def decode(ids: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> Score:
-    """Events to a Score of five instruments, with bars and the tempo map they imply.
+    """Decode events to a Score of five instruments, with the bars and the tempo map that they imply.
 
-    ids: (T,), any sequence of known ids. velocities: (T,), level + 1 at an ON (0 or None: the paper's 80, and 120 for
-    the notes of a chord). A note ends at its OFF, or where the same note begins again, or at END, or at the sequence's
-    end, so a note whose OFF is missing does not vanish; an OFF without its ON is passed over, and so is PAD.
-    Bars stand within 4 ms of their events (`TempoMap.from_bars`); without any, it is 4/4 at 120.
+    - ids (T,): any sequence of ids of the vocabulary.
+    - velocities (T,): level + 1 at an ON. Notes without one (0 or None) get the paper's 80, or 120 in a chord.
 
-    Raises `InputError` for ids that are not in the vocabulary, velocities that do not fit, or more than 37 hours.
+    A note ends at its OFF, where the same note begins again, at END or at the end of the sequence, so a note without an
+    OFF is not lost. An OFF without its ON, PAD and START are ignored. Bars are within 4 ms of their events
+    (`TempoMap.from_bars`); without BAR events it is 4/4 at 120.
+
+    Raises `InputError` for ids outside the vocabulary, velocities that do not fit, or more than 37 hours.
     """
     ids = _whole("event ids", ids, v.SIZE - 1, "was this made with another vocabulary?")
     level = np.zeros(len(ids), dtype=np.int64)
@@ -239,7 +243,7 @@ def decode(ids: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> Score
     if last >= MAX_STEPS:
         raise InputError(f"the events last {last * v.STEP_S:g} s, past {MAX_STEPS * v.STEP_S:.0f} s; cut them in parts")
     kind, family, value = v.KIND[ids], v.FAMILY[ids].astype(np.int64), v.VALUE[ids].astype(np.int64)
-    # In each (family, pitch), in order: a note lasts from its ON to the next event, whichever that is.
+    # For each (family, pitch): a note lasts from its ON to the next event of that pitch, ON or OFF.
     note = np.flatnonzero((kind == v.K_ON) | (kind == v.K_OFF))
     key = (family[note] * 128 + value[note]).astype(np.int16)
     order = np.argsort(key, kind="stable")
@@ -294,6 +298,6 @@ def _whole(name: str, values: npt.ArrayLike, high: int, remedy: str) -> npt.NDAr
 
 
 def _in_chord(kind: IntArray, step: IntArray) -> npt.NDArray[np.bool_]:
-    """True for the events behind a CHORD and before the next TIMESHIFT (paper, Section III-B2)."""
+    """True for the events between a CHORD and the next TIMESHIFT (paper, Section III-B2)."""
     after = np.maximum.accumulate(np.where(kind == v.K_CHORD, np.arange(len(kind)), -1)) if len(kind) else kind
     return np.asarray((after >= 0) & (step[np.maximum(after, 0)] == step), dtype=np.bool_)

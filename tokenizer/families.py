@@ -1,11 +1,11 @@
-"""Five families of instruments, and how any Score is brought to them.
+"""Five families of instruments, and the reduction of any Score to them.
 
 Conventions
 - A family is an index into `vocabulary.FAMILIES`: 0 drums, 1 piano, 2 guitar, 3 bass, 4 strings, as in the archives.
-- A program is merged by its General MIDI group of eight into the family that plays most like it. The seventeen tracks
-  of the Lakh Pianoroll Dataset are the sixteen groups and drums, so they use the same table. (That dataset's own five
-  tracks came from a coarser rule: organ, chromatic percussion and ethnic went to strings.)
-- Equal notes are judged on the tokenizer's 8 ms grid: a sounding note cannot begin a second time.
+- Each General MIDI group of eight programs belongs to the family that plays most like it. The seventeen tracks of the
+  Lakh Pianoroll Dataset are these sixteen groups and drums, so they use the same table. (The dataset's own version of
+  five tracks is coarser: there organ, chromatic percussion and ethnic instruments are strings.)
+- Notes are *equal* if they have the same family and pitch. A note ends where an equal one begins, on the 8 ms grid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emsync.errors import InputError
 from emsync.score import Instrument, Score
 from emsync.vocabulary import BASS, DRUMS, FAMILIES, GUITAR, PIANO, PITCH_RANGE, STEP_S, STRINGS
 
-#: General MIDI's sixteen groups of eight programs, and the family each becomes; None: an effect, dropped.
+#: General MIDI's sixteen groups of eight programs and their families; None is an effect, which is dropped.
 GROUPS: Final[tuple[tuple[str, int | None], ...]] = (
     ("Piano", PIANO),  # programs 0-7, and so on by eight
     ("Chromatic Percussion", PIANO),
@@ -41,7 +41,7 @@ GROUPS: Final[tuple[tuple[str, int | None], ...]] = (
 )
 PROGRAMS_PER_GROUP: Final = 8
 
-#: The program each family is played with: standard kit, grand piano, steel guitar, fingered bass, string ensemble.
+#: The program of each family: standard kit, grand piano, steel guitar, fingered bass, string ensemble.
 FAMILY_PROGRAMS: Final = (0, 0, 25, 33, 48)
 FAMILY_NAMES: Final = tuple(name.capitalize() for name in FAMILIES)
 FAMILY_INSTRUMENTS: Final = tuple(
@@ -55,7 +55,7 @@ _HIGH = np.array([high for _, high in PITCH_RANGE])
 
 
 def family_of(program: int, is_drum: bool) -> int | None:
-    """The family of a General MIDI program (0..127), or None for an effect, which is dropped."""
+    """The family of a General MIDI program (0 to 127); None for an effect, which is dropped."""
     if is_drum:
         return DRUMS
     if not 0 <= program < len(GROUPS) * PROGRAMS_PER_GROUP:
@@ -65,11 +65,13 @@ def family_of(program: int, is_drum: bool) -> int | None:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A Score of the five families, and what the way there cost, in notes.
+    """A Score of the five families, and how many notes the reduction changed.
 
-    dropped_effects: notes of effects. dropped_out_of_range: drums General MIDI has no sound for (outside 27 to 87).
-    folded: melodic notes moved by octaves into 21 to 108. duplicates: notes that began together with an equal one.
-    cut: notes that ended early because an equal one began.
+    - dropped_effects: notes of effects.
+    - dropped_out_of_range: drums without a General MIDI sound (outside 27 to 87).
+    - folded: melodic notes moved by octaves into 21 to 108.
+    - duplicates: notes merged with an equal one that began at the same time.
+    - cut: notes that end early because an equal one begins.
     """
 
     score: Score
@@ -81,14 +83,19 @@ class Reduction:
 
     @property
     def dropped(self) -> int:
-        """Notes whose sound is gone."""
+        """Notes that were removed."""
         return self.dropped_effects + self.dropped_out_of_range
 
 
 @dataclass(frozen=True, eq=False)
 class Resolution:
-    """Notes without duplicates or overlaps: the `index` (M,) of those kept, in the order of `resolve`, with their ends
-    and velocities (M,); how many were `duplicates`, and which were `cut` (M,)."""
+    """Notes without duplicates or overlaps.
+
+    - index (M,): which notes were kept, ordered by group, then onset.
+    - end, velocity (M,): their new ends and velocities.
+    - duplicates: how many notes were merged into others.
+    - cut (M,): which notes end early.
+    """
 
     index: npt.NDArray[np.int64]
     end: npt.NDArray[np.number]
@@ -105,12 +112,14 @@ def resolve(
     velocity: IntArray,
     lets_ring: npt.NDArray[np.bool_],
 ) -> Resolution:
-    """Let no note of a group (one family and pitch of one song) begin while an equal one sounds; all arrays (N,).
+    """Make sure that no note begins while an equal one sounds; all arrays have shape (N,).
 
-    onset: integers; notes of a group with the same onset are one note, which takes the latest end and the greatest
-    velocity, and the true start of the longest. A note ends where the next of its group starts, which takes over its
-    end where that is later, so that no sound is lost. Where `lets_ring` (drums), ends are left alone.
-    The result is ordered by group, then onset.
+    - group: equal notes have the same number (one for each song, family and pitch).
+    - onset: integers. Notes of a group with the same onset become one note, with the latest end, the greatest velocity
+      and the start of the longest.
+    - start, end: in any unit. A note ends where the next one of its group starts. If it was to sound longer than that
+      one, the next one gets its end, so that no sound is lost.
+    - lets_ring: notes whose ends are not changed (drums).
     """
     order = np.lexsort((start, -end, onset, group))
     group, onset, start, end, ring = group[order], onset[order], start[order], end[order], lets_ring[order]
@@ -132,7 +141,7 @@ def resolve(
 
 
 def fold(family: IntArray, pitch: IntArray) -> npt.NDArray[np.int64]:
-    """Pitches (N,) moved by octaves into their family's range (N,); drums stay."""
+    """Pitches, moved by octaves into the range of their family; drums are not moved. All arrays have shape (N,)."""
     pitch = np.asarray(pitch, dtype=np.int64)
     low, high = _LOW[family], _HIGH[family]
     up = -(-np.maximum(low - pitch, 0) // 12)
@@ -141,18 +150,19 @@ def fold(family: IntArray, pitch: IntArray) -> npt.NDArray[np.int64]:
 
 
 def has_sound(family: IntArray, pitch: IntArray) -> npt.NDArray[np.bool_]:
-    """False (N,) for drum pitches that General MIDI has no sound for."""
+    """False for drum pitches without a General MIDI sound; all arrays have shape (N,)."""
     pitch = np.asarray(pitch)
     drums = np.asarray(family) == DRUMS
     return np.asarray(~drums | ((pitch >= _LOW[DRUMS]) & (pitch <= _HIGH[DRUMS])), dtype=np.bool_)
 
 
 def reduce(score: Score, *, grid_s: float = STEP_S) -> Reduction:
-    """Any Score to the five families, with the same tempo, bars, markers and keys.
+    """Reduce any Score to the five families; tempo, bars, markers and keys stay.
 
-    Afterwards `score.instrument` is the family, and no two notes of one family and pitch overlap on a grid of `grid_s`
-    seconds (a note shorter than the grid counts as one step; it keeps its true end). Of drums only the onset counts:
-    they keep their ends. Reducing twice changes nothing.
+    - grid_s: notes that begin in the same step of this many seconds begin together.
+
+    In the result `score.instrument` is the family, and no note begins while an equal one sounds. Ends of drums are not
+    changed. Reducing a second time changes nothing. Raises `InputError` for a grid that is not over 0 s.
     """
     if not grid_s > 0:
         raise InputError(f"a grid of {grid_s} s has no steps; give a length over 0 s")

@@ -1,12 +1,11 @@
-"""The event vocabulary as a miditok tokenizer, so that miditok's data sets, collators and splitters work with it.
+"""The event vocabulary as a miditok tokenizer, for miditok's datasets, collators and splitters.
 
 Conventions
-- Ids are those of `vocabulary.py`, one for one. Only names are spelt miditok's way, as a type and a value with one
-  underscore between: `ON_PIANO_60` is `ON-PIANO_60`, `END` is `END_None`.
-- A whole piece is one stream (`tokenizer.one_token_stream`) that carries its own START and END: give no BOS or EOS to
-  `DatasetMIDI`.
-- Velocities travel beside the ids in an `EventSequence`; bare ids are decoded with the velocities of the paper.
-- Times of miditok's `Event` and ticks of bars and beats are the tokenizer's steps of 8 ms.
+- Ids are those of `emsync.vocabulary`. Only the names are spelled differently, see `event_sequence`.
+- A piece is one stream (`tokenizer.one_token_stream`) that has its own START and END, so give `DatasetMIDI` no BOS or
+  EOS.
+- An `EventSequence` has velocities beside its ids. Ids alone are decoded with the velocities of the paper.
+- Times of miditok's `Event` and ticks of bars and beats are in steps of 8 ms.
 
 This module needs miditok and symusic: pip install "emsync[train]".
 """
@@ -50,7 +49,7 @@ _CHUNK_MARKER: Final = "miditok: chunk "
 
 
 class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no types
-    """emsync's events behind miditok's interface.
+    """emsync's events with miditok's interface.
 
         tokenizer = EventTokenizer()
         tokens = tokenizer("song.mid")      # or a symusic.Score, or an emsync Score: an EventSequence
@@ -58,13 +57,13 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         tokenizer.save_pretrained("folder") # EventTokenizer.from_pretrained("folder")
 
     `DatasetMIDI`, `DatasetJSON`, `DataCollator(tokenizer.pad_token_id)`, `split_files_for_training`,
-    `tokenize_dataset`, `save_tokens`, `load_tokens` and `tokens_errors` work as with miditok's own tokenizers. A file
-    cut by `split_files_for_training` keeps START in its first part only, and END in its last.
+    `tokenize_dataset`, `save_tokens`, `load_tokens` and `tokens_errors` work as with miditok's own tokenizers. Of a
+    file cut by `split_files_for_training` only the first part has START, and only the last has END.
 
-    The vocabulary is fixed, since models are trained on it and the composer's grammar reads single events. So a
-    `TokenizerConfig` of one's own, learned vocabularies (BPE, Unigram, WordPiece: `train`), further tokens
-    (`add_to_vocab`) and attribute controls are refused with an `InputError`. `preprocess_score` has nothing to do:
-    `families.reduce` brings any Score to the five families while it is encoded.
+    The vocabulary is fixed, since models are trained on it and the composer's grammar needs single events. These raise
+    `InputError`: another `TokenizerConfig`, learned vocabularies (BPE, Unigram, WordPiece: `train`), further tokens
+    (`add_to_vocab`) and attribute controls. `preprocess_score` does nothing, since encoding reduces any Score to the
+    five families.
     """
 
     def __init__(self, tokenizer_config: TokenizerConfig | None = None, params: str | Path | None = None) -> None:
@@ -72,7 +71,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         super().__init__(tokenizer_config, params)
         self.time_division = midi.TICKS_PER_QUARTER
         self._is_fixed = True
-        # Our own mistake if it fails: ids must be those of the table.
+        # Ids must be those of the table; anything else is a bug.
         assert [self[i] for i in range(len(self))] == list(TOKENS)
 
     # -- what miditok asks of a tokenizer
@@ -92,10 +91,10 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         return types_graph()
 
     def _add_special_tokens_to_types_graph(self) -> None:
-        """Nothing: the graph has them in their places."""
+        """Do nothing: the graph has them already."""
 
     def _add_time_events(self, events: list[Event], time_division: int) -> list[Event]:
-        """The same events: ours have their TIMESHIFTs already."""
+        """Return the same events: they have their TIMESHIFTs already."""
         return events
 
     def _score_to_tokens(
@@ -121,7 +120,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         return self.decode(obj, *args, **kwargs)
 
     def preprocess_score(self, score: SymusicScore) -> SymusicScore:
-        """A copy of the score: there is nothing to prepare."""
+        """Return a copy of the score; nothing needs to be prepared."""
         return score.copy()
 
     def encode(
@@ -133,7 +132,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
     ) -> EventSequence:
         """A MIDI file's path, a symusic.Score or an emsync Score to its events, by `events.encode`.
 
-        `encode_ids` and `no_preprocess_score` are miditok's, and change nothing.
+        `encode_ids` and `no_preprocess_score` are part of miditok's interface and have no effect.
         Raises `MidiError` for a file that cannot be read, `InputError` for attribute controls.
         """
         if attribute_controls_indexes:
@@ -158,11 +157,14 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         programs: list[tuple[int, bool]] | None = None,
         output_path: str | os.PathLike[str] | None = None,
     ) -> ScoreTick:
-        """Events to a symusic.Score of five tracks, and to a MIDI file where `output_path` is given.
+        """Decode events to a symusic.Score of five tracks.
 
-        tokens: an `EventSequence` (whose velocities are used), a `TokSequence`, ids (T,) as a list, array or tensor, or
-        a list of token names. `programs` is miditok's and changes nothing: the events say who plays.
-        Raises `InputError` for what is not in the vocabulary.
+        - tokens: an `EventSequence`, whose velocities are used; a `TokSequence`; ids (T,) as a list, array or tensor;
+          or a list of token names.
+        - programs: part of miditok's interface, without effect.
+        - output_path: also write a MIDI file there.
+
+        Raises `InputError` for ids and tokens that are not in the vocabulary.
         """
         ids, velocities = self._ids_of(tokens)
         score = events.decode(ids, velocities)
@@ -171,7 +173,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         return ScoreTick.from_midi(midi.to_bytes(score))
 
     def _ids_of(self, tokens: Any) -> tuple[npt.NDArray[np.int64], list[int] | None]:
-        """Ids (T,) and, where they came along, velocities."""
+        """Ids (T,) and, if there are any, velocities."""
         velocities = None
         if isinstance(tokens, TokSequence):
             if len(tokens.ids) == 0 and len(tokens) > 0:
@@ -179,7 +181,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
             velocities = getattr(tokens, "velocities", None)
             tokens = tokens.ids
             if velocities is not None and len(velocities) != len(tokens):
-                velocities = None  # ids were cut or put in by others, as DatasetMIDI does
+                velocities = None  # others removed or added ids, as DatasetMIDI does
         if isinstance(tokens, (list, tuple)) and tokens and all(isinstance(token, str) for token in tokens):
             tokens = self._tokens_to_ids(tokens)
         return np.asarray(tokens), velocities
@@ -195,7 +197,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
     def save_tokens(
         self, tokens: Any, path: str | os.PathLike[str], programs: list[tuple[int, bool]] | None = None, **kwargs: Any
     ) -> None:
-        """Write a JSON file of `ids`, of `velocities` where they are known, and of whatever else is given."""
+        """Write a JSON file of `ids`, of `velocities` if there are any, and of all other keyword arguments."""
         ids, velocities = self._ids_of(tokens)
         content: dict[str, Any] = {"ids": ids.tolist(), "ids_encoded": False}
         if velocities:
@@ -205,7 +207,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         write_bytes(path, json.dumps({**content, **kwargs}).encode())
 
     def load_tokens(self, path: str | os.PathLike[str], raw: bool = False) -> EventSequence | dict[str, Any]:
-        """Read what `save_tokens` wrote: an `EventSequence`, or with `raw` everything in the file."""
+        """Read a file of `save_tokens` as an `EventSequence`; with `raw`, return all that it holds."""
         content = _read_json(path)
         if raw:
             return content
@@ -217,7 +219,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
     # -- the tokenizer on disk
 
     def to_dict(self) -> dict[str, Any]:
-        """What `save` writes: miditok's settings, and the hash of the vocabulary."""
+        """The content of `save`: miditok's settings and the hash of the vocabulary."""
         return {**super().to_dict(), _HASH_KEY: v.HASH}
 
     def save(
@@ -226,7 +228,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
         additional_attributes: dict[str, Any] | None = None,
         filename: str | None = FILE_NAME,
     ) -> None:
-        """Write a JSON file; where `out_path` is a folder or has no suffix, as `filename` in it."""
+        """Write a JSON file: `out_path`, or `filename` in it if it is a folder or has no suffix."""
         path = Path(out_path)
         if path.is_dir() or "." not in path.name:
             path /= filename or FILE_NAME
@@ -240,9 +242,9 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str], *, filename: str = FILE_NAME, **_: Any
     ) -> EventTokenizer:
-        """Read what `save_pretrained` wrote, from a local folder or file: nothing is ever downloaded.
+        """Read what `save_pretrained` wrote, from a local folder or file. Nothing is downloaded.
 
-        Raises `ModelError` when it is not there, or was written with another vocabulary.
+        Raises `ModelError` if it does not exist, or has another vocabulary.
         """
         path = Path(pretrained_model_name_or_path)
         path = path / filename if path.is_dir() else path
@@ -263,7 +265,7 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
             )
         self.config = _config()
 
-    # -- what makes no sense here
+    # -- what is not supported
 
     def train(self, *_: Any, **__: Any) -> NoReturn:
         """Refused: the composer's grammar reads single events."""
@@ -279,19 +281,18 @@ class EventTokenizer(MusicTokenizer):  # type: ignore[misc] # miditok has no typ
             _refuse(f"the token {token}", "the composer would not know it")
         super().add_to_vocab(token, *args, **kwargs)
 
-    # -- judging what a model wrote
+    # -- errors in what a model wrote
 
     def _tokens_errors(self, tokens: list[str]) -> int:
-        """Events that cannot stand where they do, at most one each: see `tokens_errors` of miditok.
+        """How many events are not allowed where they are; see `tokens_errors` of miditok.
 
-        Wrong are: a type that may not follow the one before, the ON of a note that sounds, an OFF without its ON, one
-        drum hit twice at one moment.
+        `event_sequence.wrong_events` says which ones those are.
         """
         return wrong_events(self._tokens_to_ids(tokens), self.tokens_types_graph)
 
 
 def _config() -> TokenizerConfig:
-    """The settings that say about our events what miditok's tools want to know."""
+    """The settings that describe our events to miditok's tools."""
     return TokenizerConfig(
         pitch_range=(21, 109),
         drums_pitch_range=(27, 88),
@@ -301,13 +302,13 @@ def _config() -> TokenizerConfig:
         use_programs=True,
         one_token_stream_for_programs=True,
         use_time_signatures=True,
-        # miditok's splitter moves to 4/4 what is not in here.
+        # miditok's splitter turns all other meters into 4/4.
         time_signature_range=dict.fromkeys(DENOMINATORS, (1, 32)),
     )
 
 
 def _chunk(score: Score) -> tuple[int, int]:
-    """Which part of a file this is, and which is the last: (0, 0) for a whole one."""
+    """The number of this part of a file and that of the last part; (0, 0) for a whole file."""
     for marker in score.markers:
         if marker.time_s == 0 and marker.text.startswith(_CHUNK_MARKER):
             part, _, last = marker.text.removeprefix(_CHUNK_MARKER).partition("/")
