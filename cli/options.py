@@ -157,3 +157,13 @@ def model(function: Decorated) -> Decorated:
     return click.option(
         "--model", type=FILE, metavar="DIR", help="The folder of another model than the one that ships with emsync."
     )(function)
+
+
+def record(function: Decorated) -> Decorated:
+    """`--record SONG.mid.json`, passed as `record: Path | None`; None is the one beside the MIDI file, if any."""
+    return click.option(
+        "--record",
+        type=FILE,
+        metavar="SONG.mid.json",
+        help="The record that emsync compose wrote. [default: the one beside SONG.mid, if there is one]",
+    )(function)

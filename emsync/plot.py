@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 Picture = npt.NDArray[np.uint8]
 
-COLOURS: Final = ("#777777", "#1f77b4", "#2ca02c", "#9467bd", "#d62728")
+#: Colours that people with any kind of colour vision can tell apart (Okabe and Ito,
+#: https://jfly.uni-koeln.de/color/). Drums are grey, the first; other instruments take the rest in turn.
+COLOURS: Final = ("#666666", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
+
+def instrument_colours(score: Score) -> list[str]:
+    """A colour of `COLOURS` for each instrument: grey for drums, the others in turn."""
+    turn = itertools.cycle(COLOURS[1:])
+    return [COLOURS[0] if each.is_drum else next(turn) for each in score.instruments]
 
 
 def draw_roll(axes: Axes, score: Score, cuts_s: npt.ArrayLike = (), *, title: str = "") -> None:
@@ -35,6 +43,7 @@ def draw_roll(axes: Axes, score: Score, cuts_s: npt.ArrayLike = (), *, title: st
     """
     from matplotlib.collections import LineCollection
 
+    colours = instrument_colours(score)
     for index, instrument in enumerate(score.instruments):
         notes = score.of(index)
         if not len(notes):
@@ -43,7 +52,7 @@ def draw_roll(axes: Axes, score: Score, cuts_s: npt.ArrayLike = (), *, title: st
         ends = notes.start_s + 0.06 if instrument.is_drum else np.maximum(notes.end_s, notes.start_s + 0.03)
         segments = np.stack([np.stack([notes.start_s, rows], -1), np.stack([ends, rows], -1)], axis=1)
         lines = LineCollection(
-            [*segments], colors=COLOURS[index % len(COLOURS)], linewidths=2.0,
+            [*segments], colors=colours[index], linewidths=2.0,
             alpha=list(0.35 + 0.65 * notes.velocity / 127),
             label=_legend(instrument.name),
         )  # fmt: skip
@@ -62,7 +71,7 @@ def _legend(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _any_glyph() -> Iterator[None]:
+def any_glyph() -> Iterator[None]:
     """Without warnings for characters that the font lacks; they are drawn as boxes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
@@ -88,7 +97,7 @@ def save_rolls(
         draw_roll(axes, score, cuts, title=title)
         if i == 0:
             axes.legend(loc="upper right", ncols=6, fontsize=8)
-    with atomic_path(path, overwrite=overwrite) as temporary, _any_glyph():
+    with atomic_path(path, overwrite=overwrite) as temporary, any_glyph():
         figure.savefig(temporary, dpi=90, format="png")
 
 
@@ -98,10 +107,10 @@ _STILL_BOX: Final = (135, 240)
 #: An emotion is named where it stays the nearest for this long, and for this share of the film.
 STABLE_S, STABLE_SHARE = 3.0, 0.07
 _EMOTION_COLOURS: Final = {
-    "anger": "#d62728", "disgust": "#8c6d31", "fear": "#6b4c9a", "joy": "#e8a800", "sadness": "#4a78a8",
-    "surprise": "#e377c2",
+    "anger": "#D55E00", "disgust": "#009E73", "fear": "#666666", "joy": "#F0E442", "sadness": "#56B4E9",
+    "surprise": "#CC79A7",
 }  # fmt: skip
-_VALENCE, _AROUSAL = "#1f77b4", "#d62728"
+_VALENCE, _AROUSAL = "#0072B2", "#D55E00"
 
 
 def film_strip(pictures: Sequence[Picture]) -> Picture:
@@ -174,13 +183,13 @@ def save_film(
     panels[2].set(ylabel="motion\n(1/s)", ylim=(0, max(0.1, 1.05 * float(scene.motion.max(initial=0.0)))))
     _draw_loudness(panels[3], scene)
     if curve is not None:
-        _draw_mood(panels[4], curve, width_s, reader)
+        draw_mood(panels[4], curve, width_s, reader)
     for axes in panels[2:]:
         for cut_s in scene.boundaries_s:
             axes.axvline(cut_s, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
     panels[-1].set(xlim=(0, width_s), xlabel="seconds")
     figure.align_ylabels(panels[2:])
-    with atomic_path(path, overwrite=overwrite) as temporary, _any_glyph():
+    with atomic_path(path, overwrite=overwrite) as temporary, any_glyph():
         figure.savefig(temporary, format="png", pil_kwargs={"optimize": True})
 
 
@@ -221,8 +230,11 @@ def _draw_loudness(axes: Axes, scene: Scene) -> None:
         axes.text(0.5, 0.5, "no sound", transform=axes.transAxes, ha="center", va="center", color="0.5")
 
 
-def _draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str) -> None:
-    # The ends are held, as the composer holds them.
+def draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str) -> None:
+    """Draw valence, arousal and stable emotions; the ends are held, as the composer holds them.
+
+    `reader` says where the mood comes from; "" leaves that out.
+    """
     times_s = np.concatenate([[0.0], curve.times_s, [max(duration_s, float(curve.times_s[-1]))]])
     for name, colour, level in (("valence", _VALENCE, curve.valence), ("arousal", _AROUSAL, curve.arousal)):
         levels = np.concatenate([level[:1], level, level[-1:]])
