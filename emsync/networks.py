@@ -160,7 +160,12 @@ class OnnxNetwork:
             raise ModelError(
                 f"{graph} cannot be read ({_first_line(error)}); write it again with: emsync export {folder}"
             ) from error
-        made_for = json.loads(about.get("model", "{}"))
+        try:
+            made_for = dict(json.loads(about.get("model", "{}")))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ModelError(
+                f"{graph} does not say which model it is of; write it again with: emsync export {folder}"
+            ) from error
         if about.get("weights") != header.digest or any(made_for.get(name) != value for name, value in config.items()):
             raise ModelError(
                 f"{graph} was made for other weights than {folder / WEIGHTS}; "

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import checkpoint, cutlist, record
-from emsync.errors import InputError
+from emsync.errors import InputError, OutputError
 from emsync.files import check_writable, write_bytes
 from emsync.finish import finish
 from emsync.hits import Hit, land, measure
@@ -173,6 +173,8 @@ def places(
 ) -> tuple[Path, Path]:
     """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`."""
     song = Path(path)
+    if not song.name:
+        raise OutputError(f"{os.fspath(path)!r} is no name of a file; give one such as song.mid")
     beside = song.with_name(song.name + ".json")
     for place in (song, beside):
         check_writable(place, overwrite=overwrite, inputs=inputs)

@@ -590,3 +590,19 @@ def test_what_is_no_model_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no config\.json"):
         export.ship(tmp_path, tmp_path / "shipped")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("about", ["[" * 200_000, "{", "[1]", "7"])
+def test_a_graph_that_garbles_its_model_is_refused(tmp_path: Path, about: str) -> None:
+    import onnx
+
+    folder = tmp_path / "model"
+    checkpoint.save(tiny(**VARIANTS["small"]), folder)
+    export.export(folder)
+    graph = onnx.load(folder / checkpoint.GRAPH, load_external_data=False)
+    for entry in graph.metadata_props:
+        if entry.key == "model":
+            entry.value = about
+    onnx.save(graph, folder / checkpoint.GRAPH)
+    with pytest.raises(ModelError, match="does not say which model it is of; write it again with: emsync export"):
+        open_decoder(folder, backend="onnx")
