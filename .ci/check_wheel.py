@@ -19,10 +19,10 @@ import zipfile
 NEEDS_EXTRA: dict[str, str] = {
     "emsync.attention": "train",
     "emsync.model": "train",
+    "emsync.tokenizer.event_sequence": "train",
     "emsync.tokenizer.midi_tokenizer": "train",
     "emsync.training.batches": "train",
     "emsync.training.objective": "train",
-    "emsync.training.run_folder": "train",
     "emsync.training.train": "train",
 }
 
