@@ -100,6 +100,12 @@ def _figure(piece: Piece) -> Any:
     if piece.sections:
         _draw_sections(by_name["form"], piece)
     _draw_cuts(by_name["cuts"], piece.cuts)
+    if len({cut.state for cut in piece.cuts}) > 1:
+        first = next(iter(by_name.values()))  # between the titles and the first panel, where nothing else is drawn
+        first.legend(
+            handles=by_name["cuts"].get_legend_handles_labels()[0], loc="lower right", bbox_to_anchor=(1, 1.0), ncols=4,
+            fontsize=8, frameon=False, borderaxespad=0, handletextpad=0.2, columnspacing=1.0,
+        )  # fmt: skip
     _draw_chords(by_name["chords"], piece)
     for i, group in enumerate(groups):
         _draw_group(by_name[f"group {i}"], piece, group)
@@ -119,11 +125,11 @@ def _dress(panels: Sequence[Axes], piece: Piece, high: float) -> None:
         axes.yaxis.set_label_coords(-0.028, 0.5)
         axes.yaxis.label.set(rotation=0, ha="right", va="center")
     panels[-1].set(xlim=(0, max(piece.duration_s, 0.1)), xlabel="seconds")
-    panels[0].set_title(_title(piece), loc="left", fontsize=12, fontweight="bold", parse_math=False, pad=8)
+    panels[0].set_title(_title(piece), loc="left", fontsize=12, fontweight="bold", parse_math=False, pad=22)
     facts = [f"{piece.duration_s:.1f} s", f"{len(piece.score)} notes", f"{len(piece.score.bars)} bars"]
     if piece.asked:
         facts.append(f"{piece.n_within_frame} of {len(piece.asked)} cuts met within a frame")
-    panels[0].set_title("   ".join(facts), loc="right", fontsize=10, color="0.35", pad=8)
+    panels[0].set_title("   ".join(facts), loc="right", fontsize=10, color="0.35", pad=22)
 
 
 def _title(piece: Piece) -> str:
@@ -203,11 +209,6 @@ def _draw_cuts(axes: Axes, cuts: Sequence[Cut]) -> None:
                 zorder=3,
             )  # fmt: skip
     _strip(axes, "cuts")
-    if cuts:
-        axes.legend(
-            loc="lower right", bbox_to_anchor=(1, 1.0), ncols=4, fontsize=8, frameon=False, borderaxespad=0,
-            handletextpad=0.2, columnspacing=1.0,
-        ).set_visible(len({cut.state for cut in cuts}) > 1)  # fmt: skip
 
 
 def _draw_chords(axes: Axes, piece: Piece) -> None:

@@ -201,3 +201,14 @@ def test_bad_input_is_one_sentence(
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"neither \.png nor \.svg; name the picture"):
         save_piece(Piece.of(song()), tmp_path / "song.pdf")
+
+
+def test_the_legend_of_the_cuts_stays_below_the_titles() -> None:
+    figure = _figure(Piece.of(song(), t_diff_s=1.0))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend.get_visible()
+    for title in (axes.title, axes._left_title, axes._right_title):
+        box = title.get_window_extent()
+        assert not title.get_text() or (legend.get_window_extent().y1 <= box.y0 and box.y1 <= figure.bbox.y1)
