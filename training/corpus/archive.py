@@ -13,14 +13,12 @@ Conventions
 
 from __future__ import annotations
 
-import lzma
 import os
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +28,7 @@ from emsync.files import atomic_path
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
+from emsync.training.corpus.npz import DAMAGE, member_names, one_line, open_npz
 from emsync.vocabulary import FAMILIES, PITCH_RANGE
 
 DRUM_STEPS: Final = 3
@@ -349,12 +348,8 @@ def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song],
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a zip that lists every array of the schema; what they hold is not looked at."""
-    try:
-        with zipfile.ZipFile(path) as zipped:
-            names = set(zipped.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):
-        return False
-    return names.issuperset(f"{name}.npy" for name in SCHEMA)
+    names = member_names(path)
+    return names is not None and names.issuperset(f"{name}.npy" for name in SCHEMA)
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
@@ -378,8 +373,7 @@ def _read(file: Path, *, only: Iterable[str] = ()) -> dict[str, np.ndarray]:
         raise CorpusError(f"{file} is not a file; give an archive that `emsync prepare` wrote")
     arrays: dict[str, np.ndarray] = {}
     try:
-        # Opened here: np.load leaves a file open that turns out to be no zip.
-        with open(file, "rb") as stream, _load(stream) as loaded:
+        with open(file, "rb") as stream, open_npz(stream, MAX_UNPACKED_BYTES) as loaded:
             # Mood curves may be missing, but not in part.
             wanted = {**SCHEMA, **(MOOD_SCHEMA if any(name in loaded for name in MOOD_SCHEMA) else {})}
             missing = [name for name in wanted if name not in loaded]
@@ -387,38 +381,11 @@ def _read(file: Path, *, only: Iterable[str] = ()) -> dict[str, np.ndarray]:
                 raise CorpusError(f"{file} lacks {', '.join(missing)}; give an archive that `emsync prepare` wrote")
             for name in only or wanted:
                 arrays[name] = _array(loaded[name], wanted[name], name, str(file))
-    except (
-        zipfile.BadZipFile,
-        lzma.LZMAError,
-        zlib.error,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        OSError,
-        ValueError,
-        MemoryError,
-    ) as error:
+    except DAMAGE as error:
         if isinstance(error, CorpusError):
             raise
-        raise CorpusError(f"{file} cannot be read as an archive ({_one_line(error)}); was it cut off?") from error
+        raise CorpusError(f"{file} cannot be read as an archive ({one_line(error)}); was it cut off?") from error
     return arrays
-
-
-def _load(stream: BinaryIO) -> Any:
-    loaded = np.load(stream, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("a single array")
-    assert loaded.zip is not None  # it is closed at the end only
-    unpacked = sum(each.file_size for each in loaded.zip.infolist())
-    if unpacked > MAX_UNPACKED_BYTES:
-        loaded.close()
-        raise ValueError(f"{unpacked} bytes when unpacked, over {MAX_UNPACKED_BYTES}")
-    return loaded
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def tempo_map(song: Song) -> TempoMap:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ import numpy as np
 from emsync.errors import CorpusError, InputError
 from emsync.files import atomic_path, write_bytes
 from emsync.training.corpus.archive import Archive, is_archive, read_archive, song_count, write_archive
+from emsync.training.corpus.npz import member_names
 from emsync.training.corpus.report import MOST_EXAMPLES, Examples, Labelled
 from emsync.training.corpus.work_folder import give_up, open_output, publish, work_through
 from emsync.training.mood.curves import Labels, Moods, fingerprint, label_songs, mood_arrays
@@ -36,20 +36,11 @@ def archives_among(paths: Sequence[str]) -> list[str]:
     if not archives:
         return []
     for path in paths:
-        if path not in archives and not (path.lower().endswith(".npz") and _is_damaged(path)):
+        if path not in archives and not (path.lower().endswith(".npz") and member_names(path) is None):
             raise InputError(
                 f"{archives[0]} is an archive of songs and {path} is not; give either archives or song files"
             )
     return list(paths)
-
-
-def _is_damaged(path: str) -> bool:
-    """Whether a file is no zip any more."""
-    try:
-        with zipfile.ZipFile(path):
-            return False
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return True
 
 
 def label_archives(

@@ -8,15 +8,12 @@ Conventions
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +26,7 @@ from emsync.score import Score
 from emsync.tokenizer.families import GROUPS, PROGRAMS_PER_GROUP, family_of, fold, has_sound, resolve
 from emsync.training.corpus.archive import DRUM_STEPS, MAX_DURATION_STEPS, MAX_GAP_STEPS, Song, deltas
 from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
+from emsync.training.corpus.npz import DAMAGE, one_line, open_npz
 
 MIDI_SUFFIXES: Final = (".mid", ".midi", ".kar", ".rmi")
 PIANOROLL_SUFFIX: Final = ".npz"
@@ -228,18 +226,8 @@ def convert_score(score: Score, *, song_id: str = "", source: str = "", min_note
 # info.json with the tracks' programs and the resolution (called beat_resolution before version 1). LPD is written by
 # version 0.3.
 
-#: What a damaged file can provoke in zip, in NumPy and in what reads them here.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    NotImplementedError,
-)
+#: What a damaged file can provoke, in what reads it here as well.
+_DAMAGE = (*DAMAGE, IndexError, TypeError)
 _TRACK_PARTS = ("data", "indices", "indptr", "shape")
 
 
@@ -259,14 +247,13 @@ def read_pianoroll(
     except Refused:
         raise
     except _DAMAGE as error:
-        text = " ".join(str(error).split()) or type(error).__name__
         raise Refused(
-            UNREADABLE_PIANOROLL, f"{file.name} cannot be read as a pianoroll ({text[:120]}); was it cut off?"
+            UNREADABLE_PIANOROLL, f"{file.name} cannot be read as a pianoroll ({one_line(error)}); was it cut off?"
         ) from error
 
 
 def _read_pianoroll(file: Path, song_id: str, source: str, min_notes: int) -> Converted:
-    with open(file, "rb") as stream, contextlib.closing(_load(stream)) as loaded:
+    with open(file, "rb") as stream, open_npz(stream, MAX_UNPACKED_BYTES) as loaded:
         if "info.json" not in loaded:
             raise Refused(
                 UNREADABLE_PIANOROLL, f"{file.name} has no info.json; give files of the Lakh Pianoroll Dataset"
@@ -277,7 +264,7 @@ def _read_pianoroll(file: Path, song_id: str, source: str, min_notes: int) -> Co
             raise Refused(
                 UNREADABLE_PIANOROLL, f"{file.name} gives {resolution} as its steps a quarter; it must be 1 to 10000"
             )
-        tracks = _tracks(file, info, set(loaded.files))
+        tracks = _tracks(file, info, loaded.names)
         parts = [_runs(*(loaded[f"pianoroll_{number}_csc_{part}"] for part in _TRACK_PARTS)) for number, _ in tracks]
         family = np.concatenate([np.full(len(part[0]), kind) for part, (_, kind) in zip(parts, tracks, strict=True)])
         pitch, start, end, velocity = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -296,20 +283,7 @@ def _read_pianoroll(file: Path, song_id: str, source: str, min_notes: int) -> Co
     )
 
 
-def _load(stream: BinaryIO) -> Any:
-    # From a stream: given a name, np.load leaves the file open when it turns out to be no zip.
-    loaded = np.load(stream, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("a single array")
-    assert loaded.zip is not None  # it is closed at the end only
-    unpacked = sum(each.file_size for each in loaded.zip.infolist())
-    if unpacked > MAX_UNPACKED_BYTES:
-        loaded.close()
-        raise ValueError(f"{unpacked} bytes when unpacked, over {MAX_UNPACKED_BYTES}")
-    return loaded
-
-
-def _tracks(file: Path, info: dict[str, Any], arrays: set[str]) -> list[tuple[int, int]]:
+def _tracks(file: Path, info: dict[str, Any], arrays: frozenset[str]) -> list[tuple[int, int]]:
     """(number, family) of every track, family -1 for effects; refuses what is not five or seventeen whole tracks."""
     numbers = sorted(
         {int(key) for key in info if key.isdigit()}
