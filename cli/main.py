@@ -12,9 +12,13 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import click
 
@@ -177,6 +181,29 @@ def _leave_pipe() -> int:
     return EXIT_BROKEN_PIPE
 
 
+@contextmanager
+def _remembering_interrupts() -> Iterator[list[int]]:
+    """Yield a list that is empty until Ctrl-C is pressed.
+
+    An interrupt that comes while a compiled module is imported leaves it as an `ImportError` or another error.
+    """
+    came: list[int] = []
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield came
+        return
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line on `argv` (default: `sys.argv[1:]`) and return its exit code.
 
@@ -185,31 +212,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "_EMSYNC_COMPLETE" in os.environ:  # the shell asks for completions; click answers and exits by itself
         cli.main(prog_name="emsync")
     _escape_what_the_terminal_lacks()
-    try:
-        with cli.make_context("emsync", list(sys.argv[1:] if argv is None else argv)) as context:
-            cli.invoke(context)
-        sys.stdout.flush()
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return _leave_pipe()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return EXIT_ERROR
-    except Exception as error:
-        sentence = _sentence(error)
-        if sentence is None:
-            raise
-        if os.environ.get("EMSYNC_DEBUG", "0") not in ("", "0"):
-            import traceback
-
-            traceback.print_exc()
-        _say(f"error: {sentence}")
-        return EXIT_ERROR
+    with _remembering_interrupts() as interrupts:
+        try:
+            with cli.make_context("emsync", list(sys.argv[1:] if argv is None else argv)) as context:
+                cli.invoke(context)
+            sys.stdout.flush()
+        except click.exceptions.Exit as leave:
+            return leave.exit_code
+        except (KeyboardInterrupt, click.Abort):
+            return _interrupted()
+        except BrokenPipeError:
+            return _leave_pipe()
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return EXIT_ERROR
+        except Exception as error:
+            if interrupts and not isinstance(error, EmsyncError):
+                return _interrupted()
+            return _explain(error)
     return 0
+
+
+def _interrupted() -> int:
+    _say("interrupted")
+    return EXIT_INTERRUPTED
+
+
+def _explain(error: Exception) -> int:
+    """Print what the user can do about `error`; a bug is raised again."""
+    sentence = _sentence(error)
+    if sentence is None:
+        raise error
+    if os.environ.get("EMSYNC_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    _say(f"error: {sentence}")
+    return EXIT_ERROR
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ by `--help`.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +27,24 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 DEFAULT_SEED = Recipe.seed
 
-#: A path that the library checks itself, since its errors say more than click's.
-FILE = click.Path(path_type=Path)
+
+class _File(click.Path):
+    """A path that the library checks itself, since its errors say more than click's; but not an empty one.
+
+    An empty name, as of a shell's variable that is not set, would be taken for the current folder.
+    """
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Turn an argument into a `Path`; a usage error for an empty one."""
+        if not os.fspath(value):
+            self.fail("the name is empty; give that of a file or a folder, such as . for this one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+#: A file or a folder, as a `Path`.
+FILE = _File(path_type=Path)
 
 
 class FiniteFloat(click.FloatRange):

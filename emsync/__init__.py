@@ -8,12 +8,12 @@ Names and modules are imported when they are first used, so that `import emsync`
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as type checkers know it; importing `typing` takes longer than all of this module
 if TYPE_CHECKING:
+    from typing import Any
+
     from emsync.conditions import Conditions as Conditions
     from emsync.errors import EmsyncError as EmsyncError
     from emsync.recipe import Recipe as Recipe
@@ -60,6 +60,8 @@ __all__ = ["__version__", *_NAMES, *_MODULES]
 
 def __getattr__(name: str) -> Any:
     """Import a public name or module when it is first asked for."""
+    import importlib
+
     if name in _NAMES:
         value = getattr(importlib.import_module(_NAMES[name]), name)
     elif name in _MODULES:

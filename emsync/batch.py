@@ -26,7 +26,7 @@ from emsync.mood_source import MoodSource
 from emsync.recipe import Recipe
 from emsync.record import Record
 from emsync.soundtrack import Backend, Session, for_video
-from emsync.training.corpus.work_folder import worker_begins
+from emsync.training.corpus.work_folder import interrupts_held, worker_begins
 
 #: Files of a folder that are taken for films, by their endings.
 FILMS: Final = frozenset(
@@ -171,7 +171,8 @@ def score_all(
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(jobs, len(waiting)), context, _begin, (model, backend))
         try:
-            futures = {pool.submit(one, film, song): place for place, film, song in waiting}
+            with interrupts_held():  # submitting starts the processes
+                futures = {pool.submit(one, film, song): place for place, film, song in waiting}
             for future in as_completed(futures):
                 done(futures[future], future.result())
         finally:

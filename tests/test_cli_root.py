@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -179,6 +180,87 @@ def test_interrupting_exits_with_130(
     install(raising(error))
     assert root.main(["try"]) == 130
     assert capsys.readouterr().err == "emsync: interrupted\n"
+
+
+#: Runs `emsync ARGUMENTS` as the installed program does, and presses Ctrl-C when the module `AT` is imported.
+INTERRUPTED = """
+import importlib.abc, os, signal, sys
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == os.environ["AT"]:
+            if os.environ.get("AS"):  # as the import of a compiled module does
+                try:
+                    signal.raise_signal(signal.SIGINT)
+                except KeyboardInterrupt:
+                    raise getattr(__builtins__, os.environ["AS"])("initialization failed")
+            exec("import signal; signal.raise_signal(signal.SIGINT)")
+        return None
+
+sys.meta_path.insert(0, Finder())
+sys.argv = ["emsync", *sys.argv[1:]]
+from emsync.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "becomes"),
+    [
+        ("emsync.cli.main", ""),
+        ("click", ""),
+        ("emsync.errors", ""),
+        ("emsync.cli.plot", ""),
+        ("emsync.plot_piece", ""),
+        ("numpy", ""),
+        ("numpy", "ImportError"),
+        ("numpy", "SystemError"),
+    ],
+)
+def test_interrupting_while_modules_are_imported(module: str, becomes: str, tmp_path: Path) -> None:
+    done = run("-c", INTERRUPTED, "plot", str(tmp_path / "song.mid"), AT=module, AS=becomes)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "emsync: interrupted\n")
+
+
+def test_an_interrupt_that_a_command_answers_hides_no_error(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def callback() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise OutputError("what was done so far could not be saved") from None
+
+    install(callback)
+    assert root.main(["try"]) == 2
+    assert capsys.readouterr().err == "emsync: error: what was done so far could not be saved\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    done = run("-S", "-c", "import sys; before = set(sys.modules); import emsync; print(*set(sys.modules) - before)")
+    assert set(done.stdout.split()) == {"emsync", "__future__"}
+
+
+@pytest.mark.parametrize("arguments", [["try", "--model", ""], ["try", "-o", ""], ["try", ""]], ids=" ".join)
+def test_an_empty_path_is_not_the_current_folder(
+    install: Install, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    song = click.argument("song", type=options.FILE, required=False)
+    install(lambda model, output, song: None, options.model, options.output("FILE", "Where to write."), song)
+    assert root.main(arguments) == 2
+    assert re.fullmatch(
+        r"emsync: error: Invalid value for .*: the name is empty; give that of a file or a folder, .*\n",
+        capsys.readouterr().err,
+    )
+
+
+@pytest.mark.parametrize("entry", root.COMMANDS, ids=lambda entry: entry.name)
+def test_every_path_is_checked_for_being_empty(entry: root.Entry) -> None:
+    paths = [each for each in entry.load().params if isinstance(each.type, click.Path)]
+    assert paths or entry.name == "soundfonts"
+    for each in paths:
+        assert each.type is options.FILE, f"give {each.name} the type options.FILE"
 
 
 def test_a_command_that_leaves_with_a_code_keeps_it(install: Install) -> None:

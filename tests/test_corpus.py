@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from emsync.training.corpus.songs import (
     Refused,
     read_song,
 )
-from emsync.training.corpus.work_folder import survives
+from emsync.training.corpus.work_folder import interrupts_held, survives
 from emsync.training.mood import features as mood_features
 from emsync.training.mood.curves import Moods, labels
 from emsync.vocabulary import BASS, DRUMS, GUITAR, PIANO, STRINGS
@@ -838,6 +841,29 @@ def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
         worker = int(parent.stdout.readline())
         parent.kill()
         ended(worker)
+
+
+def test_processes_begun_with_interrupts_held_hear_of_none() -> None:
+    """From its first moment on, before the worker can say so itself; and the parent hears of one afterwards."""
+    blocked: set[signal.Signals] = set()
+
+    def begin() -> None:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, interrupts_held():
+            future = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, [])
+            signal.raise_signal(signal.SIGINT)
+            blocked.update(future.result())
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_an_empty_name_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=r"the name of an input is empty; give a folder, such as \. for this one"):
+        find([""])
+    assert find(["."])
 
 
 def test_a_song_too_long_for_a_mood_is_named(bare: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def find(
     found: dict[str, SourceFile] = {}  # by real path, so that a folder given twice counts once
     skipped = os.path.realpath(leave_out) if leave_out is not None else None
     for given in inputs:
+        if not os.fspath(given):
+            raise InputError("the name of an input is empty; give a folder, such as . for this one")
         top = Path(given)
         name = Path(top.name or top.resolve().name)
         if top.is_file():

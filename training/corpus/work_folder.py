@@ -9,11 +9,12 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -75,9 +76,27 @@ def publish(output: Path, archives: Sequence[str], report: str) -> None:
 def survives(target: Callable[..., object], *arguments: object) -> bool:
     """Whether a process of its own comes back from `target(*arguments)`."""
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-    process.start()
+    with interrupts_held():
+        process.start()
     process.join()
     return process.exitcode == 0
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back inside the block; processes that are started in it never hear of it.
+
+    Without this, one that is still importing what it needs would print a traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    multiprocessing.resource_tracker.ensure_running()  # which would let interrupts through if it were begun later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def worker_begins() -> None:
@@ -121,7 +140,8 @@ def work_through(
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever is imported
         pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, worker_begins)
         try:
-            futures = {pool.submit(work, item): item for item in items}
+            with interrupts_held():  # submitting starts the processes
+                futures = {pool.submit(work, item): item for item in items}
             for future in concurrent.futures.as_completed(futures):
                 future.result()
                 bar.update(size(futures[future]))
