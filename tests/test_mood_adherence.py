@@ -55,7 +55,7 @@ def test_tasks_cover_the_corners_and_move_one_axis_at_a_time() -> None:
         assert abs(task.curve.mean[0]) + abs(task.curve.mean[1]) < 0.01
 
 
-def test_perfect_obedience() -> None:
+def test_perfect_adherence() -> None:
     for axis in range(2):
         found = adherence(heard(1.0), axis)
         assert found.pearson == pytest.approx(1)
@@ -67,12 +67,12 @@ def test_perfect_obedience() -> None:
         assert found.shuffled_within < 0.3
 
 
-def test_disobedience_and_deafness() -> None:
+def test_opposite_and_unrelated_music() -> None:
     assert adherence(heard(-1.0), 0).pearson == pytest.approx(-1)
-    deaf = adherence(heard(0.0, noise=1.0), 1)
-    assert abs(deaf.pearson) < 0.1
-    assert abs(deaf.separation) < 0.3
-    assert 0.4 < deaf.corner_auc < 0.6
+    unrelated = adherence(heard(0.0, noise=1.0), 1)
+    assert abs(unrelated.pearson) < 0.1
+    assert abs(unrelated.separation) < 0.3
+    assert 0.4 < unrelated.corner_auc < 0.6
 
 
 def test_without_corners_there_is_no_separation_and_json_says_none() -> None:
@@ -85,7 +85,7 @@ def test_without_corners_there_is_no_separation_and_json_says_none() -> None:
 SCALE = Scale(np.tile(np.linspace(-1, 1, N_QUANTILES)[:, None], 2), 10)
 
 
-def test_hear_leaves_the_ends_out() -> None:
+def test_judging_leaves_the_ends_out() -> None:
     score = song_score(toy_archive(1, bars=12), 0)
     found = judge_piece(score, Task("corner", "x", MoodCurve.constant(0.3, -0.4)), SCALE)
     seconds = math.ceil(score.duration_s)

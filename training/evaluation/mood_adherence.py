@@ -1,14 +1,14 @@
-"""Whether the music follows the mood: moods asked for, against moods read from what is composed.
+"""Measure whether the music follows the requested mood: requested moods against moods read from what is composed.
 
 Conventions
-- Pieces are asked for constant moods at the plane's four corners, for ramps and for steps of one axis while the other
-  stays neutral (`tasks`). A task's two axes are both given, in the lanes and in the prefix.
-- What was composed is read by `mood.curves.judge`, fitted on pieces of VGMIDI that took no part in labelling the
-  corpus. Asked and read curves are compared second by second, a second's window within the piece.
-- Readings stand in the judge's own scale of real music: `Scale.fit` on songs that were not trained on, so that 0 is
-  their median and 1 their maximum.
-- The control pairs every piece with what another piece was asked for, all such pairs.
-- `guided_bits` gives the price: bits of real songs under the guided distribution, given their own mood.
+- Requests are constant moods at the plane's four corners, and ramps and steps of one axis while the other stays neutral
+  (`tasks`). A task sets both axes, in the lanes and in the prefix.
+- `mood.curves.judge` reads the composed music. It was fitted on pieces of VGMIDI that were not used to label the
+  corpus. Requested and measured curves are compared second by second, where a second's window is within the piece.
+- Levels are on the judge's own scale of real music, by `Scale.fit` on songs that were not trained on: 0 is their
+  median, 1 their maximum.
+- The control pairs every piece with the request of every other piece.
+- `guided_bits` gives the cost: bits of real songs under the guided distribution, given their own mood.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 Kind = Literal["corner", "ramp", "step"]
 
-#: How far from neutral moods are asked for.
+#: Distance of the requested moods from neutral.
 FAR: Final = 0.8
 STRENGTHS: Final = (1.0, 1.5, 2.0, 3.0)
-#: Music is heard from here on and until here before the end: beginnings and endings are what they are.
+#: Left out at the beginning and the end of a piece, which differ from the rest.
 MARGIN_S: Final = 3.0
-#: The lanes that tell of mood.
+#: The lanes of mood.
 _MOOD_LANES: Final = [LANE_NAMES.index(axis) for axis in AXES]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A mood to compose for: what kind of curve, its name, the curve."""
+    """A requested mood: the kind of curve, its name, the curve."""
 
     kind: Kind
     name: str
@@ -116,7 +116,7 @@ def perform(
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One piece: its task, and asked and read levels (seconds, 2)."""
+    """One piece: its task, and the requested (`asked`) and measured (`read`) levels, each (seconds, 2)."""
 
     task: Task
     asked: FloatArray
@@ -124,7 +124,7 @@ class Judged:
 
 
 def judge_piece(score: Score, task: Task, scale: Scale) -> Judged:
-    """What the judge reads in a piece, beside what was asked, without `MARGIN_S` at either end."""
+    """Measure a piece with the judge, without `MARGIN_S` at either end."""
     levels = scale.apply(readings(score, judge()))
     times_s = np.arange(len(levels)) + 0.5
     inside = (times_s >= MARGIN_S) & (times_s <= times_s[-1] - MARGIN_S)
@@ -133,12 +133,17 @@ def judge_piece(score: Score, task: Task, scale: Scale) -> Judged:
 
 @dataclass(frozen=True)
 class Adherence:
-    """How well one axis is obeyed, and the same for shuffled conditions.
+    """How well the music follows one axis, and the same for shuffled requests.
 
-    pearson: over all seconds of all pieces. within: mean over ramps and steps of this axis of the correlation within
-    the piece. separation: mean read at the high corners less that at the low ones (2 FAR was asked). corner_auc: the
-    chance that a second of a high corner is read higher than one of a low corner. crosstalk: Pearson with the other
-    axis's request.
+    Attributes:
+        pearson: correlation over all seconds of all pieces.
+        within: mean correlation within a piece, over the ramps and steps of this axis.
+        separation: mean level measured at the high corners minus that at the low ones; 2 FAR was requested.
+        corner_auc: probability that a second of a high corner is measured higher than one of a low corner.
+        crosstalk: correlation with the request on the other axis.
+        shuffled_pearson: `pearson` against the requests of other pieces.
+        shuffled_within: `within` against the requests of other pieces.
+
     """
 
     pearson: float
@@ -191,8 +196,14 @@ def guided_bits(
 ) -> dict[str, float]:
     """Bits per note of real crops: without mood, with their own at each strength, and with another crop's.
 
-    batches: drawn without augmentation, so that mood is given in full. The guided distribution is the softmax of
-    u + s (c - u), with u the logits without and c those with mood, as in composing.
+    The guided distribution is the softmax of u + s (c - u), with u the logits without mood and c those with it, as in
+    composing.
+
+    Args:
+        model: the model to measure.
+        batches: crops drawn without augmentation, so that mood is never dropped.
+        strengths: the guidance strengths s.
+
     """
     import torch
     import torch.nn.functional as F

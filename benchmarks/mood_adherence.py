@@ -1,9 +1,9 @@
-"""Does the composer follow moods? Composes for corners, ramps and steps; the judge reads it; and what it costs.
+"""Measure whether the music follows the requested mood (corners, ramps and steps), and what that costs.
 
-    python benchmarks/obedience.py valid.npz [--model DIR] [--seeds 3] [--duration 40] [-o docs/pictures/obedience.png]
+    python benchmarks/mood_adherence.py valid.npz [--seeds 3] [--duration 40] [-o docs/pictures/mood-adherence.png]
 
-prints the tables of docs/obedience.md as Markdown and draws the curves asked and read. Needs torch for the price in
-bits per note (`--no-bits` leaves it out). Songs of the archive must not have been trained on.
+Prints the tables of docs/mood-adherence.md as Markdown and draws the requested and measured curves. The cost in bits
+per note needs torch (`--no-bits` leaves it out). The model must not have been trained on the songs of the archive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--duration", type=float, default=40.0)
     parser.add_argument("--strengths", type=float, nargs="+", default=list(STRENGTHS))
-    parser.add_argument("--crops", type=int, default=120, help="crops of real songs for the price in bits")
+    parser.add_argument("--crops", type=int, default=120, help="crops of real songs for the cost in bits")
     parser.add_argument("--no-bits", action="store_true")
     parser.add_argument("-o", "--output", type=Path, help="draw the curves here")
     parser.add_argument("--picture-strength", type=float, default=Recipe.mood_strength)
@@ -73,7 +73,7 @@ def main() -> None:
     head = ["strength", "axis", "Pearson", "within ramps and steps", "high − low corners", "AUC of corners",
             "with the other axis", "Pearson, shuffled", "within, shuffled"]  # fmt: skip
     pieces = options.seeds * len(asked)
-    print(f"\n{pieces} pieces of {options.duration:g} s a strength, all at {TEMPO_QPM:g} quarter notes a minute:\n")
+    print(f"\n{pieces} pieces of {options.duration:g} s for each strength, at {TEMPO_QPM:g} quarter notes a minute:\n")
     print("\n".join(table(head, rows)))
 
     bits: dict[str, float] = {}
@@ -87,7 +87,7 @@ def main() -> None:
         data = Dataset.of(dict(pack(first).arrays))
         crops = Crops(data, CropConfig(context=model.config.context, near_chord=0.0), seed=1, augment=False)
         bits = guided_bits(model, [crops.batch(i, 4) for i in range(options.crops // 4)], options.strengths)
-        print(f"\nBits per note of {options.crops} crops of real songs, told of their cuts, their end and this mood:\n")
+        print(f"\nBits per note of {options.crops} crops of real songs, conditioned on cuts, end and this mood:\n")
         print("\n".join(table(["mood", "bits per note"], [[name, value] for name, value in bits.items()])))
     if options.json:
         options.json.write_text(json.dumps({"rows": [dict(zip(head, row, strict=True)) for row in rows], "bits": bits}))
@@ -97,13 +97,13 @@ def main() -> None:
 
 
 def draw(heard: list[Judged], strength: float, path: Path) -> None:
-    """Corners on the plane, and the ramps and steps: what was asked, and what was read in each piece."""
+    """Draw the corners on the plane, and the ramps and steps: the requested mood and the measured one of each piece."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 7), layout="constrained")
     grid = figure.add_gridspec(2, 6)
     plane = figure.add_subplot(grid[:, :2], xlabel="valence", ylabel="arousal", xlim=(-1, 1), ylim=(-1, 1))
-    plane.set_title(f"corners, strength {strength:g}: asked (cross), read (dots: pieces' means)")
+    plane.set_title(f"corners, strength {strength:g}: requested (cross), measured (dots: means of pieces)")
     corners = dict.fromkeys(h.task.name for h in heard if h.task.kind == "corner")
     for number, name in enumerate(corners):
         mine = [h for h in heard if h.task.name == name]
@@ -121,8 +121,8 @@ def draw(heard: list[Judged], strength: float, path: Path) -> None:
         for h in mine:
             axes.plot(np.arange(len(h.read)), h.read[:, axis], color=f"C{axis}", alpha=0.3, lw=1)
         n = min(len(h.read) for h in mine)
-        axes.plot(np.mean([h.read[:n, axis] for h in mine], axis=0), color=f"C{axis}", lw=2, label="read, mean")
-        axes.plot(mine[0].asked[:n, axis], "k--", lw=1, label="asked")
+        axes.plot(np.mean([h.read[:n, axis] for h in mine], axis=0), color=f"C{axis}", lw=2, label="measured, mean")
+        axes.plot(mine[0].asked[:n, axis], "k--", lw=1, label="requested")
         axes.set_title(name, fontsize=9)
         if number == 0:
             axes.legend(fontsize=7)
