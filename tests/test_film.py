@@ -313,12 +313,24 @@ def test_sound_of_any_width_is_measured(tmp_path: Path, codec: str) -> None:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["$5_vs_$10", "caf\udce9", "\x1b[31mred\x07", "a\nb", "映画_^{", "x" * 200, "%s{0}\\"])
+#: Windows and macOS have no files of such names.
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="no file can have that name here")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$5_vs_$10",
+        pytest.param("caf\udce9", marks=linux_only),
+        pytest.param("\x1b[31mred\x07", marks=linux_only),
+        pytest.param("a\nb", marks=linux_only),
+        "映画_^{",
+        "x" * 200,
+        pytest.param("%s{0}\\", marks=linux_only),
+    ],
+)
 def test_any_name_is_analyzed_and_drawn(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        path = write(tmp_path / "film.mkv", SHOTS, fps=10).rename(tmp_path / f"{name}.mkv")
-    except (OSError, UnicodeError):
-        pytest.skip("no file can have that name here")
+    path = write(tmp_path / "film.mkv", SHOTS, fps=10).rename(tmp_path / f"{name}.mkv")
     picture, output = tmp_path / "out.png", tmp_path / "out.json"
     assert main(["analyze", str(path), "--plot", str(picture), "-o", str(output)]) == 0
     assert picture.stat().st_size > 1000
