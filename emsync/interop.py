@@ -24,6 +24,7 @@ from __future__ import annotations
 import importlib
 import io
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -264,19 +265,4 @@ def from_music21(stream: music21.stream.Stream) -> Score:
         Marker(float(score.tempo.seconds_at(float(mark.getOffsetInHierarchy(stream)))), str(mark.content))
         for mark in stream.recurse().getElementsByClass(library.expressions.RehearsalMark)
     ]
-    if not marks:
-        return score
-    return Score(
-        score.instruments,
-        score.instrument,
-        score.pitch,
-        score.velocity,
-        score.start_s,
-        score.end_s,
-        score.tempo,
-        score.bars,
-        marks,
-        score.keys,
-        score.duration_s,
-        score.warnings,
-    )
+    return replace(score, markers=tuple(marks)) if marks else score

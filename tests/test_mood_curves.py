@@ -93,6 +93,7 @@ def test_too_little_music_to_scale_by(rows: list[np.ndarray], count: int) -> Non
         ({"valence": None}, r"is no mood scale \(.*\); fit it again"),
         ({"arousal": [0.0, 1.0]}, r"is no mood scale \(.*\); fit it again"),
         ({"songs": "many"}, "is no mood scale"),
+        ({"songs": float("inf")}, "is no mood scale"),
         ({"valence": [0.0] * N_QUANTILES}, r"a mood scale of \(41, 2\) numbers is no table of quantiles"),
     ],
 )
@@ -101,7 +102,7 @@ def test_a_broken_scale_is_refused(tmp_path: Path, change: dict[str, Any], messa
     (tmp_path / "scale.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
         Scale.read(tmp_path / "scale.json")
-    with pytest.raises(ModelError, match=r"gone.json is no mood scale"):
+    with pytest.raises(ModelError, match=r"gone.json cannot be read \(No such file .*\); fit it again"):
         Scale.read(tmp_path / "gone.json")
 
 

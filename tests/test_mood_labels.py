@@ -340,8 +340,23 @@ def test_a_damaged_regressor_is_refused(tmp_path: Path, change: dict[str, Any], 
     (tmp_path / "r.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ModelError, match=message):
         Regressor.read(tmp_path / "r.json")
-    with pytest.raises(ModelError, match="is no mood regressor"):
+    with pytest.raises(ModelError, match=r"none\.json cannot be read \(No such file .*\); fit it again"):
         Regressor.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"[]", "is no mood regressor"),
+        (b"{", "is not JSON"),
+        (b"[" * 100_000, "is not JSON \\(it is nested too deeply\\); fit it again"),
+        (b" " * (1 << 20) + b"{}", "has 1048578 bytes, over 1048576; is it a mood regressor"),
+    ],
+)
+def test_other_files_are_no_regressor(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "r.json").write_bytes(data)
+    with pytest.raises(ModelError, match=message):
+        Regressor.read(tmp_path / "r.json")
 
 
 def test_instruments_that_are_no_family_are_passed_over() -> None:

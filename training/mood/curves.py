@@ -15,7 +15,6 @@ Conventions
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import ModelError
-from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
 from emsync.training.corpus.archive import Archive, Song
 from emsync.training.mood.features import Notes
+from emsync.training.mood.fitted import read_fitted, write_fitted
 from emsync.training.mood.labels import AXES, Regressor, readings_of
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,7 +44,6 @@ JUDGE: Final = Path(__file__).with_name("judge.json")
 SCALE: Final = Path(__file__).with_name("scale.json")
 #: What reports say of a distribution.
 PERCENTILES: Final = (5, 25, 50, 75, 95)
-_FORMAT: Final = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +81,18 @@ class Scale:
         return np.stack([np.interp(readings[..., k], self.quantiles[:, k], levels) for k in range(2)], axis=-1)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        content = {"format": _FORMAT, "songs": self.songs}
+        """Write JSON that `Scale.read` reads."""
         rows = {axis: self.quantiles[:, k].round(9).tolist() for k, axis in enumerate(AXES)}
-        write_bytes(path, (json.dumps({**content, **rows}, indent=1) + "\n").encode())
+        write_fitted(path, {"songs": self.songs, **rows})
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Scale:
         """The scale at `path`. Raises `ModelError` naming it."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ModelError(f"{path} has format {content['format']}, not {_FORMAT}; fit it again")
+
+        def make(content: Any) -> Scale:
             return cls(np.array([content[axis] for axis in AXES], dtype=np.float64).T, int(content["songs"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is no mood scale ({error}); fit it again") from error
+
+        return read_fitted(path, "mood scale", make)
 
 
 @lru_cache(maxsize=1)

@@ -26,11 +26,11 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync.errors import CorpusError, ModelError
-from emsync.files import write_bytes
 from emsync.mood import MoodCurve
 from emsync.score import Score
 from emsync.training.corpus.archive import Song
 from emsync.training.mood.features import FEATURES, WINDOW_S, Notes, features
+from emsync.training.mood.fitted import read_fitted, write_fitted
 from emsync.vocabulary import FAMILIES
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,7 +45,6 @@ FOLDS: Final = 10
 UNUSED: Final = frozenset({"families", "onsets_pitched"} | {f"onsets_{name.lower()}" for name in FAMILIES})
 USED: Final = tuple(name for name in FEATURES if name not in UNUSED)
 SHIPPED: Final = Path(__file__).with_name("regressor.json")
-_FORMAT: Final = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,21 +166,18 @@ class Regressor:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write JSON that `Regressor.read` reads."""
-        content = {"format": _FORMAT, "names": self.names, "lag_s": LAG_S, "clip": CLIP, "penalty": PENALTY}
         rows = {name: getattr(self, name).tolist() for name in ("mean", "deviation", "weights", "bias")}
-        write_bytes(path, (json.dumps({**content, **rows}, indent=1) + "\n").encode())
+        write_fitted(path, {"names": self.names, "lag_s": LAG_S, "clip": CLIP, "penalty": PENALTY, **rows})
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Regressor:
         """The regressor at `path`. Raises `ModelError` naming it."""
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
-                raise ModelError(f"{path} has format {content['format']}, not {_FORMAT}; fit it again")
+
+        def make(content: Any) -> Regressor:
             rows = (np.array(content[name], dtype=np.float64) for name in ("mean", "deviation", "weights", "bias"))
             return cls(tuple(content["names"]), *rows)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is no mood regressor ({error}); fit it again") from error
+
+        return read_fitted(path, "mood regressor", make)
 
 
 @lru_cache(maxsize=1)
