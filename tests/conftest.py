@@ -1,10 +1,11 @@
-"""What every test shares: Hypothesis without a clock, plots without a screen, and no error logged unseen."""
+"""What every test shares: Hypothesis without a clock, plots without a screen, no error logged unseen, a tiny model."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -42,3 +43,33 @@ def no_logged_errors(request: pytest.FixtureRequest) -> Iterator[None]:
     if handler.records and request.node.get_closest_marker("logs_errors") is None:
         lines = "; ".join(f"{record.name}: {record.getMessage()}" for record in handler.records)
         pytest.fail(f"errors were logged: {lines}", pytrace=False)
+
+
+# Made once a process: a test that would change one of these takes a copy.
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model that runs without torch, and knows mood."""
+    from tests.fakes import exported_model
+
+    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def model_without_mood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, trained without mood."""
+    from tests.fakes import exported_model
+
+    return exported_model(tmp_path_factory.mktemp("models") / "without-mood", knows_mood=False)
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine seconds with one cut."""
+    from emsync import demo_film
+    from tests.fakes import DEMO_S
+
+    path = tmp_path_factory.mktemp("films") / "film.mp4"
+    demo_film.make(path, duration_s=DEMO_S, size=(64, 36), fps=12)
+    return path

@@ -111,6 +111,10 @@ class Feeling(Fake):
         return logits + felt[:, :SIZE], levels + felt[:, SIZE:]
 
 
+#: Length of the fixture `film`.
+DEMO_S = 9.0
+
+
 def exported_model(folder: Path, *, seed: int = 0, knows_mood: bool = True) -> Path:
     """A folder with a tiny random model and its graph; skips the test where torch or onnx is missing."""
     pytest.importorskip("torch")

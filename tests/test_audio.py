@@ -16,7 +16,6 @@ from emsync.audio import render
 from emsync.cli.main import main
 from emsync.errors import InputError, MissingExtraError, OutputError
 from emsync.score import Bars, Instrument, Score, TempoMap
-from tests.fakes import exported_model
 
 pytest.importorskip("soundfile")
 pytestmark = pytest.mark.skipif(
@@ -213,8 +212,7 @@ def test_what_was_wrong_with_the_file_is_said(song: Path, tmp_path: Path, capsys
     assert capsys.readouterr().err == "Warning: 9 bytes behind the last track are ignored.\n"
 
 
-def test_composing_with_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = exported_model(tmp_path / "model")
+def test_composing_with_sound(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     song, wav = tmp_path / "song.mid", tmp_path / "song.wav"
     arguments = ["compose", "--model", str(model), "--duration", "3", "-q", "-o", str(song), "--wav", str(wav)]
     assert main([*arguments, "--soundfont", "none-such"]) == 2

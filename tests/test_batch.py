@@ -14,12 +14,6 @@ from emsync.batch import Scored, find_films, score_all, shard, songs_of
 from emsync.cli.main import main
 from emsync.errors import InputError, OutputError
 from emsync.recipe import Recipe
-from tests.fakes import exported_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")

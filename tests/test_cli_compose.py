@@ -16,33 +16,11 @@ from typing import Any
 
 import pytest
 
-from emsync import checkpoint, demo_film, midi, video
+from emsync import checkpoint, midi, video
 from emsync import vocabulary as v
 from emsync.cli.main import main
 from emsync.mood import MoodCurve
-from tests.fakes import exported_model
-
-FILM_S = 9.0
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random model that runs without torch, and knows mood."""
-    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def unfeeling(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Likewise, trained without mood."""
-    return exported_model(tmp_path_factory.mktemp("models") / "unfeeling", knows_mood=False)
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine seconds with one cut."""
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
-    demo_film.make(path, duration_s=FILM_S, size=(64, 36), fps=12)
-    return path
+from tests.fakes import DEMO_S
 
 
 @dataclass
@@ -94,11 +72,11 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert said.err == ""
     assert said.files == ["my film.mid", "my film.mid.json", "my film.mp4"]
     score = midi.read("my film.mid")
-    assert score.duration_s <= FILM_S + 1e-3
+    assert score.duration_s <= DEMO_S + 1e-3
     assert [m.text[:5] for m in score.markers] == ["Cut 1"]
     record = json.loads(Path("my film.mid.json").read_text())
     assert record["video"] == "my film.mp4"
-    assert record["duration_s"] == pytest.approx(FILM_S, abs=0.2)
+    assert record["duration_s"] == pytest.approx(DEMO_S, abs=0.2)
     assert record["frame_rate"] == "12/1"
     assert record["backend"] == "onnx"
     assert len(record["cuts_s"]) == 1
@@ -316,12 +294,15 @@ def test_moods_and_strengths_give_other_music(run: Run) -> None:
     assert Path("deaf.mid").read_bytes() == Path("plain.mid").read_bytes()
 
 
-def test_a_model_without_mood_composes_without_and_says_so(run: Run, film: Path, unfeeling: Path) -> None:
-    said = run(film, "--model", unfeeling, "-o", "song.mid", with_model=False)
+def test_a_model_without_mood_composes_without_and_says_so(run: Run, film: Path, model_without_mood: Path) -> None:
+    said = run(film, "--model", model_without_mood, "-o", "song.mid", with_model=False)
     assert mood_line(said) == "Mood: not followed, since this model was trained without mood."
     assert recorded() is None
     for options in (["--duration", "2"], [film, "--affect", "none"]):
-        assert mood_line(run(*options, "--model", unfeeling, "-o", "song.mid", "--overwrite", with_model=False)) == ""
+        assert (
+            mood_line(run(*options, "--model", model_without_mood, "-o", "song.mid", "--overwrite", with_model=False))
+            == ""
+        )
     assert run("--from", "song.mid.json", "-o", "again.mid", with_model=False).code == 0
     assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
 
@@ -336,8 +317,8 @@ def test_a_model_without_mood_composes_without_and_says_so(run: Run, film: Path,
         ("film.mp4 --affect builtin", "--affect"),
     ],
 )
-def test_a_model_without_mood_refuses_one(run: Run, unfeeling: Path, options: str, name: str) -> None:
-    said = run(*options.split(), "--model", unfeeling, with_model=False)
+def test_a_model_without_mood_refuses_one(run: Run, model_without_mood: Path, options: str, name: str) -> None:
+    said = run(*options.split(), "--model", model_without_mood, with_model=False)
     refused(said, f"this model was trained without mood, so {name} cannot be followed; leave it out, or give --model")
 
 

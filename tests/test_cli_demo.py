@@ -10,14 +10,8 @@ import pytest
 from emsync import midi
 from emsync.cli.main import main
 from emsync.video import analyze
-from tests.fakes import exported_model
 
 FILES = ["film.mid", "film.mid.json", "film.mp4", "film.png"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from emsync.repetition import FREE_REPEATS, FRESH_BARS, STILL_SHARE, RepeatedNot
 from emsync.sampling import draw
 from emsync.tokenizer import events
 from emsync.tokenizer.events import times_steps
-from tests.fakes import MOST, SIZE, Fake, Feeling, exported_model, plain_recipe
+from tests.fakes import MOST, SIZE, Fake, Feeling, plain_recipe
 
 
 def asked(end_s: float = 12.0, *boundaries_s: float, **more: Any) -> Conditions:
@@ -642,17 +642,12 @@ def test_a_piece_needs_an_end() -> None:
 # ---- real models ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
 Opened = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def opened(folder: Path) -> Opened:
-    return lambda backend: open_decoder(folder, backend=backend, threads=1)
+def opened(model: Path) -> Opened:
+    return lambda backend: open_decoder(model, backend=backend, threads=1)
 
 
 def test_onnx_and_torch_give_the_same_notes(opened: Opened) -> None:

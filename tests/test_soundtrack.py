@@ -14,7 +14,7 @@ import mido
 import numpy as np
 import pytest
 
-from emsync import checkpoint, demo_film, midi, soundtrack
+from emsync import checkpoint, midi, soundtrack
 from emsync import vocabulary as v
 from emsync.composer import beat_of
 from emsync.decoder import open_decoder
@@ -25,7 +25,7 @@ from emsync.mood_source import Mood, MoodSource, mean_mood
 from emsync.recipe import Recipe
 from emsync.record import Record, model_record
 from emsync.soundtrack import Session, Soundtrack
-from tests.fakes import Fake, Feeling, exported_model
+from tests.fakes import Fake, Feeling
 
 DURATION_S = 16.0
 CUTS_S = (0.0, 4.0, 8.504, 12.28, 13.0)
@@ -277,19 +277,6 @@ def test_excited_music_is_faster() -> None:
 # ---- the whole way -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine seconds with one cut."""
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
-    demo_film.make(path, duration_s=9.0, size=(64, 36), fps=12)
-    return path
-
-
 def test_a_film_is_composed_for_and_its_record_composed_again(tmp_path: Path, film: Path, model: Path) -> None:
     stages: list[str] = []
     session = Session.open(model)
@@ -319,8 +306,8 @@ def test_cuts_and_moods_given_replace_those_of_the_film(tmp_path: Path, film: Pa
     assert soundtrack.for_video(film, mood=MoodSource(), session=session).mood is None
 
 
-def test_a_model_without_mood_composes_without_unless_a_mood_is_asked_for(tmp_path: Path, film: Path) -> None:
-    session = Session.open(exported_model(tmp_path / "plain", knows_mood=False))
+def test_a_model_without_mood_composes_without_unless_a_mood_is_asked_for(film: Path, model_without_mood: Path) -> None:
+    session = Session.open(model_without_mood)
     assert soundtrack.for_video(film, session=session).mood is None
     with pytest.raises(ModelError, match="trained without mood, so a mood cannot be followed"):
         soundtrack.for_video(film, mood=MoodSource.reading(), session=session)
