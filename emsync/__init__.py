@@ -1,7 +1,8 @@
 """emsync: a video in, an editable multi-track MIDI score out.
 
     import emsync
-    score = emsync.midi.read("song.mid")
+    emsync.compose("film.mp4", seed=7).save("film.mid")
+    score = emsync.midi.read("film.mid")
 
 Names and modules are imported when they are first used, so that `import emsync` costs nothing and needs no extra.
 """
@@ -14,8 +15,12 @@ TYPE_CHECKING = False  # as type checkers know it; importing `typing` takes long
 if TYPE_CHECKING:
     from typing import Any
 
+    from emsync.api import compose as compose
     from emsync.conditions import Conditions as Conditions
     from emsync.errors import EmsyncError as EmsyncError
+    from emsync.mood import MoodCurve as MoodCurve
+    from emsync.mood_source import MoodSource as MoodSource
+    from emsync.piece import Piece as Piece
     from emsync.recipe import Recipe as Recipe
     from emsync.score import Bars as Bars
     from emsync.score import Instrument as Instrument
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
     from emsync.score import Marker as Marker
     from emsync.score import Score as Score
     from emsync.score import TempoMap as TempoMap
+    from emsync.soundtrack import Session as Session
+    from emsync.soundtrack import Soundtrack as Soundtrack
     from emsync.video import Scene as Scene
 
 #: Public names, and the module each is defined in.
@@ -33,14 +40,21 @@ _NAMES = {
     "Instrument": "emsync.score",
     "KeySignature": "emsync.score",
     "Marker": "emsync.score",
+    "MoodCurve": "emsync.mood",
+    "MoodSource": "emsync.mood_source",
+    "Piece": "emsync.piece",
     "Recipe": "emsync.recipe",
     "Scene": "emsync.video",
     "Score": "emsync.score",
+    "Session": "emsync.soundtrack",
+    "Soundtrack": "emsync.soundtrack",
     "TempoMap": "emsync.tempo_map",
+    "compose": "emsync.api",
 }
 
 #: Public modules, which `import emsync` alone makes reachable.
 _MODULES = (
+    "audio",
     "composer",
     "conditions",
     "cutlist",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync import checkpoint, cutlist, record
+from emsync import checkpoint, cutlist, interop, record
 from emsync.errors import InputError, OutputError
 from emsync.files import check_writable, write_bytes
 from emsync.finish import finish
@@ -35,9 +36,16 @@ from emsync.score import Marker, Score
 from emsync.video import spaced, timecode
 
 if TYPE_CHECKING:
+    import mido
+    import music21
+    import pretty_midi
+    from symusic.core import ScoreTick
+
     from emsync.audio import Rendering
     from emsync.decoder import Decoder
+    from emsync.piece import Piece
     from emsync.record import Record
+    from emsync.tokenizer.events import Events
     from emsync.video import Scene
 
 FloatArray = npt.NDArray[np.float64]
@@ -146,8 +154,6 @@ class Soundtrack:
 
     def render(self, path: str | os.PathLike[str], **options: Any) -> Rendering:
         """Render the piece to a sound file, exactly as long as the film; `options` are those of `audio.render`."""
-        import tempfile
-
         from emsync import audio, midi
 
         with tempfile.TemporaryDirectory() as folder:
@@ -159,13 +165,51 @@ class Soundtrack:
         self, video: str | os.PathLike[str], path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
     ) -> Path:
         """Write the film with the piece as its sound; `options` are those of `render`. See `mux.mux`."""
-        import tempfile
-
         from emsync.mux import mux
 
         with tempfile.TemporaryDirectory() as folder:
             sound = self.render(Path(folder) / "sound.wav", **options)
             return mux(video, sound.path, path, overwrite=overwrite)
+
+    def piece(self, title: str = "") -> Piece:
+        """The piece as pictures and pages show it. By default it is called by its film's name."""
+        from emsync.piece import Piece
+
+        felt = self.mood
+        return Piece.of(
+            self.score, title=title or self.video or "", cuts_s=self.cuts_s, t_diff_s=self.recipe.t_diff_s,
+            mood=None if felt is None else felt.curve, mood_source="" if felt is None else felt.source,
+            frame_rate=self.frame_rate, video=self.video,
+        )  # fmt: skip
+
+    def plot(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Draw the piece as PNG or SVG, by the ending of `path` (see `plot_piece.save_piece`), and return the path."""
+        from emsync.plot_piece import save_piece
+
+        save_piece(self.piece(), path, overwrite=overwrite)
+        return Path(path)
+
+    def tokens(self) -> Events:
+        """The notes as the model's events: ids (T,) and velocities (T,), on the 8 ms grid (`events.encode`)."""
+        from emsync.tokenizer.events import encode
+
+        return encode(self.score)
+
+    def to_mido(self) -> mido.MidiFile:
+        """The piece for mido (see `interop.to_mido`)."""
+        return interop.to_mido(self.score)
+
+    def to_pretty_midi(self) -> pretty_midi.PrettyMIDI:
+        """The piece for pretty_midi (see `interop.to_pretty_midi`)."""
+        return interop.to_pretty_midi(self.score)
+
+    def to_symusic(self) -> ScoreTick:
+        """The piece for symusic (see `interop.to_symusic`)."""
+        return interop.to_symusic(self.score)
+
+    def to_music21(self, *, quantize: bool = False) -> music21.stream.Score:
+        """The piece for music21; `quantize` moves notes to readable notation (see `interop.to_music21`)."""
+        return interop.to_music21(self.score, quantize=quantize)
 
 
 def places(

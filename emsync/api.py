@@ -1,0 +1,134 @@
+"""One call from a film, or a length and cuts, to a soundtrack.
+
+import emsync
+
+emsync.compose("film.mp4", seed=7).save("film.mid")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+import numpy.typing as npt
+
+from emsync import soundtrack
+from emsync.errors import InputError
+from emsync.mood import MoodCurve, read_curve
+from emsync.mood_source import MoodSource
+from emsync.recipe import CHOICES, Recipe
+
+if TYPE_CHECKING:
+    from emsync.soundtrack import Progress, Session, Soundtrack
+
+
+class Choices(TypedDict, total=False):
+    """The fields of `Recipe`, as keyword arguments; `Recipe` says what each means, its range and its default."""
+
+    seed: int
+    instruments: Literal["more", "fewer"]
+    temperature: float
+    top_p: float
+    by_kind: Mapping[str, tuple[float, float]]
+    hits: Literal["bend", "exact", "free"]
+    t_diff_s: float
+    tempo_qpm: float | None
+    grid: Literal["triplets", "sixteenths", "free"]
+    mood_strength: float
+    finish: Literal["on", "off"]
+    velocity_temperature: float
+    chord_bias: float
+    stray_bias: float
+    loose_bias: float
+    loose_ends: bool
+    copying: float
+    longest_copy_bars: int
+    stale_bias: float
+    repeat_bias: float
+
+
+def compose(
+    video: str | os.PathLike[str] | None = None,
+    *,
+    duration_s: float | None = None,
+    cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
+    mood: str | os.PathLike[str] | MoodCurve | MoodSource | None = None,
+    session: Session | None = None,
+    progress: Progress | None = None,
+    **choices: Unpack[Choices],
+) -> Soundtrack:
+    """Compose for a video, or for a length and a list of cuts.
+
+    Args:
+        video: The film. Its length, cuts and mood are found in it.
+        duration_s: Instead of a video: the length, from 1 s to three hours.
+        cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
+        mood: A mood curve, or a CSV or JSON file of one. By default the film's own mood is read, if the model knows
+            mood; `MoodSource()` composes without one.
+        session: The loaded model; by default the embedded one is loaded. Pass one to compose for many films.
+        progress: Called with the stage ("watching", "mood", "composing") and the share of it that is done, 0 to 1.
+        **choices: The fields of `Recipe`, such as seed=7, tempo_qpm=96 or hits="exact".
+
+    Raises:
+        VideoError: The video cannot be decoded.
+        InputError: Neither or both of `video` and `duration_s` are given; cuts, mood or a choice cannot be used.
+        ModelError: The model cannot be used, or knows no mood and one was given.
+        TypeError: There is no choice of that name.
+
+    Example:
+        >>> import emsync
+        >>> track = emsync.compose("film.mp4", seed=7)
+        >>> song, record = track.save("film.mid")  # the record is enough to compose the same bytes again
+        >>> picture = track.plot("film.png")
+
+        As sound, and under the film (needs the extra `audio`):
+
+        >>> track.render("film.wav").duration_s
+        5.0
+        >>> film = track.mux("film.mp4", "scored.mp4")
+
+        For other libraries (the extras `interop` and `theory`), and as the model's events:
+
+        >>> [each.name for each in track.to_pretty_midi().instruments]
+        ['Drums', 'Piano', 'Guitar', 'Bass', 'Strings']
+        >>> len(track.to_mido().tracks)
+        6
+        >>> track.to_symusic().note_num() == len(track.score)
+        True
+        >>> len(track.to_music21().parts)
+        5
+        >>> ids, velocities = track.tokens().ids, track.tokens().velocities
+        >>> emsync.tokenizer.events.decode(ids, velocities).instruments[0].name
+        'Drums'
+
+        Without a film:
+
+        >>> joy = emsync.MoodCurve.of_emotion("joy")
+        >>> emsync.compose(duration_s=6, cuts=[2.5], tempo_qpm=100, mood=joy).cuts_s
+        array([2.5])
+
+    """
+    unknown = [name for name in choices if name not in CHOICES]
+    if unknown:
+        raise TypeError(f"compose() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
+    if (video is None) == (duration_s is None):
+        raise InputError("give either a video or duration_s; one of them says how long the music is")
+    recipe = Recipe(**choices)
+    source = _source(mood)
+    if video is not None:
+        return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
+    assert duration_s is not None
+    return soundtrack.for_cuts(
+        duration_s, () if cuts is None else cuts, recipe,
+        mood=None if source is None else source.mood, session=session, progress=progress,
+    )  # fmt: skip
+
+
+def _source(mood: str | os.PathLike[str] | MoodCurve | MoodSource | None) -> MoodSource | None:
+    """The mood as `for_video` takes it; None leaves the choice to it."""
+    if mood is None or isinstance(mood, MoodSource):
+        return mood
+    if isinstance(mood, MoodCurve):
+        return MoodSource.given(mood)
+    return MoodSource.given(read_curve(mood), os.path.basename(os.fspath(mood)), f"from {os.fspath(mood)}")

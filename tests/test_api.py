@@ -1,0 +1,149 @@
+"""`emsync.compose`, and the examples of the documentation, executed."""
+
+from __future__ import annotations
+
+import ctypes.util
+import doctest
+import importlib
+import re
+import types
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import emsync
+from emsync import api, demo_film, midi
+from emsync.errors import InputError, ModelError
+from emsync.mood import MoodCurve
+from emsync.mood_source import MoodSource
+from emsync.recipe import Recipe
+from emsync.soundtrack import Session, Soundtrack
+from tests.fakes import Fake, Feeling
+
+ROOT = Path(__file__).parent.parent
+
+
+def session(decoder: Fake | None = None) -> Session:
+    return Session(Fake() if decoder is None else decoder, {})
+
+
+def made(**arguments: typing.Any) -> Soundtrack:
+    return emsync.compose(**{"duration_s": 8.0, "session": session(), **arguments})
+
+
+# ---- one call --------------------------------------------------------------------------------------------------------
+
+
+def test_the_keyword_arguments_are_the_recipes_fields() -> None:
+    hints = typing.get_type_hints(Recipe)
+    assert typing.get_type_hints(api.Choices) == hints
+    assert api.Choices.__optional_keys__ == hints.keys()
+
+
+def test_choices_and_cuts_are_taken() -> None:
+    track = made(cuts=[4.0], tempo_qpm=100.0, seed=3, hits="exact")
+    assert track.recipe == Recipe(seed=3, tempo_qpm=100.0, hits="exact")
+    assert track.cuts_s.tolist() == [4.0]
+    assert midi.to_bytes(track.score) != midi.to_bytes(made(cuts=[4.0], tempo_qpm=100.0, seed=4, hits="exact").score)
+
+
+@pytest.mark.parametrize("kind", ["curve", "source", "file"])
+def test_a_mood_is_a_curve_a_source_or_a_file(kind: str, tmp_path: Path) -> None:
+    curve = MoodCurve([0.0, 8.0], [-0.5, 0.5], [0.25, 0.75])
+    file = tmp_path / "mood.csv"
+    file.write_text("time_s,valence,arousal\n0,-0.5,0.25\n8,0.5,0.75\n")
+    mood = {"curve": curve, "source": MoodSource.given(curve), "file": file}[kind]
+    track = made(mood=mood, session=session(Feeling()))
+    assert track.mood is not None
+    assert track.mood.curve.arousal.tolist() == [0.25, 0.75]
+    assert track.mood.source == ("mood.csv" if kind == "file" else "given")
+
+
+def test_what_cannot_be_is_said() -> None:
+    with pytest.raises(InputError, match="give either a video or duration_s"):
+        emsync.compose()
+    with pytest.raises(InputError, match="give either a video or duration_s"):
+        emsync.compose("film.mp4", duration_s=3)
+    with pytest.raises(TypeError, match="no choice 'sead'; the choices are seed, instruments"):
+        made(sead=3)
+    with pytest.raises(InputError, match="temperature is 11; give a number above 0 and at most 10"):
+        made(temperature=11)
+    with pytest.raises(ModelError, match="trained without mood"):
+        made(mood=MoodCurve.constant(valence=1.0))
+
+
+def test_tokens_are_the_notes() -> None:
+    track = made(cuts=[4.0])
+    events = track.tokens()
+    again = emsync.tokenizer.events.decode(events.ids, events.velocities)
+    assert len(again) == len(track.score) > 0
+    assert np.abs(again.start_s - track.score.start_s).max() <= 0.004 + 1e-9
+    assert events.ids.shape == events.velocities.shape
+
+
+def test_a_plot_and_a_piece(tmp_path: Path) -> None:
+    track = made(cuts=[2.0, 5.0])
+    piece = track.piece("my song")
+    assert piece.title == "my song"
+    assert [cut.time_s for cut in piece.cuts] == [2.0, 5.0]
+    assert track.plot(tmp_path / "song.svg") == tmp_path / "song.svg"
+    assert (tmp_path / "song.svg").read_text().startswith("<?xml")
+    with pytest.raises(emsync.EmsyncError, match="exists already"):
+        track.plot(tmp_path / "song.svg")
+
+
+# ---- the examples ----------------------------------------------------------------------------------------------------
+
+
+def with_examples() -> list[str]:
+    """Modules whose docstrings have examples."""
+    found = []
+    for folder, package in (("emsync", "emsync"), ("tokenizer", "emsync.tokenizer"), ("training", "emsync.training")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            if not any((ROOT / folder / part).is_symlink() for part in parts) and ">>> " in path.read_text("utf-8"):
+                found.append(".".join((package, *parts)).removesuffix(".__init__"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    demo_film.make(path, duration_s=5.0)
+    return path
+
+
+@pytest.fixture
+def beside_a_film(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "film.mp4").write_bytes(film.read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+
+needs_everything = pytest.mark.skipif(
+    ctypes.util.find_library("fluidsynth") is None, reason="the FluidSynth library is not installed"
+)
+
+
+@needs_everything
+@pytest.mark.usefixtures("beside_a_film")
+@pytest.mark.parametrize("name", with_examples())
+def test_the_examples_in_docstrings(name: str) -> None:
+    for extra in ("soundfile", "pretty_midi", "mido", "symusic", "music21"):
+        pytest.importorskip(extra)
+    failed, tried = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert tried > 0
+    assert failed == 0
+
+
+@needs_everything
+@pytest.mark.usefixtures("beside_a_film")
+def test_the_examples_in_the_readme() -> None:
+    pytest.importorskip("soundfile")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    module = types.ModuleType("readme")
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), module.__dict__)
+    assert {"film.mid", "film.mid.json", "film.wav", "scored.mp4"} <= {path.name for path in Path().iterdir()}
