@@ -98,11 +98,14 @@ def command(
         raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
     if wav is not None or mp4 is not None:
         from emsync import soundfonts
+        from emsync.audio import check_available
 
         for place in (wav, mp4):
             if place is not None:
                 check_writable(place, overwrite=overwrite, inputs=(film,))
-        soundfonts.find(soundfont)  # what is missing is said before anything is composed
+        # what is missing is said before anything is composed
+        check_available(loudness=loudness_lufs is not None)
+        soundfonts.find(soundfont)
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)

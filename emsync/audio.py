@@ -4,7 +4,8 @@
     render("song.mid", "song.flac", duration_s=93.0, loudness_lufs=-16.0)
 
 The MIDI *file* is what is played, with its controllers, banks and pitch bends. So a file that was edited in a DAW
-sounds as edited. Needs the extra `audio` and the FluidSynth library.
+sounds as edited. What is damaged in it is mended (`midi_mend`), and nothing else is changed. Needs the extra `audio`
+and the FluidSynth library.
 
 Conventions: stereo; blocks of (frames, 2) float32 in [-1, 1]; lengths in seconds unless named `_frames`. The same file,
 SoundFont and options give the same bytes. Sound passes through a temporary file, so memory does not grow with length.
@@ -13,6 +14,7 @@ SoundFont and options give the same bytes. Sound passes through a temporary file
 from __future__ import annotations
 
 import ctypes
+import importlib
 import math
 import os
 import tempfile
@@ -25,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import midi, soundfonts
-from emsync.errors import InputError, MissingExtraError
-from emsync.files import atomic_path, check_writable
+from emsync.errors import InputError, MidiError, MissingExtraError
+from emsync.files import atomic_path, check_writable, read_limited
+from emsync.midi_mend import playable
 
 Frames = npt.NDArray[np.float32]
 Rate = Literal[44100, 48000]
@@ -49,6 +52,10 @@ _PLAYER_DONE: Final = 3
 _LIBRARY: Final = (
     "the FluidSynth library was not found; install it (Debian, Ubuntu: apt-get install libfluidsynth3; macOS: "
     "brew install fluid-synth; Windows: choco install fluidsynth)"
+)
+_SNDFILE: Final = (
+    "the sndfile library was not found; install it (Debian, Ubuntu: apt-get install libsndfile1; macOS: "
+    "brew install libsndfile; Windows: pip install --force-reinstall soundfile)"
 )
 
 
@@ -104,8 +111,7 @@ def render(
         MissingExtraError: The extra `audio` or the FluidSynth library is missing.
 
     """
-    import soundfile
-
+    soundfile = check_available(loudness=loudness_lufs is not None)
     target = check_writable(output, overwrite=overwrite, inputs=(song,))
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"{target} has none of the endings {', '.join(FORMATS)}; give it one of them")
@@ -115,15 +121,16 @@ def render(
         raise InputError(f"a length of {duration_s:g} s is not above 0 and at most {LONGEST_S:g} s; give another")
     if loudness_lufs is not None and not -70 <= loudness_lufs <= 0:
         raise InputError(f"a loudness of {loudness_lufs:g} LUFS is not from -70 to 0; give one such as -16")
-    score = midi.read(song)
+    data = read_limited(song, midi.MAX_BYTES, "MIDI file", MidiError)
+    score = midi.from_bytes(data, name=str(song))
     music_s = float(score.end_s.max())
     if music_s > LONGEST_S:
         raise InputError(f"{song} lasts {music_s:.0f} s, more than {LONGEST_S:.0f} s; cut it into parts")
     bank = soundfonts.find(soundfont)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "sound.raw"
-        data = midi.to_bytes(score) if score.warnings else Path(song).read_bytes()
-        _play(data, bank, rate_hz, music_s, raw, None if duration_s is None else round(duration_s * rate_hz))
+        wanted = None if duration_s is None else round(duration_s * rate_hz)
+        _play(playable(data, name=str(song)).data, bank, rate_hz, music_s, raw, wanted)
         sound = np.memmap(raw, dtype=np.float32, mode="r").reshape(-1, 2)
         n_frames, faded = _length(sound, rate_hz, duration_s)
         gain = _gain(sound[:n_frames], rate_hz, loudness_lufs)
@@ -139,6 +146,23 @@ def render(
         peak = _peak(sound[:n_frames]) * gain
         del sound
     return Rendering(target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak, 1e-9)), faded, score.warnings)
+
+
+def check_available(*, loudness: bool = False) -> Any:
+    """The module that writes sound files, once everything that rendering needs was found.
+
+    `loudness` includes what measures it. Raises `MissingExtraError`, saying what to install.
+    """
+    wanted = ["soundfile", "fluidsynth"] + (["pyloudnorm"] if loudness else [])
+    for name in wanted:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = "pyfluidsynth" if name == "fluidsynth" else (error.name or name)
+            raise MissingExtraError(f"{missing} is not installed; run: pip install 'emsync[audio]'") from None
+        except (ImportError, OSError) as error:  # installed, but it did not find its library
+            raise MissingExtraError(_LIBRARY if name == "fluidsynth" else _SNDFILE) from error
+    return importlib.import_module("soundfile")
 
 
 def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_frames: int | None) -> None:
@@ -167,12 +191,8 @@ class _Synth:
     """FluidSynth, through pyfluidsynth's bindings, without an audio device."""
 
     def __init__(self, bank: Path, rate_hz: int) -> None:
-        try:
-            import fluidsynth
-        except ModuleNotFoundError:
-            raise MissingExtraError("pyfluidsynth is not installed; run: pip install 'emsync[audio]'") from None
-        except ImportError as error:  # installed, but it did not find the library
-            raise MissingExtraError(_LIBRARY) from error
+        import fluidsynth
+
         self._module: Any = fluidsynth
         settings = {
             "player.timing-source": "sample",  # the player's clock is the rendered sound's, not the machine's
@@ -186,7 +206,8 @@ class _Synth:
             ("loff", ctypes.c_int, 1), ("lincr", ctypes.c_int, 1), ("rbuf", ctypes.c_void_p, 1),
             ("roff", ctypes.c_int, 1), ("rincr", ctypes.c_int, 1),
         )  # fmt: skip
-        if self._synth.sfload(os.fspath(bank)) < 0:
+        # 1: channels without a program change have a piano, or drums, instead of nothing
+        if self._synth.sfload(os.fspath(bank), 1) < 0:
             raise InputError(f"FluidSynth cannot read the SoundFont {bank}; give --soundfont another")
 
     def play(self, data: bytes) -> _Player:

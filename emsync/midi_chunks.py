@@ -31,8 +31,8 @@ class File:
     warnings: list[str] = field(default_factory=list)
 
 
-def split(data: bytes, name: str) -> File:
-    """The header and the tracks of a file.
+def split(data: bytes, name: str, *, keep_events: bool = False) -> File:
+    """The header and the tracks of a file; `keep_events` fills their `Track.events`, too.
 
     Raises `MidiError`, beginning with `name`, when the data is no MIDI file, cut off or damaged, or has more than
     `MAX_TRACKS` tracks.
@@ -56,7 +56,7 @@ def split(data: bytes, name: str) -> File:
         raise MidiError(f"{name} has {count} tracks, over {MAX_TRACKS}; merge some of them in a sequencer")
     if division == 0 or (division < 0 and not division & 0xFF):
         raise MidiError(f"{name} has a division of 0 ticks; save it again from the program that made it")
-    return File(midi_type, division, _tracks(data, position, count, name, warnings), warnings)
+    return File(midi_type, division, _tracks(data, position, count, name, warnings, keep_events), warnings)
 
 
 def _unwrap(data: bytes, name: str, warnings: list[str]) -> bytes:
@@ -95,7 +95,7 @@ def _from_riff(data: bytes) -> bytes:
     return data
 
 
-def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[str]) -> list[Track]:
+def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[str], keep_events: bool) -> list[Track]:
     """All tracks from `position` on; `count` is how many the header promises."""
     tracks: list[Track] = []
     foreign = 0
@@ -104,7 +104,7 @@ def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[st
         if data.startswith(b"MTrk", position) and position + 8 <= len(data):
             if len(tracks) == MAX_TRACKS:
                 raise MidiError(f"{name} has over {MAX_TRACKS} tracks; merge some of them in a sequencer")
-            track, position = _track(data, position, len(tracks) + 1, name, warnings)
+            track, position = _track(data, position, len(tracks) + 1, name, warnings, keep_events)
             tracks.append(track)
             continue
         size = _foreign_size(data, position)
@@ -150,7 +150,9 @@ def _is_boundary(data: bytes, position: int) -> bool:
     return len(data) - 64 <= position <= len(data) and not data[position:].strip(_PADDING)
 
 
-def _track(data: bytes, position: int, number: int, name: str, warnings: list[str]) -> tuple[Track, int]:
+def _track(
+    data: bytes, position: int, number: int, name: str, warnings: list[str], keep_events: bool
+) -> tuple[Track, int]:
     """The track whose chunk begins at `position`, and the position behind it.
 
     Where a track begins before the declared end, this one ends there. Else the declared end is right if a chunk may
@@ -170,7 +172,7 @@ def _track(data: bytes, position: int, number: int, name: str, warnings: list[st
     for limit in dict.fromkeys(limits):
         is_last_try = limit == last_limit
         try:
-            track = parse(data[body:limit])
+            track = parse(data[body:limit], keep_events=keep_events)
         except TrackError as error:
             if not is_last_try:
                 continue

@@ -50,6 +50,8 @@ class Track:
     setup: (tick, line, bank) and (tick, port, SysEx without its F0), in order.
     end: the tick of End of Track, or of the last event without it. last: the tick of the last event before it.
     stop: the byte behind the last one read.
+    events: (tick, bytes) of every event but End of Track, if they were asked for: with its status byte, lengths in
+    their shortest form and data bytes of at most 127, as a file may hold it.
     """
 
     name: str = ""
@@ -67,6 +69,7 @@ class Track:
     meters: list[tuple[int, int, int]] = field(default_factory=list)  # (tick, numerator, denominator)
     keys: list[tuple[int, int, bool]] = field(default_factory=list)  # (tick, tonic, is minor)
     markers: list[tuple[int, str]] = field(default_factory=list)
+    events: list[tuple[int, bytes]] = field(default_factory=list)
     end: int = 0
     last: int = 0
     stop: int = 0
@@ -74,8 +77,8 @@ class Track:
     has_negative_delta: bool = False
 
 
-def parse(data: bytes) -> Track:
-    """The events of a track chunk, up to its End of Track or the last byte.
+def parse(data: bytes, *, keep_events: bool = False) -> Track:
+    """The events of a track chunk, up to its End of Track or the last byte. `keep_events` fills `Track.events`, too.
 
     - Running status goes on behind meta events and SysEx.
     - A note-off ends every note of its channel and pitch that began before it.
@@ -83,7 +86,7 @@ def parse(data: bytes) -> Track:
 
     Raises `TrackError` for a byte that belongs to no event, and for data that ends inside an event.
     """
-    reader = _Reader(data)
+    reader = _Reader(data, keep_events)
     try:
         reader.run()
     except IndexError:
@@ -91,11 +94,20 @@ def parse(data: bytes) -> Track:
     return reader.track
 
 
+def quantity(number: int) -> bytes:
+    """A variable-length quantity: seven bits per byte, the most significant first."""
+    parts = [number & 0x7F]
+    while number := number >> 7:
+        parts.append(number & 0x7F | 0x80)
+    return bytes(reversed(parts))
+
+
 class _Reader:
     """The state of `parse`."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, keep_events: bool) -> None:
         self.data = data
+        self.keeps_events = keep_events
         self.track = Track()
         self.port = 0
         self.programs: dict[int, int] = {}  # line -> program
@@ -126,6 +138,7 @@ class _Reader:
                 raise TrackError(f"has a stray byte {first:#04x} at its byte {position}")
             else:
                 first = status
+            begin = position
 
             if first < 0xA0:  # note off, note on
                 pitch, velocity = data[position], data[position + 1]
@@ -143,6 +156,8 @@ class _Reader:
                 position = self._control(first, position, tick)
             if tick > _MAX_TICK:
                 raise TrackError(f"has an event at tick {tick}")
+            if self.keeps_events:
+                self._keep(tick, first, begin, position)
             track.last = tick
         track.end, track.stop = tick, position
 
@@ -168,6 +183,22 @@ class _Reader:
             if not byte & 0x80:
                 return value, behind + 1
         raise TrackError(f"has a number of more than {_MAX_QUANTITY_BYTES} bytes at its byte {position}")
+
+    def _keep(self, tick: int, first: int, begin: int, behind: int) -> None:
+        """Keep an event whose data stands from `begin` to `behind`; what has no place in a file is left out."""
+        data = self.data[begin:behind]
+        if first < 0xF0:
+            event = bytes((first, *(min(value, 0x7F) for value in data)))
+        elif first == 0xFF:
+            _, body = self._quantity(begin + 1)
+            event = bytes((first, data[0])) + quantity(behind - body) + self.data[body:behind]
+        elif first in (0xF0, 0xF7):
+            length, body = self._quantity(begin)
+            body = body if body + length == behind else begin  # else it was stored without its length
+            event = bytes((first,)) + quantity(behind - body) + self.data[body:behind]
+        else:
+            return
+        self.track.events.append((tick, event))
 
     def _note_on(self, tick: int, key: int, velocity: int) -> None:
         track = self.track

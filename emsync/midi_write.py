@@ -29,6 +29,7 @@ from emsync.midi_format import (
     TICKS_PER_QUARTER,
     US_PER_MINUTE,
 )
+from emsync.midi_track import quantity
 from emsync.score import DENOMINATORS, MAX_NUMERATOR, Instrument, Score
 
 MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
@@ -120,7 +121,7 @@ def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title:
         tracks.append(head + list(_notes(score, index, channels[index], clock, end)))
     end = max(end, *(tick for track in tracks for tick, _ in track))
     header = b"".join(number.to_bytes(2, "big") for number in (1, len(tracks), division))
-    return b"MThd" + (6).to_bytes(4, "big") + header + b"".join(_chunk(track, end) for track in tracks)
+    return b"MThd" + (6).to_bytes(4, "big") + header + b"".join(chunk(track, end) for track in tracks)
 
 
 def _channels(instruments: tuple[Instrument, ...]) -> list[int]:
@@ -292,27 +293,19 @@ def _notes(score: Score, index: int, channel: int, clock: Clock, end: int) -> It
         yield tick, bytes(((0x90 if is_on else 0x80) | channel, key, force))
 
 
-def _chunk(events: list[tuple[int, bytes]], end: int) -> bytes:
+def chunk(events: list[tuple[int, bytes]], end: int) -> bytes:
     """A track chunk of events (tick, bytes), in order, that ends at tick `end`."""
     parts: list[bytes] = []
     now = 0
     for tick, event in [*events, (end, _meta(END_OF_TRACK, b""))]:
-        parts += (_length(tick - now), event)
+        parts += (quantity(tick - now), event)
         now = tick
     data = b"".join(parts)
     return b"MTrk" + len(data).to_bytes(4, "big") + data
 
 
-def _length(number: int) -> bytes:
-    """A variable-length quantity: seven bits per byte, the most significant first."""
-    parts = [number & 0x7F]
-    while number := number >> 7:
-        parts.append(number & 0x7F | 0x80)
-    return bytes(reversed(parts))
-
-
 def _meta(kind: int, data: bytes) -> bytes:
-    return bytes((0xFF, kind)) + _length(len(data)) + data
+    return bytes((0xFF, kind)) + quantity(len(data)) + data
 
 
 def _text(kind: int, text: str) -> bytes:

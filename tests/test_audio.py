@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from emsync.audio import render
 from emsync.cli.main import main
 from emsync.errors import InputError, MissingExtraError, OutputError
 from emsync.score import Bars, Instrument, Score, TempoMap
+from tests.midi_files import END, chunk, dump, header, smf
 
 pytest.importorskip("soundfile")
 pytestmark = pytest.mark.skipif(
@@ -125,6 +127,41 @@ def test_controllers_of_the_file_are_played(song: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a.wav").exists()
 
 
+def bent_and_quiet() -> tuple[bytes, bytes]:
+    """A note bent up an octave and a quiet second one: as a file without faults, and without its End of Track."""
+    body = dump("""
+        00 b0 65 00  00 b0 64 00  00 b0 06 0c   # bends reach 12 semitones
+        00 e0 7f 7f                             # all the way up
+        00 90 3c 64  83 60 80 3c 40             # half a second of C4
+        00 b0 07 20                             # a low volume
+        00 90 3c 64  83 60 80 3c 40             # and again
+    """)
+    return header(1) + chunk(b"MTrk", body + END), header(1) + chunk(b"MTrk", body)
+
+
+def test_a_harmless_fault_costs_nothing_of_the_performance(tmp_path: Path) -> None:
+    """Controllers and bends sound also in a file that has no End of Track."""
+    whole, faulty = bent_and_quiet()
+    (tmp_path / "whole.mid").write_bytes(whole)
+    (tmp_path / "faulty.mid").write_bytes(faulty)
+    good, bad = (render(tmp_path / f"{name}.mid", tmp_path / f"{name}.wav") for name in ("whole", "faulty"))
+    assert (good.warnings, bad.warnings) == ((), ("track 1 has no End of Track",))
+    assert good.path.read_bytes() == bad.path.read_bytes()
+    sound, rate = read(bad.path)
+    spectrum = np.abs(np.fft.rfft(sound[round(0.1 * rate) : round(0.4 * rate)].sum(axis=1)))
+    lowest = np.flatnonzero(spectrum > 0.2 * spectrum.max())[0]
+    assert lowest / 0.3 == pytest.approx(523, abs=10), "C4 bent up to C5"
+    first, second = (np.abs(sound[round(t * rate) : round((t + 0.4) * rate)]).max() for t in (0.05, 0.55))
+    assert second < first / 4
+
+
+@pytest.mark.parametrize("channel", [0, 9])
+def test_a_channel_without_a_program_sounds(tmp_path: Path, channel: int) -> None:
+    on, off = f"00 9{channel:x} 26 64", f"83 60 8{channel:x} 26 40"
+    (tmp_path / "a.mid").write_bytes(smf(on + off))
+    assert render(tmp_path / "a.mid", tmp_path / "a.wav").peak_db == pytest.approx(-3, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -175,22 +212,48 @@ def test_places_that_cannot_be_written(song: Path, tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.wav", "song.mid"]
 
 
-def test_without_the_library_one_sentence_names_its_package(
-    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import builtins
+def hide(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> None:
+    """Make one module fail to import."""
+    real = importlib.import_module
 
-    real = builtins.__import__
+    def missing(wanted: str, *rest: Any) -> Any:
+        if wanted == name:
+            raise error
+        return real(wanted, *rest)
 
-    def missing(name: str, *rest: Any) -> Any:
-        if name == "fluidsynth":
-            raise ImportError("Couldn't find the FluidSynth library.")
-        return real(name, *rest)
+    monkeypatch.setattr(importlib, "import_module", missing)
 
-    monkeypatch.setattr(builtins, "__import__", missing)
-    message = "apt-get install libfluidsynth3; macOS: brew install fluid-synth; Windows: choco install fluidsynth"
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (
+            "fluidsynth",
+            ImportError("Couldn't find the FluidSynth library."),
+            "apt-get install libfluidsynth3; macOS: brew install fluid-synth; Windows: choco install fluidsynth",
+        ),
+        ("fluidsynth", ModuleNotFoundError(name="fluidsynth"), "^pyfluidsynth is not installed; run: pip install"),
+        ("soundfile", ModuleNotFoundError(name="soundfile"), "^soundfile is not installed; run: pip install"),
+        ("soundfile", OSError("sndfile library not found"), "^the sndfile library was not found; install it"),
+        ("pyloudnorm", ModuleNotFoundError(name="pyloudnorm"), "^pyloudnorm is not installed; run: pip install"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_done(
+    song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str,
+    error: Exception, message: str,
+) -> None:  # fmt: skip
+    hide(monkeypatch, name, error)
     with pytest.raises(MissingExtraError, match=message):
-        render(song, tmp_path / "a.wav")
+        render(song, tmp_path / "a.wav", loudness_lufs=-16)
+
+    def composed(*_: object, **__: object) -> None:
+        raise AssertionError("it composes")
+
+    monkeypatch.setattr("emsync.soundtrack.for_cuts", composed)
+    arguments = ["compose", "--duration", "3", "-q", "-o", str(tmp_path / "new.mid"), "--lufs", "-16"]
+    assert main([*arguments, "--wav", str(tmp_path / "a.wav")]) == 2
+    assert message.lstrip("^") in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["song.mid"]
 
 
 def test_the_commands(song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

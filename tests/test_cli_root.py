@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -107,6 +108,23 @@ def test_every_command_has_help_for_itself_and_each_option(entry: root.Entry) ->
 @pytest.mark.parametrize("entry", root.COMMANDS, ids=lambda entry: entry.name)
 def test_every_command_is_named_in_the_readme(entry: root.Entry) -> None:
     assert f"emsync {entry.name}" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_command_of_the_readme_writes_what_another_wrote() -> None:
+    """Typed one after the other, none is refused because its output exists already."""
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    written: list[str] = []
+    for line in re.findall(r"^emsync (?:compose|render|mux|plot) .*$", page, re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        if "--overwrite" in words or "--jobs" in words:
+            continue
+        outputs = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--wav", "--mp4")]
+        if words[1] == "compose" and "-o" not in words:
+            outputs.append("emsync.mid" if "--duration" in words else Path(words[2]).with_suffix(".mid").name)
+        assert outputs, line
+        written += outputs
+    assert len(written) > 10
+    assert sorted(set(written)) == sorted(written)
 
 
 def test_reference_page_is_current() -> None:

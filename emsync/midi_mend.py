@@ -1,0 +1,182 @@
+"""Any MIDI file -> the same performance in a file that every player can read.
+
+    playable(data).data       # the bytes of a type 1 file with all events of `data` that can be heard
+    playable(data).parts      # which channels play notes, and what they are called
+
+Everything that can be heard is kept as it stands: notes, programs, controllers, pressure, pitch bends, SysEx and tempo.
+Texts and other meta events are left out, since some players refuse a file for one of a wrong length. What players trip
+over is mended: wrong counts and lengths, foreign chunks and junk, a missing End of Track, negative delta times, notes
+without an end, SMPTE time, and type 2, whose tracks are played one after another. It is the reading of `midi_chunks`
+and `midi_track`, so that what is played is what `midi.read` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from emsync.midi_channels import drum_changes, is_drum, program_changes
+from emsync.midi_chunks import File, split
+from emsync.midi_format import DEFAULT_US, TEMPO
+from emsync.midi_track import Track
+from emsync.midi_write import chunk
+
+Event = tuple[int, bytes]
+
+#: A delta time that four bytes can hold; longer ones are split by empty texts.
+_LONGEST_DELTA: Final = 0x0FFFFFFF
+_FILLER: Final = b"\xff\x01\x00"
+_DEFAULT_TEMPO: Final = bytes((0xFF, TEMPO, 3)) + DEFAULT_US.to_bytes(3, "big")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A channel that plays notes.
+
+    Attributes:
+        channel: From 0 to 15. Ports are not told apart, as players without ports do.
+        names: The names of the tracks that play on it, without repeats; those without one are left out.
+        program: The General MIDI program of its first note, from 0 to 127.
+        is_drum: Whether it is a drum kit at its first note.
+
+    """
+
+    channel: int
+    names: tuple[str, ...]
+    program: int
+    is_drum: bool
+
+
+@dataclass(frozen=True)
+class Playable:
+    """A file that every player can read, and its parts in the order of their channels' first tracks."""
+
+    data: bytes
+    parts: tuple[Part, ...]
+
+
+def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
+    """What can be heard of any Standard MIDI File, as a type 1 file without faults, and its parts.
+
+    Raises `MidiError`, beginning with `name`, where `midi.from_bytes` does for the container.
+    """
+    file = split(data, name, keep_events=True)
+    division, tempo = _division(file.division)
+    if file.midi_type == 2:
+        _line_up(file.tracks)
+    parts = _parts(file.tracks)
+    last = max((tick for track in file.tracks for tick, event in track.events if _is_note(event)), default=0)
+    offs = _missing_offs(file, last)
+    chunks = []
+    for number, track in enumerate(file.tracks):
+        events = list(_heard(track.events, tempo is None, last))
+        if tempo is not None and number == 0:
+            events.insert(0, (0, tempo))
+        events = sorted(events + offs[number], key=lambda event: event[0])
+        end = max(min(track.end, last + _LONGEST_DELTA), events[-1][0] if events else 0)
+        chunks.append(chunk(list(_filled(events, end)), end))
+    head = b"".join(number.to_bytes(2, "big") for number in (1, len(chunks), division))
+    return Playable(b"MThd" + (6).to_bytes(4, "big") + head + b"".join(chunks), parts)
+
+
+def _division(division: int) -> tuple[int, bytes | None]:
+    """Ticks a quarter note, and the one tempo that gives them the length of SMPTE ticks; None for musical time.
+
+    A quarter note is made a second long: 29 frames a second stand for 30000/1001.
+    """
+    if division > 0:
+        return division, None
+    frames, ticks = -(division >> 8), division & 0xFF
+    nominal, us = (30, 1_001_000) if frames == 29 else (frames, 1_000_000)
+    return nominal * ticks, bytes((0xFF, TEMPO, 3)) + us.to_bytes(3, "big")
+
+
+def _is_note(event: bytes) -> bool:
+    return event[0] < 0xA0
+
+
+def _heard(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[Event]:
+    """The events that can be heard: of meta events only tempo, and nothing hours after the last note."""
+    for tick, data in events:
+        if data[:2] == bytes((0xFF, TEMPO)):
+            if keeps_tempo and 3 <= data[2] < 0x80 and tick <= last:
+                yield tick, data[:2] + b"\x03" + data[3:6]
+        elif data[0] != 0xFF and tick <= last + _LONGEST_DELTA:
+            yield tick, data
+
+
+def _line_up(tracks: list[Track]) -> None:
+    """Type 2: put the tracks one behind the other, each beginning at the default tempo."""
+    offset = 0
+    for track in tracks:
+        last = max((tick for tick, event in track.events if _is_note(event)), default=0)
+        end = max(min(track.end, last + _LONGEST_DELTA), last)
+        track.events = [(offset, _DEFAULT_TEMPO), *((tick + offset, event) for tick, event in track.events)]
+        track.end = offset + end
+        offset = track.end
+
+
+def _missing_offs(file: File, last: int) -> list[list[Event]]:
+    """The note-offs that are missing, a list a track: a note without one ends with its track.
+
+    The tracks of type 0 and 1 are played together, so a note may be ended by another track's note-off.
+    """
+    sounding: dict[tuple[int, int], int] = {}  # (channel, pitch) -> the track that plays it
+    numbered = [
+        (tick, number, event)
+        for number, track in enumerate(file.tracks)
+        for tick, event in track.events
+        if _is_note(event)
+    ]
+    # At one tick an end comes before a beginning, wherever it is written.
+    begun: dict[tuple[int, int], int] = {}
+    for tick, number, event in sorted(numbered, key=lambda each: each[0]):
+        key = (event[0] & 15, event[1])
+        if event[0] >= 0x90 and event[2]:
+            sounding[key], begun[key] = number, tick
+        elif begun.get(key, tick) < tick or sounding.get(key) == number:
+            sounding.pop(key, None)
+    found: list[list[Event]] = [[] for _ in file.tracks]
+    for (channel, pitch), number in sounding.items():
+        end = min(max(file.tracks[number].end, begun[channel, pitch] + 1), last + _LONGEST_DELTA)
+        found[number].append((end, bytes((0x80 | channel, pitch, 64))))
+    return found
+
+
+def _filled(events: list[Event], end: int) -> Iterator[Event]:
+    """Events with empty texts between those that are too far apart for a delta time, up to the end."""
+    now = 0
+    for tick, event in [*events, (end, b"")]:
+        while tick - now > _LONGEST_DELTA:
+            now += _LONGEST_DELTA
+            yield now, _FILLER
+        now = tick
+        if event:
+            yield tick, event
+
+
+def _parts(tracks: list[Track]) -> tuple[Part, ...]:
+    """The channels that play notes, in the order of the tracks that play them first."""
+    drums, programs = drum_changes(tracks), program_changes(tracks)
+    names: dict[int, list[str]] = {}
+    first: dict[int, tuple[int, int, int]] = {}  # channel -> tick, line, program of its first note
+    for track in tracks:
+        for tick, key, program in zip(track.start, track.key, track.program, strict=True):
+            channel = key >> 7 & 15
+            mine = names.setdefault(channel, [])
+            title = track.name or track.instrument_name
+            if title and title not in mine:
+                mine.append(title)
+            if channel not in first or tick < first[channel][0]:
+                first[channel] = (tick, key >> 7, program)
+    at: Callable[[int], np.ndarray] = lambda value: np.array([value], dtype=np.int64)  # noqa: E731
+    found = []
+    for channel, (tick, line, program) in first.items():
+        if program < 0:
+            program = int(programs.values(at(line), at(tick), at(0))[0])
+        drum = bool(is_drum(drums, at(line), at(tick))[0])
+        found.append(Part(channel, tuple(names[channel]), program, drum))
+    return tuple(found)
