@@ -82,8 +82,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 def weights_hash(folder: str | os.PathLike[str]) -> str:
     """SHA-256 of the weights file, in hexadecimal: which model it was, for a run's record."""
+    return file_hash(Path(folder) / WEIGHTS)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, without holding it in memory."""
     digest = hashlib.sha256()
-    with (Path(folder) / WEIGHTS).open("rb") as file:
+    with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.copying import DECAY, LENGTHS, N_STRENGTHS, UNKNOWN, VISITS, Past
 from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, read_json, read_limited
 from emsync.recall import SHARPNESS, Recall
 
 IntArray = npt.NDArray[np.integer]
@@ -29,12 +29,14 @@ FloatArray = npt.NDArray[np.floating]
 #: File of a model folder that holds its `Mixture`.
 COPYING: Final = "copying.json"
 FORMAT: Final = 1
+#: One has 2 kB.
+_MAX_BYTES: Final = 1 << 20
 
 
 def file_hash(folder: str | os.PathLike[str]) -> str | None:
     """SHA-256 of a model folder's `COPYING` in hexadecimal, None where there is none."""
     path = Path(folder) / COPYING
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return hashlib.sha256(read_limited(path, _MAX_BYTES, "mixture", ModelError)).hexdigest() if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -174,12 +176,12 @@ class Mixture:
             return None
         remedy = f"fit it again with: emsync fit-copying ARCHIVE --model {folder}"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = read_json(path, _MAX_BYTES, "mixture", remedy, ModelError)
             made_for = [found[name] for name in ("format", "vocabulary", "lengths", "visits", "decay")]
             mixture = cls(tuple(found["weights"]), dict(found.get("about", {})), tuple(found.get("recall", ())))
         except KeyError as error:
             raise ModelError(f"{path} cannot be read (it lacks {error}); {remedy}") from error
-        except (OSError, ValueError, TypeError, InputError) as error:
+        except (ValueError, TypeError, AttributeError, ArithmeticError, InputError) as error:
             raise ModelError(f"{path} cannot be read ({error}); {remedy}") from error
         if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY] or found.get("sharpness", SHARPNESS) != SHARPNESS:
             raise ModelError(f"{path} was fitted for other repeats than those of this emsync; {remedy}")

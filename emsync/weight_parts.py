@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emsync import vocabulary as v
-from emsync.checkpoint import CONFIG, FORMAT, MAX_JSON_BYTES, VOCABULARY, WEIGHTS, save
+from emsync.checkpoint import CONFIG, FORMAT, MAX_JSON_BYTES, VOCABULARY, WEIGHTS, file_hash, save
 from emsync.errors import ModelError, OutputError
 from emsync.files import read_json
 from emsync.folders import atomic_folder, check_replaceable
@@ -84,15 +84,14 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
         path = parts / Path(name).name  # an index must not lead elsewhere
         if not path.is_file():
             raise ModelError(f"{parts} lacks {name}, one of {len(listed)} parts; bring it over, then join them again")
-        piece = path.read_bytes()
-        if len(piece) != size or hashlib.sha256(piece).hexdigest() != digest:
-            raise ModelError(
-                f"{path} is damaged, or of another save ({len(piece)} bytes of {size}); bring it over again"
-            )
+        found = path.stat().st_size
+        if found != size or file_hash(path) != digest:
+            raise ModelError(f"{path} is damaged, or of another save ({found} bytes of {size}); bring it over again")
     with atomic_folder(folder) as partial:
         with (partial / WEIGHTS).open("wb") as weights:
             for name, _, _ in listed:
-                weights.write((parts / Path(name).name).read_bytes())
+                with (parts / Path(name).name).open("rb") as piece:
+                    shutil.copyfileobj(piece, weights, 1 << 20)
         (partial / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
     return folder

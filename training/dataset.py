@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.errors import CorpusError
+from emsync.files import read_json
 from emsync.folders import atomic_folder, check_replaceable
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Archive, read_archive
@@ -29,6 +31,8 @@ from emsync.training.mood.curves import FULL, label_songs, mood_arrays
 from emsync.training.mood.features import Notes
 
 SONGS_PER_CHUNK = 400
+#: dataset.json has 1 kB.
+_MAX_JSON_BYTES: Final = 1 << 20
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -184,6 +188,11 @@ def _joined(curves: Sequence[npt.NDArray[np.int8]]) -> tuple[npt.NDArray[np.int8
     return np.stack([arrays["mood_valence"], arrays["mood_arousal"]], axis=1), arrays["mood_offset"]
 
 
+def _row(path: Path) -> np.ndarray:
+    """The array of an .npy file. What its header claims is held against the file's size before memory is taken."""
+    return np.array(np.load(path, mmap_mode="r"))
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A tokenized corpus, memory-mapped: song i is `ids[offsets[i]:offsets[i + 1]]`; its mood likewise."""
@@ -200,13 +209,14 @@ class Dataset:
         """Raises `CorpusError` where the folder is no dataset, is cut off, or speaks another vocabulary."""
         folder = Path(folder)
         try:
-            about = json.loads((folder / "dataset.json").read_text())
-            offsets = np.load(folder / "offsets.npy")
+            about = read_json(
+                folder / "dataset.json", _MAX_JSON_BYTES, "tokenized corpus", "tokenize anew", CorpusError
+            )
+            offsets = _row(folder / "offsets.npy")
             ids = np.memmap(folder / "ids.bin", dtype=np.uint16, mode="r")
             velocities = np.memmap(folder / "velocities.bin", dtype=np.uint8, mode="r")
-            mood = np.load(folder / "mood.npy")
-            mood_offsets = np.load(folder / "mood_offsets.npy")
-        except (OSError, ValueError) as error:
+            mood, mood_offsets = _row(folder / "mood.npy"), _row(folder / "mood_offsets.npy")
+        except (OSError, ValueError, EOFError) as error:
             raise CorpusError(f"{folder} is not a tokenized corpus ({error}); tokenize the archives again") from error
         vocabulary = about.get("vocabulary") if isinstance(about, dict) else None
         if vocabulary != v.HASH:

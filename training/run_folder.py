@@ -10,12 +10,12 @@ import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from emsync.errors import InputError, OutputError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, read_json, read_limited
 from emsync.folders import atomic_folder
 from emsync.training.presets import Preset
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: What to do about a state that cannot be written.
 RESUME = "free some space, then --resume"
+#: run.json has 2 kB; a report has 500 bytes, and there is one every few seconds.
+_MAX_JSON_BYTES: Final = 1 << 20
+_MAX_LOG_BYTES: Final = 1 << 30
 
 
 @dataclass
@@ -117,7 +120,7 @@ def load_state(
 def read_about(folder: Path) -> dict[str, Any]:
     """run.json of a state folder: progress, preset, bf16."""
     try:
-        about = json.loads((folder / "run.json").read_text())
+        about = read_json(folder / "run.json", _MAX_JSON_BYTES, "run's state", "give the state of a run")
         parts = {name: dict(about[name]) for name in ("progress", "preset")}
         return {**parts, "bf16": dict(about.get("bf16", {}))}
     except Exception as error:
@@ -130,15 +133,14 @@ def read_log(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     A line that a kill cut off is passed over. Raises `InputError` where there is no log.
     """
     path = Path(run) / "log.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from error
+    data = read_limited(path, _MAX_LOG_BYTES, "run's log", remedy="give the folder of a training run")
     reports: list[dict[str, Any]] = []
-    for line in text.splitlines():
+    for line in data.splitlines():
         try:
             report = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(report, dict) or not isinstance(report.get("step"), int):
             continue
         while reports and reports[-1]["step"] >= report["step"]:
             reports.pop()

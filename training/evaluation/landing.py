@@ -28,13 +28,16 @@ from emsync.composer import Piece, compose
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, read_limited
 from emsync.hits import FRAME_S, WIDE_S
 from emsync.recipe import Hits, Recipe
 from emsync.score import Marker, Score
 from emsync.tokenizer.events import decode
 from emsync.training.evaluation.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
+
+#: The scene of a film of a day has 30 MB.
+MAX_SCENE_BYTES: Final = 64 << 20
 
 Floats = npt.NDArray[np.float64]
 #: Called with the seconds of music composed and those to compose.
@@ -104,10 +107,12 @@ def film_list(path: str | os.PathLike[str]) -> CutList:
         found_s = cutlist.read_csv(path)
         duration_s = float(found_s[-1]) + DEFAULT_T_DIFF_S if len(found_s) else DEFAULT_T_DIFF_S
     elif path.suffix.lower() == ".json":
+        remedy = "give what emsync analyze -o wrote"
         try:
-            scene = Scene.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({error}); give what emsync analyze -o wrote") from error
+            text = read_limited(path, MAX_SCENE_BYTES, "scene", remedy=remedy).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not a text ({error}); {remedy}") from error
+        scene = Scene.from_json(text)
         found_s, duration_s = scene.cuts_s, scene.duration_s
     else:
         scene = analyze(path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from emsync.errors import InputError, OutputError
-from emsync.files import atomic_path, check_writable
+from emsync.files import atomic_path, check_writable, read_json
 
 JSON_NAME: Final = "evaluation.json"
 MARKDOWN_NAME: Final = "evaluation.md"
@@ -151,14 +151,7 @@ def read_evaluation(path: str | os.PathLike[str]) -> dict[str, Any]:
     if path.is_dir():
         path = path / JSON_NAME
     remedy = f"give the {JSON_NAME} that emsync evaluate wrote"
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path} is larger than {_MAX_BYTES >> 20} MiB; {remedy}")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); {remedy}") from error
+    values = read_json(path, _MAX_BYTES, "evaluation", remedy)
     if not isinstance(values, dict) or not isinstance(values.get("bits_per_note"), int | float):
         raise InputError(f"{path} holds no bits_per_note; {remedy}")
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -19,9 +20,10 @@ from emsync import affect_clip
 from emsync.affect_clip import Clip
 from emsync.affect_vlm import Probe
 from emsync.errors import InputError, ModelError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, read_limited
 from emsync.film import Film
 from emsync.mood import MoodCurve, read_curve
+from emsync.table import MAX_BYTES
 from emsync.training.mood.labels import AXES
 from emsync.vision import Features, Floats, Sight
 
@@ -95,9 +97,9 @@ def _constants(file: Path, films: set[str]) -> dict[str, MoodCurve]:
     if not file.is_file():
         return {}
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened, skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_limited(file, MAX_BYTES, "list of moods").decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{file} cannot be read ({error}); give a header file,valence,arousal") from error
     moods: dict[str, MoodCurve] = {}
     for number, row in enumerate(rows, start=2):
