@@ -20,8 +20,9 @@ from pathlib import Path
 import pretty_midi
 
 from emsync.training.corpus import near_duplicates
-from emsync.training.corpus.prepare import find, prepare
-from emsync.training.corpus.songs import MIDI_SUFFIXES, Refused, read_song
+from emsync.training.corpus.prepare import prepare
+from emsync.training.corpus.song_files import MIDI_SUFFIXES, find, read_song
+from emsync.training.corpus.songs import Refused
 
 
 def parse(path: str) -> object:

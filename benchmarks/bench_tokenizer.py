@@ -22,8 +22,9 @@ import numpy as np
 
 from emsync import vocabulary as v
 from emsync.tokenizer.families import FAMILY_PROGRAMS
-from emsync.training.corpus.archive import Song, bar_table, read_archive
+from emsync.training.corpus.archive import Song, read_archive
 from emsync.training.corpus.archive_events import STEPS_PER_QUARTER, tokenize
+from emsync.training.corpus.song_to_score import bar_table
 
 STEP_MS = round(1000 * v.STEP_S)
 

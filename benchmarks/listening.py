@@ -27,7 +27,8 @@ from emsync.grammar import ROLL_DRUMS
 from emsync.hits import sounding_chords
 from emsync.recipe import Recipe
 from emsync.score import Score
-from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive
+from emsync.training.corpus.song_to_score import song_score
 
 #: What is measured, in the order of `figures`.
 FIGURES: Final = {

@@ -26,7 +26,8 @@ from emsync.errors import EmsyncError
 from emsync.score import Score
 from emsync.tokenizer import events
 from emsync.tokenizer.families import reduce
-from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive
+from emsync.training.corpus.song_to_score import song_score
 
 SUFFIXES = {".mid", ".midi", ".kar", ".rmi"}
 

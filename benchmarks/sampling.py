@@ -27,7 +27,8 @@ from emsync import vocabulary as v
 from emsync.decoder import Decoder, open_decoder
 from emsync.recipe import Recipe
 from emsync.score import Score
-from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive
+from emsync.training.corpus.song_to_score import song_score
 from emsync.training.evaluation import landing, similarity
 
 DEFAULT = (

@@ -9,7 +9,7 @@ import click
 from emsync.cli import options
 from emsync.recipe import MAX_SEED
 from emsync.training.corpus.prepare import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
-from emsync.training.corpus.songs import MIN_NOTES
+from emsync.training.corpus.song_files import MIN_NOTES
 
 
 @click.command()

@@ -16,23 +16,19 @@ from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
 from emsync.training.corpus import songs as songs_module
 from emsync.training.corpus.archive import (
-    MOOD_SCHEMA,
-    SCHEMA,
     Archive,
     Song,
-    bar_table,
     deltas,
     is_archive,
     pack,
     read_archive,
     song_count,
-    song_score,
     starts,
-    tempo_map,
-    to_score,
     write_archive,
 )
 from emsync.training.corpus.archive_events import tokenize
+from emsync.training.corpus.archive_schema import MOOD_SCHEMA, SCHEMA
+from emsync.training.corpus.song_to_score import bar_table, song_score, tempo_map, to_score
 from emsync.training.corpus.songs import Losses, Refused, Timeline, build_song, convert_score, score_to_song
 from emsync.vocabulary import BASS, DRUMS, PIANO, STRINGS
 

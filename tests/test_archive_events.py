@@ -14,8 +14,9 @@ from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.tokenizer import events
 from emsync.training.corpus import archive_events
-from emsync.training.corpus.archive import Song, pack, to_score
+from emsync.training.corpus.archive import Song, pack
 from emsync.training.corpus.archive_events import tokenize
+from emsync.training.corpus.song_to_score import to_score
 
 Note = tuple[int, int, int, int, int]  # family, pitch, start, duration (24ths of a quarter note), velocity
 Change = tuple[int, float]  # step, quarter notes a minute

@@ -25,12 +25,13 @@ from click.testing import CliRunner, Result
 from emsync.cli.main import cli, main
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.tokenizer.families import GROUPS
-from emsync.training.corpus import label_archives, near_duplicates
+from emsync.training.corpus import chunks, label_archives, near_duplicates, song_files
 from emsync.training.corpus import prepare as corpus
-from emsync.training.corpus import songs as songs_module
 from emsync.training.corpus.archive import Archive, Song, read_archive, write_archive
-from emsync.training.corpus.prepare import content_hash, find, prepare
+from emsync.training.corpus.chunks import content_hash
+from emsync.training.corpus.prepare import prepare
 from emsync.training.corpus.report import Labelled
+from emsync.training.corpus.song_files import find, read_song
 from emsync.training.corpus.songs import (
     MISSING_TRACKS,
     TOO_LONG,
@@ -38,7 +39,6 @@ from emsync.training.corpus.songs import (
     UNREADABLE_MIDI,
     UNREADABLE_PIANOROLL,
     Refused,
-    read_song,
 )
 from emsync.training.corpus.work_folder import interrupts_held, survives
 from emsync.training.mood import features as mood_features
@@ -330,7 +330,7 @@ def test_an_empty_pianoroll_is_too_short(tmp_path: Path) -> None:
 # Near-duplicates.
 
 
-def fingerprint(song: songs_module.Song) -> tuple[np.ndarray, int]:
+def fingerprint(song: Song) -> tuple[np.ndarray, int]:
     hashed = near_duplicates.shingles(song)
     return near_duplicates.signature(hashed), len(hashed)
 
@@ -433,7 +433,7 @@ def test_a_mixed_corpus(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_song_has_its_own_mood_curve(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 2)
+    monkeypatch.setattr(chunks, "FILES_PER_CHUNK", 2)
     _, archives = prepared(folder, tmp_path / "out", valid_share=0.2, songs_per_archive=2)
     assert len(archives) > 2
     for archive in archives.values():
@@ -468,7 +468,7 @@ def test_duplicates_and_the_best_of_near_duplicates(tmp_path: Path) -> None:
 def test_result_does_not_depend_on_workers_or_input_order(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 2)
+    monkeypatch.setattr(chunks, "FILES_PER_CHUNK", 2)
     options: dict[str, Any] = {"songs_per_archive": 2, "seed": 3}
     prepare([folder / "midi", folder / "lpd"], tmp_path / "one", workers=1, **options)
     prepare([folder / "lpd", folder / "midi", folder / "midi"], tmp_path / "two", workers=2, **options)
@@ -516,14 +516,14 @@ def test_broken_files_are_counted(folder: Path, tmp_path: Path, monkeypatch: pyt
     (folder / ".hidden.mid").write_text("never seen")
     (folder / "unknown.txt").write_text("never seen")
     (folder / "odd.mid").write_bytes((folder / "midi" / "0.mid").read_bytes())
-    whole = songs_module.read_song
+    whole = song_files.read_song
 
     def failing(path: str, **options: Any) -> Any:
         if path.endswith("odd.mid"):
             raise ZeroDivisionError("an unheard-of\nmistake")
         return whole(path, **options)
 
-    monkeypatch.setattr(corpus, "read_song", failing)
+    monkeypatch.setattr(chunks, "read_song", failing)
     report, _ = prepared(folder, tmp_path / "out")
     assert (report.files, report.read, report.kept) == (12, 6, 6)
     assert {reason: each.count for reason, each in report.refused.items()} == {
@@ -538,8 +538,8 @@ def test_broken_files_are_counted(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 2)
-    whole = songs_module.read_song
+    monkeypatch.setattr(chunks, "FILES_PER_CHUNK", 2)
+    whole = song_files.read_song
     seen: list[str] = []
 
     def stopping(path: str, **options: Any) -> Any:
@@ -548,7 +548,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
         seen.append(path)
         return whole(path, **options)
 
-    monkeypatch.setattr(corpus, "read_song", stopping)
+    monkeypatch.setattr(chunks, "read_song", stopping)
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         prepare([folder], out, workers=1)
@@ -556,7 +556,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     assert [each.suffix for each in (out / ".work").iterdir()] == [".npz"]  # one whole chunk, nothing half-written
     first = list(seen)
     seen.clear()
-    monkeypatch.setattr(corpus, "read_song", lambda path, **options: (seen.append(path), whole(path, **options))[1])
+    monkeypatch.setattr(chunks, "read_song", lambda path, **options: (seen.append(path), whole(path, **options))[1])
     prepare([folder], out, workers=1)
     assert len(first) == 3
     assert not set(seen) & set(first[:2])  # the finished chunk was not read again
@@ -569,10 +569,10 @@ def test_fresh_begins_anew_and_changed_files_are_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    chunk = corpus._Chunk(tuple(find([folder])), 32, str(out / ".work"))
+    chunk = chunks.Chunk(tuple(find([folder])), 32, str(out / ".work"))
     name = chunk.cache.name
     write_midi(folder / "midi" / "0.mid", [(0, 0, tune(50, 160))])
-    assert corpus._Chunk(tuple(find([folder])), 32, str(out / ".work")).cache.name != name
+    assert chunks.Chunk(tuple(find([folder])), 32, str(out / ".work")).cache.name != name
     (out / ".work").mkdir(parents=True)
     (out / ".work" / "left.over").write_text("x")
     monkeypatch.setattr(corpus, "publish", lambda *_: None)
@@ -624,13 +624,13 @@ def test_a_crashing_reader_is_found_out(folder: Path, tmp_path: Path, monkeypatc
         target(chunk)
         return True
 
-    monkeypatch.setattr(corpus, "FILES_PER_CHUNK", 3)
-    monkeypatch.setattr(corpus, "work_through", broken)
-    monkeypatch.setattr(corpus, "survives", alone)
+    monkeypatch.setattr(chunks, "FILES_PER_CHUNK", 3)
+    monkeypatch.setattr(chunks, "work_through", broken)
+    monkeypatch.setattr(chunks, "survives", alone)
     report, _ = prepared(folder, tmp_path / "out")
     assert report.kept == 5
     assert {reason: each.examples for reason, each in report.refused.items()} == {
-        corpus.CRASHED: (
+        chunks.CRASHED: (
             ("songs/midi/1.mid", "reading 1.mid ended the process; open and save it with another program"),
         )
     }

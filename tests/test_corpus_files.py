@@ -14,9 +14,10 @@ import pytest
 from emsync import midi
 from emsync import vocabulary as v
 from emsync.tokenizer import encode
-from emsync.training.corpus import songs
+from emsync.training.corpus import pianorolls
 from emsync.training.corpus.prepare import prepare
-from emsync.training.corpus.songs import UNREADABLE_MIDI, UNREADABLE_PIANOROLL, Refused, read_song
+from emsync.training.corpus.song_files import read_song
+from emsync.training.corpus.songs import UNREADABLE_MIDI, UNREADABLE_PIANOROLL, Refused
 from tests.midi_files import header, smf, track
 
 #: Forty notes on channel 11.
@@ -67,7 +68,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_pianoroll_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(songs, "MAX_UNPACKED_BYTES", 1_000_000)
+    monkeypatch.setattr(pianorolls, "MAX_UNPACKED_BYTES", 1_000_000)
     data = io.BytesIO()
     np.save(data, np.zeros(2_000_000, dtype=np.uint8))
     path = tmp_path / "bomb.npz"

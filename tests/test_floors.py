@@ -83,6 +83,36 @@ def test_the_page_names_what_exists() -> None:
     assert set(listed) == packages
 
 
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 80
+
+
+def too_long(text: str) -> list[str]:
+    """What of a file's text is over the limits; a function is counted from its `def`, without its decorators."""
+    lines = text.count("\n")
+    found = [f"{lines} lines"] if lines > MAX_FILE_LINES else []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            length = node.end_lineno - node.lineno + 1
+            found += [f"{node.name}: {length} lines"] if length > MAX_FUNCTION_LINES else []
+    return found
+
+
+def test_files_and_functions_stay_short() -> None:
+    faults = {name: too_long(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+    assert {name: found for name, found in faults.items() if found} == {}
+
+
+def test_what_is_too_long_is_found() -> None:
+    body = "    x = 1\n" * MAX_FUNCTION_LINES
+    short = f"@a\n@b\ndef f():\n{body[:-10]}"
+    assert too_long(short) == []
+    assert too_long(f"class C:\n  def f():\n{body}") == ["f: 81 lines"]
+    assert too_long("\n" * 401) == ["401 lines"]
+
+
 def documented() -> list[tuple[str, str]]:
     """(module, name) of every name that a bullet of the page begins with, or puts in backticks with its arguments."""
     found = []

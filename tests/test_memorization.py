@@ -12,7 +12,8 @@ import pytest
 from emsync.errors import CorpusError, InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.corpus.archive import Archive, Song, pack, song_score, write_archive
+from emsync.training.corpus.archive import Archive, Song, pack, write_archive
+from emsync.training.corpus.song_to_score import song_score
 from emsync.training.evaluation import copies
 from emsync.training.evaluation.copies import Lines, Search, hashes, is_plain, lines_of_archive, lines_of_scores
 from emsync.training.evaluation.memorization import measure

@@ -11,7 +11,7 @@ import pytest
 
 from emsync.decoder import open_decoder
 from emsync.mood import MoodCurve
-from emsync.training.corpus.archive import song_score
+from emsync.training.corpus.song_to_score import song_score
 from emsync.training.crops import CropConfig, Crops
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.mood_adherence import (

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from emsync.errors import ModelError
-from emsync.training.corpus.archive import Archive, Song, pack, read_archive, to_score, write_archive
+from emsync.training.corpus.archive import Archive, Song, pack, read_archive, write_archive
+from emsync.training.corpus.song_to_score import to_score
 from emsync.training.mood import curves as mood_curves
 from emsync.training.mood.curves import (
     FULL,

@@ -13,9 +13,11 @@ import pytest
 
 from emsync.cli.main import main
 from emsync.errors import CorpusError
-from emsync.training.corpus.archive import SCHEMA, is_archive, read_archive, write_archive
+from emsync.training.corpus.archive import is_archive, read_archive, write_archive
+from emsync.training.corpus.archive_schema import SCHEMA
 from emsync.training.corpus.npz import DAMAGE, member_names, one_line, open_npz
-from emsync.training.corpus.songs import UNREADABLE_PIANOROLL, Refused, read_song
+from emsync.training.corpus.song_files import read_song
+from emsync.training.corpus.songs import UNREADABLE_PIANOROLL, Refused
 from tests.models import toy_archive
 
 LIMIT = 1 << 20

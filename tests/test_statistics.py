@@ -13,7 +13,7 @@ from hypothesis import given
 from emsync.errors import InputError
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.corpus.archive import song_score
+from emsync.training.corpus.song_to_score import song_score
 from emsync.training.evaluation.music_statistics import (
     STATISTICS,
     TEXTURES,

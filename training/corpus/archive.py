@@ -7,7 +7,7 @@ Conventions
 - Velocities have 16 levels: 4, 12, ... 124. Drums are hits: they last 3 steps, or less where the same drum strikes
   again.
 - Songs begin at 120 quarter notes a minute in 4/4, until their tempo and meter say otherwise. What files say is kept
-  as it is; absurd values are clipped when they are used (`song_score`).
+  as it is; absurd values are clipped when they are used (`song_to_score`).
 - The file is an ordinary zip of arrays with LZMA inside; `np.load` reads it. Equal songs give equal bytes.
 """
 
@@ -25,81 +25,13 @@ import numpy.typing as npt
 
 from emsync.errors import CorpusError
 from emsync.files import atomic_path
-from emsync.score import Bars, Score, TempoMap
-from emsync.tokenizer.families import FAMILY_INSTRUMENTS
-from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
+from emsync.training.corpus.archive_schema import MOOD_SCHEMA, MORE_FAMILIES, POOLS, SCHEMA, as_row, check_arrays
 from emsync.training.corpus.npz import DAMAGE, member_names, one_line, open_npz
-from emsync.vocabulary import FAMILIES, PITCH_RANGE
 
-DRUM_STEPS: Final = 3
-MAX_DURATION_STEPS: Final = 384
-MAX_GAP_STEPS: Final = int(np.iinfo(np.uint16).max)
-#: A song with at least this many families is in the pool "more", else in "fewer".
-MORE_FAMILIES: Final = 3
-POOLS: Final = ("fewer", "more")
-#: Meters a song can be written in: numerators up to this, denominators a power of two up to that.
-MAX_NUMERATOR: Final = 64
-MAX_DENOMINATOR: Final = 32
-
-#: The arrays of an archive and their types; "U" stands for text of any length.
-SCHEMA: Final[Mapping[str, str]] = {
-    "family": "u1",
-    "pitch": "u1",
-    "start_delta": "u2",
-    "duration": "u2",
-    "velocity": "u1",
-    "note_offset": "i8",
-    "song_id": "U",
-    "source": "U",
-    "pool": "U",
-    "tempo_offset": "i8",
-    "tempo_step": "i4",
-    "tempo_qpm": "f4",
-    "meter_offset": "i8",
-    "meter_step": "i4",
-    "meter_num": "u1",
-    "meter_den": "u1",
-}
-#: Arrays an archive may have besides, all or none: one mood value a second (`mood.curves`).
-MOOD_SCHEMA: Final[Mapping[str, str]] = {"mood_offset": "i8", "mood_valence": "i1", "mood_arousal": "i1"}
 IntArray = npt.NDArray[np.integer]
-_NOTE_ARRAYS = ("family", "pitch", "start_delta", "duration", "velocity")
-_RAGGED = {
-    "tempo": ("tempo_step", "tempo_qpm"),
-    "meter": ("meter_step", "meter_num", "meter_den"),
-    "note": _NOTE_ARRAYS,
-}
-_MOOD = {"mood": ("mood_valence", "mood_arousal")}
-_LOW, _HIGH = np.array(PITCH_RANGE).T
-
 
 #: An archive of 6,000 songs has 170 MB.
 MAX_UNPACKED_BYTES: Final = 4 << 30
-
-
-def _array(value: npt.ArrayLike, kind: str, name: str, path: str = "a song") -> np.ndarray:
-    """`value` as a read-only row of type `kind`; refuses what does not fit."""
-    array = np.asarray(value)
-    target = np.dtype(kind)
-    if array.ndim != 1:
-        raise CorpusError(
-            f"{path}: {name} has {array.ndim} dimensions where a row is needed; was it written by another program?"
-        )
-    if kind == "U":
-        if array.dtype.kind not in "US" and len(array):
-            raise CorpusError(f"{path}: {name} holds {array.dtype}, not text; was it written by another program?")
-        result = array.astype(np.str_)
-    else:
-        if len(array) and (array.dtype.kind not in "uif" or (target.kind != "f" and array.dtype.kind == "f")):
-            raise CorpusError(f"{path}: {name} holds {array.dtype}, not {target}; was it written by another program?")
-        if target.kind != "f" and array.dtype != target and len(array):
-            limits = np.iinfo(target)
-            low, high = int(array.min()), int(array.max())
-            if low < limits.min or high > limits.max:
-                raise CorpusError(f"{path}: {name} reaches from {low} to {high}, outside {limits.min} to {limits.max}")
-        result = np.array(array, dtype=target)
-    result.flags.writeable = False
-    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +61,7 @@ class Song:
     def __post_init__(self) -> None:
         kinds = {**SCHEMA, "start_step": "i8", "duration_step": "u2"}
         for field in fields(self)[:10]:
-            object.__setattr__(self, field.name, _array(getattr(self, field.name), kinds[field.name], field.name))
+            object.__setattr__(self, field.name, as_row(getattr(self, field.name), kinds[field.name], field.name))
         if not self.pool:
             object.__setattr__(self, "pool", POOLS[self.n_families >= MORE_FAMILIES])
         if (
@@ -145,7 +77,7 @@ class Song:
                 "a song's notes must be in the order (family, start, pitch), none twice; use songs.build_song"
             )
         archive = _pack([self])
-        _check(archive, "a song")
+        check_arrays(archive, "a song")
 
     def __len__(self) -> int:
         return len(self.family)
@@ -234,13 +166,13 @@ def deltas(family: np.ndarray, start_step: np.ndarray) -> npt.NDArray[np.int64]:
 def pack(songs: Iterable[Song]) -> Archive:
     """Songs to an archive in memory, checked."""
     archive = _pack(list(songs))
-    _check(archive, "the songs")
+    check_arrays(archive, "the songs")
     return Archive(archive)
 
 
 def _pack(songs: list[Song]) -> dict[str, np.ndarray]:
     def joined(name: str, parts: list[np.ndarray]) -> np.ndarray:
-        return _array(np.concatenate([np.zeros(0, dtype=SCHEMA[name]), *parts]), SCHEMA[name], name)
+        return as_row(np.concatenate([np.zeros(0, dtype=SCHEMA[name]), *parts]), SCHEMA[name], name)
 
     def offsets(lengths: list[int]) -> np.ndarray:
         return np.cumsum([0, *lengths], dtype=np.int64)
@@ -265,64 +197,6 @@ def _pack(songs: list[Song]) -> dict[str, np.ndarray]:
     }
 
 
-def _check(arrays: Mapping[str, np.ndarray], path: str) -> None:
-    """Raise `CorpusError` unless the arrays, already of their types, say what the schema says."""
-    n_songs = len(arrays["note_offset"]) - 1
-    for name in ("song_id", "source", "pool"):
-        if len(arrays[name]) != n_songs:
-            raise CorpusError(
-                f"{path}: {n_songs} songs but {len(arrays[name])} entries of {name}; was the archive cut off?"
-            )
-    ragged = {**_RAGGED, **(_MOOD if "mood_offset" in arrays else {})}
-    for kind, names in ragged.items():
-        offset = arrays[f"{kind}_offset"]
-        lengths = {len(arrays[name]) for name in names}
-        if (
-            len(offset) != n_songs + 1
-            or n_songs < 0
-            or offset[0] != 0
-            or (np.diff(offset) < 0).any()
-            or lengths != {int(offset[-1])}
-        ):
-            raise CorpusError(
-                f"{path}: {kind}_offset does not divide {kind}s of lengths {sorted(lengths)} among {n_songs} songs"
-            )
-    family, pitch = arrays["family"], arrays["pitch"]
-    if len(family):
-        if family.max() >= len(FAMILIES):
-            raise CorpusError(
-                f"{path}: family {family.max()} is over {len(FAMILIES) - 1}; was it written by another program?"
-            )
-        off = (pitch < _LOW.astype(np.uint8)[family]) | (pitch > _HIGH.astype(np.uint8)[family])
-        if off.any():
-            at = int(np.argmax(off))
-            name, (low, high) = FAMILIES[family[at]], PITCH_RANGE[family[at]]
-            raise CorpusError(
-                f"{path}: pitch {pitch[at]} of {name} is outside {low} to {high}; build songs with songs.build_song"
-            )
-        for name, array, low, high in (
-            ("duration", arrays["duration"], 1, MAX_DURATION_STEPS),
-            ("velocity", arrays["velocity"], 1, 127),
-        ):
-            if array.min() < low or array.max() > high:
-                worst = array.min() if array.min() < low else array.max()
-                raise CorpusError(
-                    f"{path}: {name} {worst} is outside {low} to {high}; build songs with songs.build_song"
-                )
-        song = np.repeat(np.arange(n_songs), np.diff(arrays["note_offset"]))
-        group = song * len(FAMILIES) + family
-        same = group[1:] == group[:-1]
-        unsorted = same & (arrays["start_delta"][1:] == 0) & (pitch[1:] <= pitch[:-1])
-        if (np.diff(group) < 0).any() or unsorted.any():
-            raise CorpusError(
-                f"{path}: notes are not in the order (family, start, pitch); was it written by another program?"
-            )
-    for kind in ("tempo", "meter"):
-        step = arrays[f"{kind}_step"]
-        if len(step) and step.min() < 0:
-            raise CorpusError(f"{path}: a {kind} stands at step {step.min()}, before its song begins")
-
-
 def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song], *, overwrite: bool = True) -> Archive:
     """Write songs to `path` (`.npz`), all at once or not at all, and return them as an archive.
 
@@ -331,7 +205,7 @@ def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song],
     """
     if isinstance(songs, Archive):
         archive = songs
-        _check(archive.arrays, str(path))
+        check_arrays(archive.arrays, str(path))
     else:
         archive = pack(songs)
     with (
@@ -358,7 +232,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     Raises `CorpusError` when the file is missing, cut off, no archive, or of another schema.
     """
     arrays = _read(Path(path))
-    _check(arrays, str(path))
+    check_arrays(arrays, str(path))
     return Archive(arrays)
 
 
@@ -380,80 +254,9 @@ def _read(file: Path, *, only: Iterable[str] = ()) -> dict[str, np.ndarray]:
             if missing:
                 raise CorpusError(f"{file} lacks {', '.join(missing)}; give an archive that `emsync prepare` wrote")
             for name in only or wanted:
-                arrays[name] = _array(loaded[name], wanted[name], name, str(file))
+                arrays[name] = as_row(loaded[name], wanted[name], name, str(file))
     except DAMAGE as error:
         if isinstance(error, CorpusError):
             raise
         raise CorpusError(f"{file} cannot be read as an archive ({one_line(error)}); was it cut off?") from error
     return arrays
-
-
-def tempo_map(song: Song) -> TempoMap:
-    """The song's tempo in seconds: 120 until the first change, values clipped to 20..400, of equal steps the last."""
-    step = np.append(0, song.tempo_step).astype(np.int64)
-    qpm = np.append(DEFAULT_QPM, np.nan_to_num(song.tempo_qpm.astype(np.float64), nan=DEFAULT_QPM)).clip(*QPM_RANGE)
-    order = np.argsort(step, kind="stable")
-    step, qpm = step[order], qpm[order]
-    last = np.append(step[1:] != step[:-1], True)
-    step, qpm = step[last], qpm[last]
-    changes = np.append(True, qpm[1:] != qpm[:-1])
-    step, qpm = step[changes], qpm[changes]
-    times_s = np.append(0.0, np.cumsum(np.diff(step) * 60 / (qpm[:-1] * STEPS_PER_QUARTER)))
-    return TempoMap(times_s, qpm)
-
-
-def bar_table(song: Song) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Bars up to the last sound: start step, numerator, denominator, each (B,), B >= 1.
-
-    A meter no bar can have (zero, or a denominator that is no power of two) is passed over. A meter that begins in
-    mid-bar ends the bar there; that bar is written with the length it has.
-    """
-    num, den = song.meter_num.astype(np.int64), song.meter_den.astype(np.int64)
-    sane = (num > 0) & (num <= MAX_NUMERATOR) & (den > 0) & (den <= MAX_DENOMINATOR) & (den & (den - 1) == 0)
-    step = np.append(0, song.meter_step[sane]).astype(np.int64)
-    num, den = np.append(4, num[sane]), np.append(4, den[sane])
-    order = np.argsort(step, kind="stable")
-    step, num, den = step[order], num[order], den[order]
-    end = max(song.end_step, 1)
-    last = np.append(step[1:] != step[:-1], True) & (step < end)
-    step, num, den = step[last], num[last], den[last]
-    length = 4 * STEPS_PER_QUARTER * num // den  # whole: denominators divide 32, and 32 divides 96
-    until = np.append(step[1:], end)
-    count = -(-(until - step) // length)
-    index = np.repeat(np.arange(len(count)), count)
-    within = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count)
-    start = step[index] + within * length[index]
-    final = index == len(count) - 1
-    actual = np.where(final, length[index], np.minimum(length[index], until[index] - start))
-    cut = actual < length[index]
-    thirty_seconds = 4 * STEPS_PER_QUARTER // MAX_DENOMINATOR
-    shared = np.gcd(np.maximum(actual // thirty_seconds, 1), MAX_DENOMINATOR)
-    writable = cut & (actual % thirty_seconds == 0)
-    numerator = np.where(writable, actual // thirty_seconds // shared, num[index])
-    denominator = np.where(writable, MAX_DENOMINATOR // shared, den[index])
-    return start, numerator, denominator
-
-
-def to_score(song: Song) -> Score:
-    """A song in seconds, on the five family instruments, through its tempo map. Inverse of `songs.score_to_song`."""
-    tempo = tempo_map(song)
-
-    def seconds(step: np.ndarray) -> npt.NDArray[np.float64]:
-        return np.asarray(tempo.seconds_at(step / STEPS_PER_QUARTER), dtype=np.float64)
-
-    bar_step, numerator, denominator = bar_table(song)
-    return Score(
-        FAMILY_INSTRUMENTS,
-        song.family.astype(np.int64),
-        song.pitch.astype(np.int64),
-        song.velocity.astype(np.int64),
-        seconds(song.start_step),
-        seconds(song.start_step + song.duration_step),
-        tempo,
-        Bars(seconds(bar_step), numerator, denominator),
-    )
-
-
-def song_score(archive: Archive, index: int) -> Score:
-    """Song `index` of an archive in seconds (see `to_score`)."""
-    return to_score(archive[index])

@@ -28,7 +28,7 @@ from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
 from emsync.tokenizer.families import reduce
-from emsync.training.corpus.archive import MORE_FAMILIES
+from emsync.training.corpus.archive_schema import MORE_FAMILIES
 from emsync.training.evaluation.music_statistics import (
     STATISTICS,
     TEXTURES,

@@ -17,7 +17,8 @@ from emsync import midi
 from emsync.decoder import Decoder
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.recipe import Hits, Recipe
-from emsync.training.corpus.archive import read_archive, song_score
+from emsync.training.corpus.archive import read_archive
+from emsync.training.corpus.song_to_score import song_score
 from emsync.training.evaluation import landing, memorization, similarity
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, Composed, CutList
 from emsync.training.evaluation.report_page import PARTS, Part
