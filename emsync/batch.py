@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from emsync.errors import EmsyncError, InputError, OutputError
-from emsync.files import write_bytes
+from emsync.files import is_cut_short, write_bytes
 from emsync.mood_source import MoodSource
 from emsync.recipe import Recipe
 from emsync.record import Record
@@ -183,9 +183,9 @@ def score_all(
 
 
 def is_done(song: Path, film: Path, recipe: Recipe) -> bool:
-    """Whether the song and its record both stand, and the record is of this film and this recipe."""
+    """Whether the song and its record both stand, belong together, and the record is of this film and this recipe."""
     beside = song.with_name(song.name + ".json")
-    if not (song.is_file() and beside.is_file()):
+    if not (song.is_file() and beside.is_file()) or is_cut_short(song):
         return False
     try:
         record = Record.read(beside)

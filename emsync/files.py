@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -120,27 +122,102 @@ def atomic_path(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iter
     The temporary name keeps the suffix of `path`, since some writers choose their format by it.
     Raises `OutputError` when the place cannot be written.
     """
-    target = check_writable(path, overwrite=overwrite)
+    with atomic_paths([path], overwrite=overwrite) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_paths(paths: Iterable[str | os.PathLike[str]], *, overwrite: bool = True) -> Iterator[list[Path]]:
+    """As `atomic_path`, for files that belong together: all are put in place, or none is and what stood there stays.
+
+    A process that is killed while it puts them in place, one by one, leaves some new and some not. That is written
+    down beside the first path until it is over: `is_cut_short` says so, and the files may be replaced.
+    """
+    paths = list(paths)
+    again = overwrite or is_cut_short(paths[0])
+    targets = [check_writable(path, overwrite=again) for path in paths]
+    with contextlib.ExitStack() as stack:
+        try:
+            temporaries = [stack.enter_context(_temporary(target)) for target in targets]
+            yield temporaries
+            umask = os.umask(0)
+            os.umask(umask)
+            for temporary in temporaries:
+                temporary.chmod(0o666 & ~umask)
+            if len(targets) == 1:
+                os.replace(temporaries[0], targets[0])
+            else:
+                _replace_all(temporaries, targets)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            names = " and ".join(str(target) for target in targets)
+            raise OutputError(
+                f"{names} could not be written ({error.strerror or error}); free some space or choose another folder"
+            ) from error
+
+
+def is_cut_short(path: str | os.PathLike[str]) -> bool:
+    """Whether a process was killed while it put `path`, and what belongs to it, in place (`atomic_paths`)."""
+    return _mark(Path(path)).is_file()
+
+
+def _mark(target: Path) -> Path:
+    """What stands beside a file while it and those that belong to it are put in place."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]  # a name with more characters may be too long
+    return target.with_name(f".{name}.unfinished")
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """An empty file beside `target`, with its suffix, removed at the end if it is still there."""
     try:
         handle, name = tempfile.mkstemp(prefix=".", suffix=".part" + target.suffix, dir=target.parent)
     except OSError as error:
         raise OutputError(f"{target.parent} cannot be written to ({error.strerror}); choose another folder") from error
     os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, target)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"{target} could not be written ({error.strerror or error}); free some space or choose another folder"
-        ) from error
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _replace_all(temporaries: list[Path], targets: list[Path]) -> None:
+    """Put files in their places; if one cannot be, all are as before."""
+    mark = _mark(targets[0])
+    before: list[tuple[Path, Path | None]] = []
+    try:
+        mark.write_text(f"{targets[0].name} and what belongs to it are not complete: write them again\n", "utf-8")
+        for temporary, target in zip(temporaries, targets, strict=True):
+            kept = _kept(target) if target.exists() else None
+            before.append((target, kept))
+            os.replace(temporary, target)
+    except BaseException:
+        for target, kept in reversed(before):
+            if kept is None:
+                target.unlink(missing_ok=True)
+            else:
+                os.replace(kept, target)
+                kept.unlink(missing_ok=True)  # it stays where both names are of one file
+        mark.unlink(missing_ok=True)
+        raise
+    for _, kept in before:
+        if kept is not None:
+            kept.unlink(missing_ok=True)
+    mark.unlink()
+
+
+def _kept(target: Path) -> Path:
+    """Another name of a file, under which it outlives being replaced."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".old" + target.suffix, dir=target.parent)
+    os.close(handle)
+    kept = Path(name)
+    kept.unlink()
+    try:
+        os.link(target, kept)
+    except OSError:  # a file system without hard links
+        shutil.copy2(target, kept)
+    return kept
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = True) -> None:

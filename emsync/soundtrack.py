@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from emsync import checkpoint, cutlist, interop, record
 from emsync.errors import InputError, OutputError
-from emsync.files import check_writable, write_bytes
+from emsync.files import atomic_paths, check_writable, is_cut_short
 from emsync.finish import finish
 from emsync.hits import Hit, land, measure
 from emsync.mood import MoodCurve
@@ -138,7 +138,7 @@ class Soundtrack:
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path]:
-        """Write SONG.mid and, beside it, SONG.mid.json; both places are checked before either is written.
+        """Write SONG.mid and, beside it, SONG.mid.json: both, or neither.
 
         Returns the two paths. Raises `OutputError` for a place that cannot be written, or that holds something
         already and `overwrite` is False.
@@ -148,8 +148,9 @@ class Soundtrack:
         song, beside = places(path, overwrite=overwrite)
         made = self.record()
         data = midi.to_bytes(self.score)
-        write_bytes(song, data, overwrite=overwrite)
-        write_bytes(beside, (json.dumps(made, indent=1) + "\n").encode(), overwrite=overwrite)
+        with atomic_paths((song, beside), overwrite=overwrite) as (new_song, new_record):
+            new_song.write_bytes(data)
+            new_record.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
         return song, beside
 
     def render(self, path: str | os.PathLike[str], **options: Any) -> Rendering:
@@ -215,13 +216,17 @@ class Soundtrack:
 def places(
     path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
 ) -> tuple[Path, Path]:
-    """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`."""
+    """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`.
+
+    Files of a pair that a killed process left incomplete may be replaced.
+    """
     song = Path(path)
     if not song.name:
         raise OutputError(f"{os.fspath(path)!r} is no name of a file; give one such as song.mid")
     beside = song.with_name(song.name + ".json")
+    again = overwrite or is_cut_short(song)
     for place in (song, beside):
-        check_writable(place, overwrite=overwrite, inputs=inputs)
+        check_writable(place, overwrite=again, inputs=inputs)
     return song, beside
 
 
@@ -259,7 +264,7 @@ def for_video(
     from emsync.video import analyze
 
     if output is not None:
-        places(output, overwrite=overwrite, inputs=(video,))
+        places(output, overwrite=overwrite, inputs=(video, cuts if isinstance(cuts, str | os.PathLike) else None))
     session = Session.open() if session is None else session
     if mood is None:
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()

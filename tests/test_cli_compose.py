@@ -391,9 +391,11 @@ def test_existing_output_is_left_alone(run: Run, film: Path, taken: str) -> None
     assert Path(taken).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["", "/"])
-def test_an_output_without_a_name(run: Run, name: str) -> None:
-    refused(run("--duration", "2", "-o", name), "is no name of a file; give one such as song.mid")
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("", "the name is empty"), ("/", "is no name of a file; give one such as song.mid")]
+)
+def test_an_output_without_a_name(run: Run, name: str, sentence: str) -> None:
+    refused(run("--duration", "2", "-o", name), sentence)
 
 
 def test_output_folder_missing(run: Run) -> None:

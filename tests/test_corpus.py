@@ -565,6 +565,40 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     assert digests(out) == digests(tmp_path / "straight")
 
 
+@pytest.mark.parametrize("killed_at", [1, 2])
+def test_a_run_cut_short_while_publishing_is_mended_by_the_same_command(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """Archives that stand without their report are half a corpus; other people's archives are not replaced."""
+    out, replace, done = tmp_path / "out", os.replace, []
+
+    class Killed(BaseException):
+        pass
+
+    def dying(source: Path, target: Path) -> None:
+        if Path(target).parent == out:
+            done.append(target)
+            if len(done) > killed_at:
+                raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", dying)
+        with pytest.raises(Killed):
+            prepare([folder], out, workers=1)
+    assert {each.name for each in out.iterdir()} == {".work", *(Path(each).name for each in done[:killed_at])}
+    prepare([folder], out, workers=1)
+    prepare([folder], tmp_path / "straight", workers=1)
+    assert digests(out) == digests(tmp_path / "straight")
+    assert not (out / ".work").exists()
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "train-00.npz").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"train-00\.npz exists already; give --overwrite"):
+        prepare([folder], other, workers=1)
+
+
 def test_fresh_begins_anew_and_changed_files_are_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

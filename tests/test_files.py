@@ -1,16 +1,22 @@
-"""Reading files of a bounded size, and text that is safe to print."""
+"""Reading files of a bounded size, writing several or none, and text that is safe to print."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from emsync import midi
 from emsync.errors import InputError, MidiError, OutputError, printable
-from emsync.files import check_writable, read_json, read_limited, write_bytes
+from emsync.files import atomic_paths, check_writable, is_cut_short, read_json, read_limited, write_bytes
+from emsync.soundtrack import places
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_a_file_up_to_the_limit(tmp_path: Path) -> None:
@@ -118,3 +124,94 @@ def test_the_umask_is_kept(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "song.mid").stat().st_mode & 0o777 == 0o640
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
+    return folder / "song.mid", folder / "song.mid.json"
+
+
+def _write_pair(folder: Path, text: str, *, overwrite: bool = True) -> None:
+    with atomic_paths(_pair(folder), overwrite=overwrite) as temporaries:
+        for temporary in temporaries:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def test_files_that_belong_together_are_all_written(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        _write_pair(tmp_path, text)
+        assert _texts(tmp_path) == {"song.mid": text, "song.mid.json": text}
+    with pytest.raises(OutputError, match=r"song\.mid exists already; give --overwrite"):
+        _write_pair(tmp_path, "third", overwrite=False)
+    assert not is_cut_short(tmp_path / "song.mid")
+
+
+@pytest.mark.parametrize("stands", [(), ("song.mid",), ("song.mid", "song.mid.json")])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_if_one_cannot_be_put_in_place_all_are_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands: tuple[str, ...], error: BaseException, fails_at: int
+) -> None:
+    before = dict.fromkeys(stands, "before")
+    for name, text in before.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    replace, calls = os.replace, []
+
+    def failing(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == fails_at + 1:
+            raise error
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", failing)
+        with pytest.raises((OutputError, KeyboardInterrupt)):
+            _write_pair(tmp_path, "after")
+    assert _texts(tmp_path) == before
+
+
+def test_if_one_cannot_be_written_all_are_as_before(tmp_path: Path) -> None:
+    (tmp_path / "song.mid").write_text("before", encoding="utf-8")
+    (tmp_path / "song.mid.json").mkdir()
+    with pytest.raises(OutputError, match=r"song\.mid\.json is a folder"):
+        _write_pair(tmp_path, "after")
+    (tmp_path / "song.mid.json").rmdir()
+
+    def fill() -> None:
+        with atomic_paths(_pair(tmp_path)) as (song, _):
+            song.write_text("after", encoding="utf-8")
+            raise OSError(28, "no room")
+
+    with pytest.raises(OutputError, match=r"song\.mid and .*song\.mid\.json could not be written \(no room\)"):
+        fill()
+    assert _texts(tmp_path) == {"song.mid": "before"}
+
+
+@pytest.mark.parametrize("killed_at", [1, 2])
+def test_a_kill_between_two_files_is_seen_and_mended_by_writing_again(tmp_path: Path, killed_at: int) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from emsync.files import atomic_paths\n"
+        "replace, calls = os.replace, []\n"
+        "def killed(*names):\n"
+        "    calls.append(names)\n"
+        f"    if len(calls) == {killed_at}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    replace(*names)\n"
+        "os.replace = killed\n"
+        "folder = Path(sys.argv[1])\n"
+        "with atomic_paths([folder / 'song.mid', folder / 'song.mid.json'], overwrite=False) as both:\n"
+        "    for each in both: each.write_text('first')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (tmp_path / "song.mid").exists() == (killed_at == 2)
+    assert not (tmp_path / "song.mid.json").exists()
+    assert is_cut_short(tmp_path / "song.mid")
+    assert places(tmp_path / "song.mid", overwrite=False) == _pair(tmp_path)
+    _write_pair(tmp_path, "second", overwrite=False)
+    assert not is_cut_short(tmp_path / "song.mid")
+    assert [path.read_text(encoding="utf-8") for path in _pair(tmp_path)] == ["second", "second"]

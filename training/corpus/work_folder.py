@@ -24,13 +24,18 @@ from emsync.files import atomic_path, write_bytes
 REPORT: Final = "report.json"
 VALID: Final = "valid.npz"
 WORK: Final = ".work"
+#: A file of the work folder that stands while archives are put in place.
+_PUBLISHING: Final = "publishing"
 
 T = TypeVar("T")
 
 
 def open_output(output: Path, archives: Iterable[str], *, overwrite: bool, resume: bool) -> Path:
-    """Make the output folder and its work folder, or say why not: archives of these names must not be there yet."""
-    if not overwrite:
+    """Make the output folder and its work folder, or say why not: archives of these names must not be there yet.
+
+    Those that a process was killed over, while it put them in place, may be replaced.
+    """
+    if not overwrite and not (output / WORK / _PUBLISHING).is_file():
         for name in (REPORT, *archives):
             if (output / name).exists():
                 raise OutputError(
@@ -61,8 +66,12 @@ def give_up(output: Path) -> None:
 
 
 def publish(output: Path, archives: Sequence[str], report: str) -> None:
-    """Rename the finished archives into place and write the report (JSON); then drop the work."""
+    """Rename the finished archives into place and write the report (JSON); then drop the work.
+
+    Where this is cut short there is no report, and the same command goes on.
+    """
     work = output / WORK
+    write_bytes(work / _PUBLISHING, b"")
     (output / REPORT).unlink(missing_ok=True)
     for old in [*output.glob("train-*.npz"), output / VALID]:
         if old.name not in archives:
