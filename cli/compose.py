@@ -60,6 +60,7 @@ _HOW = {
     "--wav", type=options.FILE, metavar="SOUND", help="Also render to this sound file, as emsync render does."
 )
 @click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
+@options.stems
 @options.sound
 @click.option(
     "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="With several films: processes."
@@ -72,7 +73,8 @@ _HOW = {
 def command(
     context: click.Context, /, videos: tuple[Path, ...], jobs: int, skip_existing: bool, shard: str | None,
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
-    wav: Path | None, mp4: Path | None, soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
+    wav: Path | None, mp4: Path | None, stems: bool, soundfont: Path | None, loudness_lufs: float | None,
+    **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
@@ -87,7 +89,7 @@ def command(
         from emsync.cli.compose_many import compose_many
 
         one_film = {"duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
-        one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4}
+        one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
         context.exit(
             compose_many(
                 videos, output, model, backend, overwrite, quiet, jobs, skip_existing, shard, one_film, choices
@@ -96,6 +98,8 @@ def command(
     film = choices["video"] = videos[0] if videos else None
     if mp4 is not None and film is None:
         raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
+    if stems and wav is None:
+        raise InputError("--stems are written beside the mix; give --wav, too")
     if wav is not None or mp4 is not None:
         from emsync import soundfonts
         from emsync.audio import check_available
@@ -115,7 +119,7 @@ def command(
     report(track, song, note)
     sound: dict[str, Any] = {"soundfont": soundfont, "loudness_lufs": loudness_lufs, "overwrite": overwrite}
     if wav is not None:
-        click.echo(report_sound(track.render(wav, **sound)))
+        click.echo(report_sound(track.render(wav, stems=stems, **sound)))
     if mp4 is not None and film is not None:
         click.echo(printable(f"Wrote {track.mux(film, mp4, **sound)}, the film with the music."))
 

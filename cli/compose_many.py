@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from emsync.batch import Scored
 
 #: What can be given for one film only.
-_ONE_FILM = {"duration": "--duration", "cuts": "--cuts", "record_path": "--from", "wav": "--wav", "mp4": "--mp4"}
+_ONE_FILM = {
+    "duration": "--duration",
+    "cuts": "--cuts",
+    "record_path": "--from",
+    "wav": "--wav",
+    "mp4": "--mp4",
+    "stems": "--stems",
+}
 SOME_FAILED = 1
 
 

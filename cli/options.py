@@ -169,6 +169,13 @@ def sound(function: Decorated) -> Decorated:
     )(function)
 
 
+def stems(function: Decorated) -> Decorated:
+    """`--stems`, passed as `stems: bool`."""
+    return click.option(
+        "--stems", is_flag=True, help="Also write a file for each instrument; they sum to the mix. (.wav and .flac)"
+    )(function)
+
+
 def model(function: Decorated) -> Decorated:
     """`--model DIR`, passed as `model: Path | None`; None is the model inside the package."""
     return click.option(

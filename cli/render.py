@@ -18,6 +18,7 @@ from emsync.errors import printable
 @click.option(
     "--rate", "rate_hz", type=click.Choice([44100, 48000]), default=44100, show_default=True, help="Frames a second."
 )
+@options.stems
 @options.duration("Exactly this long, fading out if the music goes on.  [default: until the last note has rung out]")
 @options.overwrite
 def command(song: Path, output: Path | None, overwrite: bool, **choices: Any) -> None:
@@ -36,9 +37,8 @@ def command(song: Path, output: Path | None, overwrite: bool, **choices: Any) ->
 
 
 def report(made: Any) -> str:
-    """One sentence on a `Rendering`."""
+    """One sentence on a `Rendering`, and one on its stems."""
     ending = ", fading out" if made.faded else ""
-    return printable(
-        f"Rendered {made.path}: {made.duration_s:.2f} s{ending}, peak {made.peak_db:.1f} dB, "
-        f"with {made.soundfont.name}."
-    )
+    stems = f"\nStems: {', '.join(printable(path.name) for path in made.stems)}." if made.stems else ""
+    mix = f"{made.path}: {made.duration_s:.2f} s{ending}, peak {made.peak_db:.1f} dB, with {made.soundfont.name}"
+    return f"Rendered {printable(mix)}.{stems}"

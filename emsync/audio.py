@@ -2,6 +2,7 @@
 
     render("song.mid", "song.wav")
     render("song.mid", "song.flac", duration_s=93.0, loudness_lufs=-16.0)
+    render("song.mid", "song.wav", stems=True)     # and song-Piano.wav, song-Bass.wav ...
 
 The MIDI *file* is what is played, with its controllers, banks and pitch bends. So a file that was edited in a DAW
 sounds as edited. What is damaged in it is mended (`midi_mend`), and nothing else is changed. Needs the extra `audio`
@@ -13,10 +14,11 @@ SoundFont and options give the same bytes. Sound passes through a temporary file
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import importlib
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,16 +31,15 @@ import numpy.typing as npt
 from emsync import midi, soundfonts
 from emsync.errors import InputError, MidiError, MissingExtraError
 from emsync.files import atomic_path, check_writable, read_limited
-from emsync.midi_mend import playable
+from emsync.midi_mend import Part, Playable, playable
+from emsync.sound_level import LoudnessMeter
+from emsync.synthesizer import GRAIN, Frames, Synthesizer, groups_for
 
-Frames = npt.NDArray[np.float32]
 Rate = Literal[44100, 48000]
 
 #: The paper's level and fade-out (Section IV-A).
 PEAK_DB: Final = -3.0
 FADE_S: Final = 3.0
-#: FluidSynth's own gain while rendering: far from clipping; the level is set afterwards.
-GAIN: Final = 0.5
 #: After the last note a piece rings on for at most this long. It has ended once it is this much below its peak.
 LONGEST_TAIL_S: Final = 6.0
 SILENCE_DB: Final = -60.0
@@ -47,8 +48,12 @@ LONGEST_S: Final = 4 * 3600.0
 INAUDIBLE_DB: Final = -80.0
 #: Formats by a file's ending, and how samples are stored in each.
 FORMATS: Final = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
-_BLOCK: Final = 64 * 256  # FluidSynth computes 64 frames at a time
-_PLAYER_DONE: Final = 3
+#: Formats that keep every sample, so that stems sum to the mix. Stems have 24 bits, so that rounding does not add up.
+LOSSLESS: Final = (".wav", ".flac")
+STEM_FORMAT: Final = "PCM_24"
+_BLOCK: Final = GRAIN * 256
+_FRAME_BYTES: Final = 8
+_LONGEST_NAME: Final = 60
 _LIBRARY: Final = (
     "the FluidSynth library was not found; install it (Debian, Ubuntu: apt-get install libfluidsynth3; macOS: "
     "brew install fluid-synth; Windows: choco install fluidsynth)"
@@ -71,6 +76,7 @@ class Rendering:
         peak_db: The largest sample, in dB below full scale.
         faded: Whether it fades out, because the music goes on at the end.
         warnings: What was wrong with the MIDI file (`Score.warnings`).
+        stems: The files of the instruments, if they were asked for.
 
     """
 
@@ -81,6 +87,7 @@ class Rendering:
     peak_db: float
     faded: bool
     warnings: tuple[str, ...] = ()
+    stems: tuple[Path, ...] = ()
 
 
 def render(
@@ -91,6 +98,7 @@ def render(
     rate_hz: Rate = 44100,
     duration_s: float | None = None,
     loudness_lufs: float | None = None,
+    stems: bool = False,
     overwrite: bool = False,
 ) -> Rendering:
     """Render a MIDI file to a sound file.
@@ -103,55 +111,99 @@ def render(
         duration_s: The exact length, such as a film's; None ends when the last note has rung out.
         loudness_lufs: The integrated loudness to reach (ITU-R BS.1770, by pyloudnorm), as far as the peak stays below
             `PEAK_DB`; None sets the peak to `PEAK_DB`.
-        overwrite: Replace a file that exists.
+        stems: Also write one file for each channel that plays notes, beside the output and named by its tracks. All
+            have the output's length, gain and fade, and sum to it; so the ending must be one of `LOSSLESS`.
+        overwrite: Replace files that exist.
 
     Raises:
         InputError: The song has no notes or is too long; there is no SoundFont; an option is out of range.
-        OutputError: The output cannot be written.
+        OutputError: An output cannot be written.
         MissingExtraError: The extra `audio` or the FluidSynth library is missing.
 
     """
-    soundfile = check_available(loudness=loudness_lufs is not None)
+    check_available(loudness=loudness_lufs is not None)
     target = check_writable(output, overwrite=overwrite, inputs=(song,))
-    if target.suffix.lower() not in FORMATS:
-        raise InputError(f"{target} has none of the endings {', '.join(FORMATS)}; give it one of them")
-    if rate_hz not in (44100, 48000):
-        raise InputError(f"a rate of {rate_hz} Hz is not offered; choose 44100 or 48000")
-    if duration_s is not None and not 0 < duration_s <= LONGEST_S:
-        raise InputError(f"a length of {duration_s:g} s is not above 0 and at most {LONGEST_S:g} s; give another")
-    if loudness_lufs is not None and not -70 <= loudness_lufs <= 0:
-        raise InputError(f"a loudness of {loudness_lufs:g} LUFS is not from -70 to 0; give one such as -16")
+    _check(target, rate_hz, duration_s, loudness_lufs, stems)
     data = read_limited(song, midi.MAX_BYTES, "MIDI file", MidiError)
     score = midi.from_bytes(data, name=str(song))
     music_s = float(score.end_s.max())
     if music_s > LONGEST_S:
         raise InputError(f"{song} lasts {music_s:.0f} s, more than {LONGEST_S:.0f} s; cut it into parts")
     bank = soundfonts.find(soundfont)
+    played = playable(data, name=str(song))
+    places = stem_paths(target, played.parts) if stems else {}
+    for place in places.values():
+        check_writable(place, overwrite=overwrite, inputs=(song,))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "sound.raw"
         wanted = None if duration_s is None else round(duration_s * rate_hz)
-        _play(playable(data, name=str(song)).data, bank, rate_hz, music_s, raw, wanted)
-        sound = np.memmap(raw, dtype=np.float32, mode="r").reshape(-1, 2)
-        n_frames, faded = _length(sound, rate_hz, duration_s)
-        gain = _gain(sound[:n_frames], rate_hz, loudness_lufs)
-        with (
-            atomic_path(target, overwrite=overwrite) as partial,
-            soundfile.SoundFile(
-                partial, "w", samplerate=rate_hz, channels=2, format=target.suffix[1:].upper(),
-                subtype=FORMATS[target.suffix.lower()],
-            ) as file,
-        ):  # fmt: skip
-            for block in _finished(sound, n_frames, gain, round(FADE_S * rate_hz) if faded else 0):
-                file.write(block)
-        peak = _peak(sound[:n_frames]) * gain
-        del sound
-    return Rendering(target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak, 1e-9)), faded, score.warnings)
+        _play(played.data, bank, rate_hz, music_s, raw, wanted)
+        n_frames, faded = _length(raw, rate_hz, wanted)
+        shape = _Shape(n_frames, round(FADE_S * rate_hz) if faded else 0, rate_hz)
+        peak, gain = _levels(shape.applied(_blocks(raw, n_frames)), rate_hz, loudness_lufs)
+        if places:
+            gain = _write_stems(played, places, bank, shape, gain, overwrite)
+        kind = FORMATS[target.suffix.lower()]
+        with atomic_path(target, overwrite=overwrite) as partial, _open(partial, target, rate_hz, kind) as file:
+            for block in shape.applied(_blocks(raw, n_frames), gain):
+                file.write(_rounded(block, kind))
+    return Rendering(
+        target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak * gain, 1e-9)), faded, score.warnings,
+        tuple(places.values()),
+    )  # fmt: skip
 
 
-def check_available(*, loudness: bool = False) -> Any:
-    """The module that writes sound files, once everything that rendering needs was found.
+def _check(target: Path, rate_hz: int, duration_s: float | None, loudness_lufs: float | None, stems: bool) -> None:
+    """Raise `InputError` for an option of `render` that is out of range."""
+    suffix = target.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(f"{target} has none of the endings {', '.join(FORMATS)}; give it one of them")
+    if stems and suffix not in LOSSLESS:
+        raise InputError(f"stems as {suffix} would not sum to the mix; write {' or '.join(LOSSLESS)}")
+    if rate_hz not in (44100, 48000):
+        raise InputError(f"a rate of {rate_hz} Hz is not offered; choose 44100 or 48000")
+    if duration_s is not None and not 0 < duration_s <= LONGEST_S:
+        raise InputError(f"a length of {duration_s:g} s is not above 0 and at most {LONGEST_S:g} s; give another")
+    if loudness_lufs is not None and not -70 <= loudness_lufs <= 0:
+        raise InputError(f"a loudness of {loudness_lufs:g} LUFS is not from -70 to 0; give one such as -16")
 
-    `loudness` includes what measures it. Raises `MissingExtraError`, saying what to install.
+
+def stem_paths(target: Path, parts: tuple[Part, ...]) -> dict[int, Path]:
+    """The stem of each channel: OUTPUT-NAME.wav, by the names of the tracks that play on it, else by its number."""
+    found: dict[int, Path] = {}
+    taken: set[str] = set()
+    for part in parts:
+        plain = re.sub(r"[^\w .+()-]+", " ", " + ".join(part.names))[:_LONGEST_NAME].strip(" .")
+        name = plain or ("Drums" if part.is_drum else f"Channel {part.channel + 1}")
+        if name.lower() in taken:
+            name = f"{name} (channel {part.channel + 1})"
+        taken.add(name.lower())
+        found[part.channel] = target.with_name(f"{target.stem}-{name}{target.suffix}")
+    return found
+
+
+def _open(partial: Path, target: Path, rate_hz: int, kind: str) -> Any:
+    """A sound file to write to, in the container of `target`."""
+    import soundfile
+
+    container = target.suffix[1:].upper()
+    return soundfile.SoundFile(partial, "w", samplerate=rate_hz, channels=2, format=container, subtype=kind)
+
+
+def _rounded(block: Frames, kind: str) -> npt.NDArray[Any]:
+    """Samples as they are stored: libsndfile would round whole numbers down, which moves silence to -1."""
+    if not kind.startswith("PCM_"):
+        return block
+    bits = int(kind[4:])
+    full = 1 << bits - 1
+    whole = np.clip(np.rint(block.astype(np.float64) * full), -full, full - 1).astype(np.int32)
+    return whole << 32 - bits  # libsndfile takes the upper bits
+
+
+def check_available(*, loudness: bool = False) -> None:
+    """Look for everything that rendering needs; `loudness` includes what measures it.
+
+    Raises `MissingExtraError`, saying what to install.
     """
     wanted = ["soundfile", "fluidsynth"] + (["pyloudnorm"] if loudness else [])
     for name in wanted:
@@ -162,14 +214,13 @@ def check_available(*, loudness: bool = False) -> Any:
             raise MissingExtraError(f"{missing} is not installed; run: pip install 'emsync[audio]'") from None
         except (ImportError, OSError) as error:  # installed, but it did not find its library
             raise MissingExtraError(_LIBRARY if name == "fluidsynth" else _SNDFILE) from error
-    return importlib.import_module("soundfile")
 
 
 def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_frames: int | None) -> None:
     """Play a MIDI file's bytes into `raw`: float32 stereo frames, until it has rung out, or n_frames of them."""
-    synth = _Synth(bank, rate_hz)
+    synth = Synthesizer(bank, rate_hz)
     try:
-        player = synth.play(data)
+        synth.play(data)
         longest = round((music_s + LONGEST_TAIL_S) * rate_hz) if n_frames is None else n_frames
         peak, done = 0.0, 0
         with raw.open("wb") as file:
@@ -179,129 +230,132 @@ def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_fr
                 done += len(block)
                 loudest = float(np.abs(block).max(initial=0.0))
                 peak = max(peak, loudest)
-                over = done / rate_hz > music_s and player.is_done()
+                over = done / rate_hz > music_s and synth.is_done()
                 if n_frames is None and over and loudest < peak * 10 ** (SILENCE_DB / 20):
                     break
-        player.delete()
     finally:
         synth.delete()
 
 
-class _Synth:
-    """FluidSynth, through pyfluidsynth's bindings, without an audio device."""
-
-    def __init__(self, bank: Path, rate_hz: int) -> None:
-        import fluidsynth
-
-        self._module: Any = fluidsynth
-        settings = {
-            "player.timing-source": "sample",  # the player's clock is the rendered sound's, not the machine's
-            "synth.lock-memory": 0,
-            "synth.cpu-cores": 1,
-        }
-        self._synth = fluidsynth.Synth(gain=GAIN, samplerate=float(rate_hz), **settings)
-        self._write = fluidsynth.cfunc(
-            "fluid_synth_write_float", ctypes.c_int,
-            ("synth", ctypes.c_void_p, 1), ("len", ctypes.c_int, 1), ("lbuf", ctypes.c_void_p, 1),
-            ("loff", ctypes.c_int, 1), ("lincr", ctypes.c_int, 1), ("rbuf", ctypes.c_void_p, 1),
-            ("roff", ctypes.c_int, 1), ("rincr", ctypes.c_int, 1),
-        )  # fmt: skip
-        # 1: channels without a program change have a piano, or drums, instead of nothing
-        if self._synth.sfload(os.fspath(bank), 1) < 0:
-            raise InputError(f"FluidSynth cannot read the SoundFont {bank}; give --soundfont another")
-
-    def play(self, data: bytes) -> _Player:
-        """Begin to play a MIDI file's bytes."""
-        return _Player(self._module, self._synth.synth, data)
-
-    def frames(self, n: int) -> Frames:
-        """The next n frames, (n, 2)."""
-        out = np.zeros((n, 2), dtype=np.float32)
-        place = out.ctypes.data
-        self._write(self._synth.synth, n, place, 0, 2, place, 1, 2)
-        return out
-
-    def delete(self) -> None:
-        """Free everything."""
-        self._synth.delete()
+def _blocks(raw: Path, n_frames: int | None = None, first: int = 0) -> Iterator[Frames]:
+    """The frames of `raw` from `first` to n_frames, or to its end, in blocks (n, 2)."""
+    with raw.open("rb") as file:
+        file.seek(first * _FRAME_BYTES)
+        while n_frames is None or first < n_frames:
+            wanted = _BLOCK if n_frames is None else min(_BLOCK, n_frames - first)
+            block = np.frombuffer(file.read(wanted * _FRAME_BYTES), dtype=np.float32).reshape(-1, 2)
+            if not len(block):
+                return
+            first += len(block)
+            yield block
 
 
-class _Player:
-    """FluidSynth's MIDI file player."""
-
-    def __init__(self, module: Any, synth: Any, data: bytes) -> None:
-        self._module = module
-        self._player = module.new_fluid_player(synth)
-        add = module.cfunc(
-            "fluid_player_add_mem", ctypes.c_int,
-            ("player", ctypes.c_void_p, 1), ("buffer", ctypes.c_char_p, 1), ("len", ctypes.c_size_t, 1),
-        )  # fmt: skip
-        self._data = data  # must live as long as the player
-        if add(self._player, data, len(data)) != 0 or module.fluid_player_play(self._player) != 0:
-            raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
-
-    def is_done(self) -> bool:
-        """Whether the file has been played to its end."""
-        return bool(self._module.fluid_player_get_status(self._player) == _PLAYER_DONE)
-
-    def delete(self) -> None:
-        """Free the player."""
-        self._module.fluid_player_stop(self._player)
-        self._module.delete_fluid_player(self._player)
+def _peak(blocks: Iterator[Frames]) -> float:
+    return max((float(np.abs(block).max(initial=0.0)) for block in blocks), default=0.0)
 
 
-def _blocks(sound: Frames) -> Iterator[Frames]:
-    for first in range(0, len(sound), _BLOCK):
-        yield np.asarray(sound[first : first + _BLOCK])
-
-
-def _peak(sound: Frames) -> float:
-    return max((float(np.abs(block).max(initial=0.0)) for block in _blocks(sound)), default=0.0)
-
-
-def _length(sound: Frames, rate_hz: int, duration_s: float | None) -> tuple[int, bool]:
+def _length(raw: Path, rate_hz: int, wanted: int | None) -> tuple[int, bool]:
     """How many frames to keep, and whether they fade out because the music goes on.
 
     A piece that ends by itself is cut where it has rung out.
     """
-    floor = _peak(sound) * 10 ** (SILENCE_DB / 20)
-    if duration_s is None:
-        last = 0
-        for i, block in enumerate(_blocks(sound)):
+    floor = _peak(_blocks(raw)) * 10 ** (SILENCE_DB / 20)
+    if wanted is None:
+        last = at = 0
+        for block in _blocks(raw):
             loud = np.flatnonzero(np.abs(block).max(axis=1) > floor)
             if len(loud):
-                last = i * _BLOCK + int(loud[-1]) + 1
+                last = at + int(loud[-1]) + 1
+            at += len(block)
         return max(last, 1), False
-    n_frames = round(duration_s * rate_hz)
-    end = np.asarray(sound[max(n_frames - rate_hz // 20, 0) : n_frames])
-    return n_frames, bool(len(end) and np.abs(end).max() > floor)
+    end = _peak(_blocks(raw, wanted, max(wanted - rate_hz // 20, 0)))
+    return wanted, end > floor
 
 
-def _gain(sound: Frames, rate_hz: int, loudness_lufs: float | None) -> float:
-    """What samples are multiplied by to reach the peak or the loudness."""
-    peak = _peak(sound)
+@dataclass(frozen=True)
+class _Shape:
+    """What is done to frames alike for the mix and the stems.
+
+    Attributes:
+        n_frames: How many there are.
+        fade_frames: How many of the last ones fade out, along a quarter of a cosine.
+        rate_hz: Frames a second.
+
+    """
+
+    n_frames: int
+    fade_frames: int
+    rate_hz: int
+
+    def applied(self, blocks: Iterator[Frames], gain: float = 1.0) -> Iterator[Frames]:
+        """Blocks (..., n, 2) from the first frame on, at their level."""
+        fade_from = self.n_frames - min(self.fade_frames, self.n_frames)
+        first = 0
+        for known in blocks:
+            block = known * np.float32(gain)
+            stop = first + block.shape[-2]
+            if stop > fade_from:
+                at = np.clip((np.arange(first, stop) - fade_from) / max(self.n_frames - fade_from, 1), 0.0, 1.0)
+                block *= np.cos(at * np.pi / 2)[:, None].astype(np.float32)
+            yield block
+            first = stop
+
+
+def _levels(blocks: Iterator[Frames], rate_hz: int, loudness_lufs: float | None) -> tuple[float, float]:
+    """The peak, and what samples are multiplied by to reach the peak or the loudness that is wanted."""
+    meter = None if loudness_lufs is None else LoudnessMeter(rate_hz)
+    peak = 0.0
+    for block in blocks:
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        if meter is not None:
+            meter.add(block)
     if peak < 10 ** (INAUDIBLE_DB / 20):
         raise InputError("the rendered sound is silent; does the SoundFont have the instruments of the file?")
     to_peak = 10 ** (PEAK_DB / 20) / peak
-    if loudness_lufs is None:
-        return to_peak
-    import pyloudnorm
-
-    if len(sound) < rate_hz // 2:
-        return to_peak  # too short to have a loudness
-    measured = pyloudnorm.Meter(rate_hz).integrated_loudness(np.asarray(sound, dtype=np.float64))
-    return float(min(10 ** ((loudness_lufs - measured) / 20), to_peak)) if math.isfinite(measured) else to_peak
+    if meter is None or loudness_lufs is None:
+        return peak, to_peak
+    measured = meter.integrated_lufs()  # not finite if the sound is too short or too quiet to have a loudness
+    return peak, min(10 ** ((loudness_lufs - measured) / 20), to_peak) if math.isfinite(measured) else to_peak
 
 
-def _finished(sound: Frames, n_frames: int, gain: float, fade_frames: int) -> Iterator[Frames]:
-    """Exactly n_frames frames, at their level, the last `fade_frames` fading out along a quarter of a cosine."""
-    fade_from = n_frames - min(fade_frames, n_frames)
-    for first in range(0, n_frames, _BLOCK):
-        stop = min(first + _BLOCK, n_frames)
-        block = np.zeros((stop - first, 2), dtype=np.float32)
-        known = np.asarray(sound[first:stop])
-        block[: len(known)] = known * np.float32(gain)
-        if stop > fade_from:
-            at = np.clip((np.arange(first, stop) - fade_from) / max(n_frames - fade_from, 1), 0.0, 1.0)
-            block *= np.cos(at * np.pi / 2)[:, None].astype(np.float32)
-        yield block
+def _write_stems(
+    played: Playable, places: dict[int, Path], bank: Path, shape: _Shape, gain: float, overwrite: bool
+) -> float:
+    """Write the stem of each channel, and return the gain of them and of the mix.
+
+    It is lower than the given one only if a stem would clip, which takes stems that cancel each other.
+    """
+    peak = _try_stems(played, places, bank, shape, gain, overwrite)
+    if peak > 1:
+        gain *= 0.999 / peak
+        _try_stems(played, places, bank, shape, gain, overwrite)
+    return gain
+
+
+class _Clips(Exception):
+    """Stems reach over full scale."""
+
+
+def _try_stems(
+    played: Playable, places: dict[int, Path], bank: Path, shape: _Shape, gain: float, overwrite: bool
+) -> float:
+    """Write the stems unless one clips, and return the highest peak."""
+    synth = Synthesizer(bank, shape.rate_hz, groups_for(places))
+    sizes = [min(_BLOCK, shape.n_frames - first) for first in range(0, shape.n_frames, _BLOCK)]
+    peak = 0.0
+    try:
+        synth.play(played.data)
+        with contextlib.suppress(_Clips), contextlib.ExitStack() as stack:
+            partials = {c: stack.enter_context(atomic_path(at, overwrite=overwrite)) for c, at in places.items()}
+            files = {
+                c: stack.enter_context(_open(at, places[c], shape.rate_hz, STEM_FORMAT)) for c, at in partials.items()
+            }
+            for block in shape.applied(map(synth.grouped, sizes), gain):
+                peak = max(peak, float(np.abs(block).max(initial=0.0)))
+                for channel, file in files.items():
+                    file.write(_rounded(block[channel % synth.groups], STEM_FORMAT))
+            if peak > 1:
+                raise _Clips
+    finally:
+        synth.delete()
+    return peak

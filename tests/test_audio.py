@@ -16,8 +16,10 @@ from emsync import audio, midi, soundfonts
 from emsync.audio import render
 from emsync.cli.main import main
 from emsync.errors import InputError, MissingExtraError, OutputError
+from emsync.midi_mend import Part
 from emsync.score import Bars, Instrument, Score, TempoMap
-from tests.midi_files import END, chunk, dump, header, smf
+from emsync.sound_level import LoudnessMeter
+from tests.midi_files import END, band, chunk, dump, header, smf
 
 pytest.importorskip("soundfile")
 pytestmark = pytest.mark.skipif(
@@ -285,3 +287,108 @@ def test_composing_with_sound(tmp_path: Path, model: Path, capsys: pytest.Captur
     sound, rate = read(wav)
     assert len(sound) == 3 * rate
     assert json.loads((tmp_path / "song.mid.json").read_text())["duration_s"] == 3.0
+
+
+def wet_band(path: Path) -> Path:
+    """Five instruments, all of them deep in reverb and chorus, the piano moving from left to right."""
+    import mido
+
+    midi.write(band(), path)
+    file = mido.MidiFile(path)
+    for track in file.tracks[1:]:
+        channel = next(m.channel for m in track if m.type == "note_on")
+        for number, value in ((91, 127), (93, 127), (10, 0 if channel == 0 else 64)):
+            track.insert(0, mido.Message("control_change", channel=channel, control=number, value=value))
+        if channel == 0:
+            track.insert(12, mido.Message("control_change", channel=channel, control=10, value=127))
+    file.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [("a.wav", {}), ("a.flac", {"duration_s": 5.0, "rate_hz": 48000}), ("a.wav", {"loudness_lufs": -20.0})],
+)
+def test_stems_sum_to_the_mix(tmp_path: Path, out: str, options: dict[str, Any]) -> None:
+    song = wet_band(tmp_path / "song.mid")
+    made = render(song, tmp_path / out, stems=True, **options)
+    suffix = Path(out).suffix
+    names = ["Drums", "Piano", "Guitar", "Bass", "Strings"]
+    assert [path.name for path in made.stems] == [f"a-{name}{suffix}" for name in names]
+    mix, _ = read(made.path)
+    stems = [read(path)[0] for path in made.stems]
+    assert {len(stem) for stem in stems} == {len(mix)}
+    assert all(np.abs(stem).max() > 0.01 for stem in stems)
+    error = np.sqrt(((sum(stems) - mix) ** 2).mean() / (mix**2).mean())
+    assert 20 * np.log10(error) < -60
+    assert np.abs(sum(stems) - mix).max() < 0.7 * 10 ** (-60 / 20)
+    alone = render(song, tmp_path / f"b{suffix}", **options)
+    assert made.path.read_bytes() == alone.path.read_bytes()
+
+
+def test_tracks_on_one_channel_are_one_stem(tmp_path: Path) -> None:
+    """An open and a closed hi-hat silence each other, and they do so in the stem as well."""
+    opened = "00 ff 03 04 4f 70 65 6e  00 99 2e 7f  87 40 89 2e 00"
+    closed = "00 ff 03 09 43 6c 6f 73 65 64 2f 2e 2e  30 99 2a 7f  10 89 2a 00"
+    bass = "00 c1 21  00 91 24 40  83 60 81 24 00"
+    (tmp_path / "a.mid").write_bytes(smf(opened, closed, bass))
+    made = render(tmp_path / "a.mid", tmp_path / "a.wav", stems=True)
+    assert [path.name for path in made.stems] == ["a-Open + Closed.wav", "a-Channel 2.wav"]
+    mix, stems = read(made.path)[0], [read(path)[0] for path in made.stems]
+    assert np.abs(sum(stems) - mix).max() < 1e-3
+
+
+def test_equal_names_get_their_channels() -> None:
+    parts = tuple(Part(channel, names, 0, channel == 9) for channel, names in enumerate([("A/B",), ("a b",), ()]))
+    paths = audio.stem_paths(Path("x/mix.wav"), (*parts, Part(9, ("..",), 0, True), Part(10, ("n" * 90,), 0, False)))
+    assert [path.name for path in paths.values()] == [
+        "mix-A B.wav", "mix-a b (channel 2).wav", "mix-Channel 3.wav", "mix-Drums.wav", f"mix-{'n' * 60}.wav",
+    ]  # fmt: skip
+    assert {path.parent for path in paths.values()} == {Path("x")}
+
+
+def test_a_stem_that_would_clip_lowers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "PEAK_DB", 12.0)
+    made = render(wet_band(tmp_path / "song.mid"), tmp_path / "a.wav", stems=True)
+    peaks = [np.abs(read(path)[0]).max() for path in made.stems]
+    assert max(peaks) == pytest.approx(0.999, abs=1e-3)
+    assert made.peak_db < 12
+
+
+def test_stems_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song = wet_band(tmp_path / "song.mid")
+    assert main(["render", str(song), "--stems", "-o", str(tmp_path / "a.mp3")]) == 2
+    assert "stems as .mp3 would not sum to the mix; write .wav or .flac" in capsys.readouterr().err
+    (tmp_path / "song-Bass.wav").write_text("mine")
+    assert main(["render", str(song), "--stems"]) == 2
+    assert "song-Bass.wav exists already; give --overwrite" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["song-Bass.wav", "song.mid"]
+    assert main(["render", str(song), "--stems", "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    assert "Stems: song-Drums.wav, song-Piano.wav, song-Guitar.wav, song-Bass.wav, song-Strings.wav." in out
+    assert main(["compose", "--duration", "3", "--stems", "-o", str(tmp_path / "new.mid")]) == 2
+    assert "--stems are written beside the mix; give --wav, too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate_hz", [44100, 48000])
+@pytest.mark.parametrize("length_s", [0.4, 0.449, 0.451, 7.0, 12.34])
+def test_loudness_is_that_of_the_whole_sound(rate_hz: int, length_s: float) -> None:
+    """Block by block it is what pyloudnorm says of all at once, gating and all."""
+    import pyloudnorm
+
+    random = np.random.default_rng(0)
+    n = round(length_s * rate_hz)
+    level = np.where(np.arange(n) % (3 * rate_hz) < 2 * rate_hz, 0.2, 0.0005)  # passages below the gate
+    sound = random.normal(size=(n, 2)) * level[:, None] * [1.0, 0.6]
+    meter = LoudnessMeter(rate_hz)
+    edges = np.sort(random.integers(0, n, 20))
+    for block in np.split(sound.astype(np.float32), edges):
+        meter.add(block)
+    assert meter.integrated_lufs() == pytest.approx(pyloudnorm.Meter(rate_hz).integrated_loudness(sound), abs=1e-5)
+
+
+def test_sound_without_a_loudness() -> None:
+    meter = LoudnessMeter(48000)
+    assert np.isnan(meter.integrated_lufs())
+    meter.add(np.zeros((48000, 2)))
+    assert meter.integrated_lufs() == -np.inf
