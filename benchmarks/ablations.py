@@ -85,7 +85,7 @@ class Arm:
     """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
 
     scratch: trained from nothing. fresh: begins with new encodings of the offset lanes ("lanes"), or of all lanes, and
-    new attention ("attention"), or with lanes of metre that nothing is known of ("metre"), and trains `longer` times.
+    new attention ("attention"), or with meter lanes that nothing is known of ("metre"), and trains `longer` times.
     """
 
     topic: str

@@ -8,7 +8,7 @@ A setting changes `temperature`, `top_p`, `velocity` (the velocities' temperatur
 one kind of event; all else is as users get it. Without --setting the table of docs/decisions/0011-sampling.md is made.
 Every setting composes for the same random cut lists with the same seeds. Of each: the mean overlap of statistics and
 textures with real songs, and the area under the curve of the classifier that tells composed from real, with and without
-its knowledge of timing (`likeness.measure`); medians of some statistics, real ones in the second row; and recall /
+its knowledge of timing (`similarity.measure`); medians of some statistics, real ones in the second row; and recall /
 precision / IoU of CHORD events within a frame and a second of the cuts, before any bending, chance in brackets. --land
 free shows the model's own anticipation.
 """
@@ -63,7 +63,7 @@ def recipe_of(setting: str) -> Recipe:
     return recipe
 
 
-def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[Score]) -> similarity.Likeness:
+def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[Score]) -> similarity.Similarity:
     """Compose with one setting, print its row, give what was found."""
     films = []
     for i in range(args.pieces):

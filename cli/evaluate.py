@@ -83,9 +83,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="How long the pieces of --stability are.",
 )
-@click.option("--likeness", is_flag=True, help="Compare composed pieces with the archive's songs.")
+@click.option("--similarity", is_flag=True, help="Compare composed pieces with the archive's songs.")
 @click.option(
-    "--memory",
+    "--memorization",
     type=options.FILE,
     metavar="TRAIN.npz",
     multiple=True,
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=DEFAULT_PIECES,
     show_default=True,
-    help="How many pieces to compose for --likeness and --memory.",
+    help="How many pieces to compose for --similarity and --memorization.",
 )
 @click.option(
     "--together",
@@ -121,7 +121,7 @@ if TYPE_CHECKING:
 def command(
     archive: Path, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
     ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
-    stability: int | None, minutes: int, likeness: bool, memory: tuple[Path, ...], pieces: int, together: int,
+    stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...], pieces: int, together: int,
     seed: int, keep: Path | None,
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -137,7 +137,7 @@ def command(
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
         landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
-        minutes, likeness, memory, pieces, seed,
+        minutes, similarity, memorization, pieces, seed,
     )  # fmt: skip
     check_output(output, overwrite=overwrite, parts=wanted.parts)
     kept = None if keep is None else Kept(keep, overwrite=overwrite)

@@ -1,7 +1,7 @@
 """What the model is conditioned on at each event: the lanes.
 
 A lane is one number for every event, NaN where it is not given. Training and composing compute lanes with the same
-functions: `Conditions.at` those that are asked for, `metre` the position in the bar, and `copying` what followed the
+functions: `Conditions.at` those that are asked for, `meter` the position in the bar, and `copying` what followed the
 latest events earlier in the piece; the last two use the piece's own events.
 
 Conventions: times in seconds; valence and arousal in [-1, 1]. A boundary is the onset of a long chord in music, and a
@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync import copying, metre
+from emsync import copying, meter
 from emsync import vocabulary as v
 from emsync.errors import InputError
 
@@ -146,7 +146,7 @@ class Conditions:
         """The lanes after each of a run of events: times_s (T,), is_chord (T,) -> (T, N_LANES), NaN where not given.
 
         Chords within the run meet boundaries from their event on. Boundaries met before the run must have been taken
-        out (`after_chord`). `METRE_LANES` and `COPY_LANES` are left NaN.
+        out (`after_chord`). `METER_LANES` and `COPY_LANES` are left NaN.
         """
         times_s = np.asarray(times_s, dtype=np.float64)
         if is_chord is None:
@@ -207,7 +207,7 @@ class Lane:
         from_score: How it is computed from a score, in words.
         from_user: How a user gives it, in words.
         at: How it follows from `Conditions`. Without it, it is sampled from `Conditions.curves`, if it is there.
-        of_song: How training computes it from a song's own events; None for lanes that `Conditions`, `metre` or
+        of_song: How training computes it from a song's own events; None for lanes that `Conditions`, `meter` or
             `copying` compute.
 
     """
@@ -251,17 +251,17 @@ LANES: Final = (
     Lane(
         "time_to_end", "offset", "s", 0.0, MAX_TO_END_S, "time to END", "the video's duration, --duration", at=_to_end
     ),
-    Lane("position", "place", "ticks", 0, metre.POSITIONS - 1, "time since BAR, in its tempo", "follows the music"),
-    Lane("bar", "place", "bars", 0, metre.BARS - 1, "how many BARs came", "follows the music"),
+    Lane("position", "place", "ticks", 0, meter.POSITIONS - 1, "time since BAR, in its tempo", "follows the music"),
+    Lane("bar", "place", "bars", 0, meter.BARS - 1, "how many BARs came", "follows the music"),
     Lane(
-        "sixteenth", "place", "steps", 0, metre.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
+        "sixteenth", "place", "steps", 0, meter.SIXTEENTHS - 1, "length of the bar before", "--tempo; follows the music"
     ),
     Lane("copy", "event", "id", 0, v.SIZE - 1, "follower of the longest match", "follows the music"),
     Lane("match", "place", "", 0, copying.N_STRENGTHS - 1, "strength of the longest match", "follows the music"),
 )  # fmt: skip
 LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
-#: The lanes that `metre` computes from the events; `Conditions.at` leaves them NaN.
-METRE_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + metre.N_VALUES)
+#: The lanes that `meter` computes from the events; `Conditions.at` leaves them NaN.
+METER_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + meter.N_VALUES)
 #: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.
 COPY_LANES: Final = slice(LANE_NAMES.index("copy"), LANE_NAMES.index("copy") + copying.N_VALUES)

@@ -9,7 +9,7 @@ from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES
 from emsync.errors import ModelError
 
-#: Models from before `metre` have these many lanes, and take no notice of the others.
+#: Models from before `meter` have these many lanes, and take no notice of the others.
 FEWEST_LANES = 4
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, METRE_LANES, SENSITIVITY_S, Conditions
+from emsync.conditions import COPY_LANES, METER_LANES, SENSITIVITY_S, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
-from emsync.metre import Metre
+from emsync.meter import Meter
 from emsync.mixture import Copier, Mixture
 from emsync.recipe import Recipe
 from emsync.repetition import RepeatedNotes, StaleHarmony, add_biases
@@ -134,7 +134,7 @@ class Writer:
         self.done = False
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
-        self._metre = Metre(None if beat_steps is None else beat_steps / SIXTEENTHS)
+        self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
         self._copier = Copier(mixture, recipe.copying, recipe.longest_copy_bars)
         self._copier.append(v.START)
@@ -209,7 +209,7 @@ class Writer:
     def _begin_bar(self, half_quarters: int) -> None:
         """A BAR came: the music's grid may have moved, and the targets with it."""
         grammar = self.grammar
-        self._metre.begin(grammar.step, half_quarters)
+        self._meter.begin(grammar.step, half_quarters)
         self._harmony.begin_bar()
         steps = self._targets.aim(grammar)
         if steps is None:
@@ -223,7 +223,7 @@ class Writer:
         """(N_LANES,) What the model is conditioned on after the latest event, but for the copy lanes."""
         now_s = self.grammar.step * v.STEP_S
         lanes = self._conditioned.at(np.array([now_s]), np.array([is_chord]))[0]
-        lanes[METRE_LANES] = self._metre.at(self.grammar.step)
+        lanes[METER_LANES] = self._meter.at(self.grammar.step)
         return lanes
 
     def _append(self, event: int, lanes: npt.NDArray[np.float32]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync import composer, metre
+from emsync import composer, meter
 from emsync import vocabulary as v
 from emsync.composer import Piece, beat_of
-from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METER_LANES, Conditions
 from emsync.copying import N_STRENGTHS, lanes_of_song
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
@@ -315,9 +315,9 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         whole = asked(16.0, *boundaries, end_known_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
         steps = np.rint(times_s / v.STEP_S).astype(np.int64)
         sixteenth = beat_of(96.0) / 4 if grid else None
-        whole[:, METRE_LANES] = metre.of_events(piece.events.ids[1:], steps, sixteenth)
+        whole[:, METER_LANES] = meter.of_events(piece.events.ids[1:], steps, sixteenth)
         whole[:, COPY_LANES] = lanes_of_song(piece.events.ids[1:])
-        assert np.isfinite(whole[-1, METRE_LANES]).all()
+        assert np.isfinite(whole[-1, METER_LANES]).all()
         heard = np.stack([lanes[0] for _, _, lanes in told])
         assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METER_LANES
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
@@ -389,9 +389,9 @@ def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
         place(data, row)
         before_music = row.ids == v.START  # and the prefix, which hears what it hears
         before_music[:PREFIX] = before_music[PREFIX]
-        assert np.isnan(row.lanes[before_music, METRE_LANES]).all()
+        assert np.isnan(row.lanes[before_music, METER_LANES]).all()
         assert not np.isnan(row.lanes[~before_music]).any()
-        assert not np.isnan(row.lanes[:, : METRE_LANES.start]).any()
+        assert not np.isnan(row.lanes[:, : METER_LANES.start]).any()
         assert not np.isnan(row.mood).any()
         np.testing.assert_array_equal(row.ids, plain.ids)
         np.testing.assert_array_equal(row.lanes, plain.lanes)
@@ -498,33 +498,33 @@ def test_conditions_are_left_out_as_often_as_asked(data: Dataset) -> None:
     assert not any(np.isnan(row.mood).any() or np.isnan(row.lanes[:, MOOD]).any() for row in drawn)
 
 
-def test_the_metre_is_told(data: Dataset) -> None:
+def test_the_meter_is_told(data: Dataset) -> None:
     """In a toy song something begins on every quarter note, and a bar is 96 ticks and 2 s long."""
     seen = set()
     for row in rows(data, PLAIN, 40):
         song, at = place(data, row)
         number = np.cumsum(v.KIND[data.song(song)[0]] == v.K_BAR)[at : at + len(row.ids) - PREFIX] - 1
-        position, bar, sixteenth = row.lanes[PREFIX:, METRE_LANES].T
+        position, bar, sixteenth = row.lanes[PREFIX:, METER_LANES].T
         in_bar = number >= 0
         assert (bar[in_bar] == number[in_bar] % 8).all()
         assert (sixteenth[in_bar] == 16).all()  # 117.2 quarter notes a minute, snapped
         begins = in_bar & (v.KIND[row.ids[PREFIX:]] == v.K_ON)
         assert (position[begins] % 24 == 0).all()
         seen |= set(position[begins])
-        assert np.isnan(row.lanes[PREFIX:, METRE_LANES][~in_bar]).all()
+        assert np.isnan(row.lanes[PREFIX:, METER_LANES][~in_bar]).all()
         np.testing.assert_array_equal(row.lanes[:PREFIX], np.repeat(row.lanes[PREFIX : PREFIX + 1], PREFIX, axis=0))
     assert seen == {0, 24, 48, 72}
 
 
-def test_the_metre_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data: Dataset) -> None:
+def test_the_meter_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data: Dataset) -> None:
     config = replace(PLAIN, drop_metre=0.3, drop_tempo=0.6, at_start=1.0)
     drawn = rows(data, config, 400)
-    silent = np.array([np.isnan(row.lanes[:, METRE_LANES]).all() for row in drawn])
+    silent = np.array([np.isnan(row.lanes[:, METER_LANES]).all() for row in drawn])
     assert 0.2 < silent.mean() < 0.4
     told = [row for row, without in zip(drawn, silent, strict=True) if not without]
-    untold_tempo = [bool(np.isnan(row.lanes[PREFIX + 2, METRE_LANES.stop - 1])) for row in told]
+    untold_tempo = [bool(np.isnan(row.lanes[PREFIX + 2, METER_LANES.stop - 1])) for row in told]
     assert 0.5 < np.mean(untold_tempo) < 0.7
-    assert all(row.lanes[PREFIX + 2, METRE_LANES.stop - 2] == 0 for row in told)  # which bar it is needs no tempo
+    assert all(row.lanes[PREFIX + 2, METER_LANES.stop - 2] == 0 for row in told)  # which bar it is needs no tempo
 
 
 def untold(drawn: list[Row]) -> np.ndarray:

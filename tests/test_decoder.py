@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
     "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
     "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
-    "before-metre": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
+    "before-meter": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
     "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }

@@ -15,10 +15,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emsync import checkpoint, metre
+from emsync import checkpoint, meter
 from emsync import vocabulary as v
 from emsync.cli import main as root
-from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METER_LANES, Conditions
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError, ModelError, OutputError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, EventTransformer
@@ -63,7 +63,7 @@ def naive(
         bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
         steps = times_steps(ids)
         sixteenth = (steps[bars[1]] - steps[bars[0]]) / (2 * v.VALUE[ids[bars[0]]])
-        lanes[:, METRE_LANES] = metre.of_events(ids, steps, sixteenth)
+        lanes[:, METER_LANES] = meter.of_events(ids, steps, sixteenth)
         lanes[:, COPY_LANES] = lanes_of_song(ids)
     cost, velocity_cost = np.full(len(ids), np.nan), 0.0
     for begin, first, end in windows(len(ids), model.config.context - PREFIX):

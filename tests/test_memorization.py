@@ -1,4 +1,4 @@
-"""Memory: planted copies are found whole, and what a search by hand finds; plain music and drums do not count."""
+"""Memorization: planted copies are found whole, and what a search by hand finds; plain music and drums do not count."""
 
 from __future__ import annotations
 
@@ -158,10 +158,10 @@ def test_a_planted_copy_is_found_whole(tmp_path: Path) -> None:
     assert (values["longest_copy"], values["valid_longest_copy"]) == (41, 0)
     assert values["copies"] == [{"piece": 0, "notes": 41, "family": "piano", "song_id": f"{3:032x}"}]
     assert (values["corpus_songs"], values["corpus_notes"]) == (6, 720)
-    assert result.to_markdown().startswith("## Memory\n")
+    assert result.to_markdown().startswith("## Memorization\n")
     assert "| longest copy, notes | 41.000 | 0.000 |" in result.to_markdown()
-    result.plot(tmp_path / "memory.png")
-    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
+    result.plot(tmp_path / "memorization.png")
+    assert (tmp_path / "memorization.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_archives_are_searched_one_after_the_other_from_disk_too(tmp_path: Path) -> None:

@@ -304,8 +304,8 @@ def test_the_bias_of_a_strength_is_added_to_the_followers_logit(name: str) -> No
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_model_from_before_metre_is_given_its_lanes(name: str) -> None:
-    """It says what it said, whatever it is told of metre, until it has learned to listen."""
+def test_a_model_from_before_meter_is_given_its_lanes(name: str) -> None:
+    """It says what it said, whatever it is told of meter, until it has learned to listen."""
     before, inputs = random_model(replace(CONFIGS[name], lanes=LANE_NAMES[:4])), random_inputs(LENGTH)
     grown = before.with_all_lanes()
     assert (grown.config.lanes, before.config.lanes) == (LANE_NAMES, LANE_NAMES[:4])

@@ -85,8 +85,8 @@ def test_what_stands_at_the_top() -> None:
         **OURS,
         "landing": LANDING.to_dict(),
         "stability": {"pieces": 2, "statistics": {"mean_pitch": {"by_minute": [60.0], "last_to_first": 1.25}}},
-        "likeness": {"auc": 0.71, "pieces": 12, "per_statistic": {"x": 1.0}, "note": "text"},
-        "memory": {"longest_copy": 17, "share": None},
+        "similarity": {"auc": 0.71, "pieces": 12, "per_statistic": {"x": 1.0}, "note": "text"},
+        "memorization": {"longest_copy": 17, "share": None},
     }
     rows = headline(json.loads(json.dumps(values)))
     assert rows == {
@@ -96,14 +96,20 @@ def test_what_stands_at_the_top() -> None:
         "landing exact, random: sounding chords within 33.3 ms": "0.750 / 0.500 / 0.429",
         "stability: pieces": "2",
         "stability, last minute by first: mean pitch": "1.250",
-        "likeness: auc": "0.710",
-        "likeness: pieces": "12",
-        "memory: longest copy": "17",
+        "similarity: auc": "0.710",
+        "similarity: pieces": "12",
+        "memorization: longest copy": "17",
     }
 
 
+def test_parts_of_older_files_stand_beside_the_same_parts() -> None:
+    older = {"likeness": {"auc": 0.71}, "memory": {"longest_copy": 17}}
+    newer = {"similarity": {"auc": 0.71}, "memorization": {"longest_copy": 17}}
+    assert headline(older) == headline(newer) == {"similarity: auc": "0.710", "memorization: longest copy": "17"}
+
+
 def test_headlines_of_an_odd_file_are_what_can_be_read() -> None:
-    assert headline({"bits_per_note": 3.0, "landing": 7, "stability": {"statistics": []}, "memory": [1]}) == {
+    assert headline({"bits_per_note": 3.0, "landing": 7, "stability": {"statistics": []}, "memorization": [1]}) == {
         "bits per note": "3.000",
         "stability: pieces": "–",
     }
@@ -130,13 +136,13 @@ def test_a_plain_page_has_no_table_at_its_top() -> None:
 
 
 def test_a_part_without_a_picture_gets_none(tmp_path: Path) -> None:
-    parts = {"memory": Toy({"share": 0.0}), "likeness": Toy({"auc": 0.5}, b"PNG")}
+    parts = {"memorization": Toy({"share": 0.0}), "similarity": Toy({"auc": 0.5}, b"PNG")}
     written = write(Whole(OURS, parts), tmp_path / "out")
-    assert [path.name for path in written] == ["evaluation.json", "evaluation.md", "likeness.png"]
+    assert [path.name for path in written] == ["evaluation.json", "evaluation.md", "similarity.png"]
     text = written[1].read_text(encoding="utf-8")
-    assert "![likeness](likeness.png)" in text
-    assert "memory.png" not in text
-    assert json.loads(written[0].read_text())["memory"] == {"share": 0.0}
+    assert "![similarity](similarity.png)" in text
+    assert "memorization.png" not in text
+    assert json.loads(written[0].read_text())["memorization"] == {"share": 0.0}
     with pytest.raises(OutputError, match=r"evaluation.json exists already; give --overwrite"):
         write(Whole(OURS, parts), tmp_path / "out")
 
@@ -151,7 +157,7 @@ def test_a_picture_that_stands_is_refused_early(tmp_path: Path) -> None:
 
 def test_nothing_is_written_when_a_part_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write(Whole(OURS, {"memory": Toy({"share": math.nan})}), tmp_path / "out")
+        write(Whole(OURS, {"memorization": Toy({"share": math.nan})}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -182,7 +188,7 @@ def test_a_folder_of_an_evaluation_is_read(tmp_path: Path) -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Films of a few seconds, minutes of four, and a piece or two for likeness."""
+    """Films of a few seconds, minutes of four, and a piece or two for similarity."""
     monkeypatch.setattr(similarity, "MIN_PIECES", 1)
     monkeypatch.setattr(landing, "LENGTH_S", (6.0, 8.0))
     monkeypatch.setattr(landing, "GAP_S", (4.0, 5.0))
@@ -190,18 +196,18 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand-ins for likeness and memory that note what they are given."""
+    """Stand-ins for similarity and memorization that note what they are given."""
     given: dict[str, Any] = {}
 
     def compared(composed: Sequence[Any], real: Sequence[Any], *, seed: int) -> Toy:
-        given["likeness"] = (composed, real, seed)
+        given["similarity"] = (composed, real, seed)
         return Toy({"auc": 0.625})
 
     def searched(
         composed: Sequence[Any], corpus: Sequence[Path], valid: Sequence[Any], *, seed: int, progress: Any
     ) -> Toy:
         progress(1, 1)
-        given["memory"] = (composed, corpus, valid)
+        given["memorization"] = (composed, corpus, valid)
         return Toy({"longest_copy": 12})
 
     monkeypatch.setattr("emsync.training.evaluation.similarity.measure", compared)
@@ -211,19 +217,19 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_what_is_wanted() -> None:
     assert Wanted().parts == ()
-    assert Wanted(landing=1, stability=2, likeness=True).parts == ("landing", "stability", "likeness")
+    assert Wanted(landing=1, stability=2, similarity=True).parts == ("landing", "stability", "similarity")
     assert Wanted(films=(CutList("a", np.array([4.0]), 8.0),)).parts == ("landing",)
     with pytest.raises(InputError, match="no way of landing was asked for; give free, bend or exact"):
         Wanted(landing=1, lands=())
     with pytest.raises(InputError, match="9 pieces cannot be compared with real songs; give at least 10"):
-        Wanted(likeness=True, pieces=9)
+        Wanted(similarity=True, pieces=9)
     with pytest.raises(InputError, match="pieces is 0; give at least 1"):
         Wanted(pieces=0)
     twice = (CutList("a", np.array([4.0]), 8.0), CutList("a", np.array([5.0]), 9.0))
     with pytest.raises(InputError, match="two of the films are called a; rename one"):
         Wanted(films=twice)
     with pytest.raises(CorpusError, match=r"gone.npz is not a file; give an archive that the model was trained on"):
-        Wanted(memory=(Path("gone.npz"),))
+        Wanted(memorization=(Path("gone.npz"),))
 
 
 @pytest.mark.usefixtures("short")
@@ -235,12 +241,12 @@ def test_parts_share_what_is_composed(tmp_path: Path, monkeypatch: pytest.Monkey
     parts = measure_parts(
         Fake(),
         archive,
-        Wanted(landing=1, likeness=True, memory=(train,), pieces=2, seed=7),
+        Wanted(landing=1, similarity=True, memorization=(train,), pieces=2, seed=7),
         plain_recipe(grid="sixteenths", tempo_qpm=120),
         keep=lambda name, pieces: kept.update({name: list(pieces)}),
         progress=lambda what, *_: seen.add(what),
     )
-    assert list(parts) == ["landing", "likeness", "memory"]
+    assert list(parts) == ["landing", "similarity", "memorization"]
     assert {name: len(pieces) for name, pieces in kept.items()} == {
         "landing-bend": 2,
         "landing-free": 1,
@@ -248,17 +254,17 @@ def test_parts_share_what_is_composed(tmp_path: Path, monkeypatch: pytest.Monkey
     }
     assert seen == {f"composing, landing-{land}" for land in ("bend", "free", "exact")} | {"searching archives"}
     assert parts["landing"].to_dict()["random"]["pieces"] == 1
-    composed, real, seed = given["likeness"]
+    composed, real, seed = given["similarity"]
     assert [score == made.score for score, made in zip(composed, kept["landing-bend"], strict=True)] == [True, True]
     assert (len(real), seed) == (3, 7)
-    assert given["memory"] == (composed, (train,), real)
+    assert given["memorization"] == (composed, (train,), real)
 
 
 @pytest.mark.usefixtures("short")
-def test_memory_is_asked_as_it_wants_to_be(tmp_path: Path) -> None:
+def test_memorization_is_asked_as_it_wants_to_be(tmp_path: Path) -> None:
     archive = archive_file(tmp_path / "v.npz", 2, bars=2)
-    parts = measure_parts(Fake(), archive, Wanted(memory=(archive,), pieces=2), plain_recipe(grid="sixteenths"))
-    values = parts["memory"].to_dict()
+    parts = measure_parts(Fake(), archive, Wanted(memorization=(archive,), pieces=2), plain_recipe(grid="sixteenths"))
+    values = parts["memorization"].to_dict()
     assert (values["pieces"], values["songs"], values["corpus_songs"]) == (2, 2, 2)
 
 
@@ -299,13 +305,14 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     (tmp_path / "old.json").write_text(json.dumps({**OURS, "bits_per_note": 30.0}))
     arguments = [
         "--archive", archive, "-o", tmp_path / "out", "--model", folder, "--landing", 1, "--film",
-        tmp_path / "cuts.csv", "--stability", 1, "--minutes", 2, "--likeness", "--memory", archive, "--pieces", 1,
-        "--together", 2, "--seed", 3, "--keep", tmp_path / "kept", "--compare", tmp_path / "old.json", "-q",
+        tmp_path / "cuts.csv", "--stability", 1, "--minutes", 2, "--similarity", "--memorization", archive,
+        "--pieces", 1, "--together", 2, "--seed", 3, "--keep", tmp_path / "kept", "--compare",
+        tmp_path / "old.json", "-q",
     ]  # fmt: skip
     assert command(*arguments) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert "0.625: likeness: auc" in said.out
+    assert "0.625: similarity: auc" in said.out
     values = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert values["bits_per_note"] > 0
     assert [name for name in PARTS if name in values] == list(PARTS)
@@ -339,7 +346,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         (["--minutes", 1], "1 is not in the range 2<=x<=60"),
         (["--film", "gone.mp4"], "gone.mp4"),
         (["--film", "gone.csv"], "gone.csv does not exist; check the name"),
-        (["--memory", "gone.npz"], "gone.npz is not a file; give an archive that the model was trained on"),
+        (["--memorization", "gone.npz"], "gone.npz is not a file; give an archive that the model was trained on"),
         (["--compare", "gone.json"], "gone.json cannot be read"),
         (["--landing", 1, "--keep", "full"], "full holds files already; give --overwrite, or another folder"),
     ],

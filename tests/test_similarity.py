@@ -1,4 +1,4 @@
-"""Likeness: overlap and the classifier on numbers that can be told, and composed beside real music made on the spot."""
+"""Similarity: overlap and the classifier on numbers with known answers, and composed beside real music made here."""
 
 from __future__ import annotations
 
@@ -135,10 +135,10 @@ def test_music_of_one_kind_is_alike_and_of_another_is_told_apart(tmp_path: Path)
     assert values["auc"] == other.auc
     assert values["overlaps"]["step of the top voice"]["composed"] is None
     page = other.to_markdown()
-    assert page.startswith("## Likeness\n")
+    assert page.startswith("## Similarity\n")
     assert "20 composed pieces and 50 real songs" in page
-    other.plot(tmp_path / "likeness.png")
-    assert (tmp_path / "likeness.png").read_bytes().startswith(b"\x89PNG")
+    other.plot(tmp_path / "similarity.png")
+    assert (tmp_path / "similarity.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.usefixtures("quick")

@@ -98,7 +98,7 @@ def polyphony(notes: list[Note], bars: int) -> float:
     return sum(steps) / sum(n > 0 for n in steps)
 
 
-def likenesses(notes: list[Note], bars: int, lag: int) -> list[float]:
+def similarities(notes: list[Note], bars: int, lag: int) -> list[float]:
     content = [{(at % 16, p % 12) for f, p, at, _ in notes if f != DRUMS and at // 16 == bar} for bar in range(bars)]
     pairs = [(content[bar], content[bar - lag]) for bar in range(lag, bars)]
     return [len(a & b) / len(a | b) for a, b in pairs if a | b]
@@ -113,7 +113,7 @@ def test_formulas_are_those_of_their_authors(seed: int) -> None:
     assert found["groove_consistency"] == pytest.approx(groove(notes, bars))
     assert found["polyphony"] == pytest.approx(polyphony(notes, bars))
     for lag in (1, 4, 8):
-        alike = likenesses(notes, bars, lag)
+        alike = similarities(notes, bars, lag)
         assert found[f"similarity_{lag}"] == pytest.approx(np.mean(alike))
         assert found[f"repeated_{lag}"] == pytest.approx(np.mean([x >= 0.8 for x in alike]))
     assert found["repeated_4"] > 0.2

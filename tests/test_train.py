@@ -358,7 +358,7 @@ def test_training_begins_from_an_initial_model(data: Dataset, tmp_path: Path) ->
         run(data, tmp_path / "other", steps=2, initial=tmp_path / "nothing")
 
 
-def test_a_model_from_before_metre_learns_it(data: Dataset, tmp_path: Path) -> None:
+def test_a_model_from_before_meter_learns_it(data: Dataset, tmp_path: Path) -> None:
     shape = replace(toy_preset().model, lanes=LANE_NAMES[:4])
     initial = model_folder(tmp_path / "initial", shape)
     run(data, tmp_path / "run", steps=3, initial=initial)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emsync import metre
+from emsync import meter
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METRE_LANES, N_LANES, Conditions
+from emsync.conditions import COPY_LANES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METER_LANES, N_LANES, Conditions
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError
 from emsync.tokenizer.events import times_steps
@@ -53,7 +53,7 @@ class CropConfig:
     late_end: float = 0.3
     """Share of crops that know the end only in the last seconds before it, as in composing."""
     drop_metre: float = 0.1
-    """Share of crops without the metre lanes."""
+    """Share of crops without the meter lanes. Spelled as models and runs on disk have it."""
     drop_tempo: float = 0.3
     """Of the others, the share that does not know the tempo of the song's first bar."""
     drop_copy: float = 0.1
@@ -191,7 +191,7 @@ class Crops:
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         if not (self.augment and rng.random() < c.drop_metre):
             told_tempo = not self.augment or rng.random() >= c.drop_tempo
-            lanes[:, METRE_LANES] = song_metre(ids, steps, told_tempo)[window]
+            lanes[:, METER_LANES] = song_meter(ids, steps, told_tempo)[window]
         for lane, given in enumerate(LANES):
             if given.of_song is not None and not (self.augment and rng.random() < c.drop_lane):
                 lanes[:, lane] = given.of_song(ids, velocities, steps)[window]
@@ -291,12 +291,12 @@ def transpose_copies(copies: npt.NDArray[np.float32], semitones: int) -> npt.NDA
     return out
 
 
-def song_metre(
+def song_meter(
     ids: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], told_tempo: bool = True
 ) -> npt.NDArray[np.float32]:
-    """The values (T, 3) of `metre.of_events` of a whole song, the tempo of its first bar given or not."""
-    known = metre.lengths(ids, steps)
-    return metre.of_events(ids, steps, float(known[0]) if told_tempo and len(known) else None)
+    """The values (T, 3) of `meter.of_events` of a whole song, the tempo of its first bar given or not."""
+    known = meter.lengths(ids, steps)
+    return meter.of_events(ids, steps, float(known[0]) if told_tempo and len(known) else None)
 
 
 def _thinned(boundaries_s: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -164,7 +164,7 @@ def bits(
         model: The model, or its folder.
         data: The tokenized corpus.
         songs: Numbers of songs; None: all.
-        conditions: Whether the model is conditioned on boundaries, time to end, metre and copies.
+        conditions: Whether the model is conditioned on boundaries, time to end, meter and copies.
         mood: With these, whether on mood, too.
         batch: Windows at a time.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.

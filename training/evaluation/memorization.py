@@ -102,7 +102,7 @@ _FIGURES: Final = {
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
+class Memorization:
     """What composed pieces, and validation songs cut to their length, have in common with the corpus."""
 
     composed: Recited
@@ -134,7 +134,7 @@ class Memory:
         rows: list[list[str | float]] = [[title, ours[name], theirs[name]] for name, title in _FIGURES.items()]
         return "\n".join(
             [
-                "## Memory",
+                "## Memorization",
                 "",
                 f"{len(self.composed.windows)} composed pieces and {len(self.valid.windows)} validation songs cut to "
                 f"{self.length_s:.0f} s, against {self.corpus_songs:,} songs ({self.corpus_notes:,} notes) of the "
@@ -180,7 +180,7 @@ def measure(
     *,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Memory:
+) -> Memorization:
     """Search archives (or paths of them) for what composed pieces and validation songs have in common with them.
 
     valid: songs that were not trained on; of each a window is taken as long as the composed pieces' median (the whole,
@@ -202,7 +202,7 @@ def measure(
         search.search(archive if isinstance(archive, Archive) else read_archive(archive))
     if progress:
         progress(len(corpus), len(corpus))
-    return Memory(
+    return Memorization(
         _recited(search, 0, len(composed)), _recited(search, len(composed), len(composed) + len(cut)),
         length_s, len(search.song_ids), search.corpus_notes,
     )  # fmt: skip

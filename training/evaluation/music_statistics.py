@@ -52,7 +52,7 @@ STATISTICS: Final[Mapping[str, str]] = {
     "families": "families that play",
     **{f"bars_{family}": f"share of bars with {family}" for family in FAMILIES},
     **{f"repeated_{lag}": f"share of bars as {lag} before" for lag in LAGS},
-    **{f"similarity_{lag}": f"likeness of bars {lag} apart" for lag in LAGS},
+    **{f"similarity_{lag}": f"similarity of bars {lag} apart" for lag in LAGS},
     "empty_bars": "share of empty bars",
     "drums_on_beat": "share of drums on a beat",
     "velocity": "mean velocity",
@@ -225,7 +225,7 @@ def statistics(score: Score) -> dict[str, float]:
     - Groove consistency: 1 - the mean share of sixteenths in which a bar and the next differ in whether something
       begins (Wu & Yang 2020, GS, of neighbouring bars as in muspy).
     - Polyphony: seconds of notes over seconds in which something sounds (muspy's, of notes instead of steps).
-    - Likeness of bars k apart: the (place, pitch class) pairs that both have over all of both (Jaccard), the mean of
+    - Similarity of bars k apart: the (place, pitch class) pairs that both have over all of both (Jaccard), the mean of
       bars where there are any; repetition: the share of those bars where it is `REPEATED` or more.
     - Long chords as in the paper (Section III-B2, `emsync.chords`); beats are quarters from the bar line.
     """

@@ -5,7 +5,7 @@ Conventions
 - Songs longer than the model's context are read in windows that overlap by half: of the first window every event is
   scored, of later ones those that no earlier window scored, so each has at least half a window before it.
 - The model is conditioned as in composing: on the song's own chords as boundaries, the time to end, the tempo of its
-  first bar and the position in the bar (`metre`), its own repeats (`copying`) and, if it knows mood, the song's mood
+  first bar and the position in the bar (`meter`), its own repeats (`copying`) and, if it knows mood, the song's mood
   curve and its mean (`Dataset.song_mood`).
 """
 
@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, METRE_LANES, Conditions
+from emsync.conditions import COPY_LANES, METER_LANES, Conditions
 from emsync.copying import lanes_of_song, matches_of_song
 from emsync.errors import InputError, ModelError
 from emsync.mixture import Mixture
 from emsync.recall import Recall
 from emsync.tokenizer.events import times_steps
-from emsync.training.crops import PREFIX, Row, collate, song_metre
+from emsync.training.crops import PREFIX, Row, collate, song_meter
 from emsync.training.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, 
             conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
         lanes = conditions.at(steps * v.STEP_S, chord)
         if conditioned:
-            lanes[:, METRE_LANES] = song_metre(ids, steps)
+            lanes[:, METER_LANES] = song_meter(ids, steps)
             lanes[:, COPY_LANES] = lanes_of_song(ids)
         matches = matches_of_song(ids)
         # Of the match that ends one event earlier; nothing is before the first event.
@@ -155,7 +155,7 @@ def predictions(
         model: It is put into evaluation mode, and back again.
         data: The tokenized corpus.
         songs: Numbers of songs.
-        conditions: Whether the model is conditioned on boundaries, time to end, metre and copies.
+        conditions: Whether the model is conditioned on boundaries, time to end, meter and copies.
         mood: With these, whether on mood, too.
         batch: Windows at a time, at least 1.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.

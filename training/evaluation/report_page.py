@@ -1,8 +1,8 @@
 """The page of an evaluation: one JSON, one Markdown page with pictures, the paper's figures and other models' beside.
 
-A *part* of an evaluation (landing, stability, likeness, memory) gives its values, its section and its picture. What
-stands in the table at the top of the page is read from the JSON values alone, so that a model measured long ago can
-stand beside a new one.
+A *part* of an evaluation (landing, stability, similarity, memorization) gives its values, its section and its picture.
+What stands in the table at the top of the page is read from the JSON values alone, so that a model measured long ago
+can stand beside a new one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from emsync.files import atomic_path, check_writable, read_json
 JSON_NAME: Final = "evaluation.json"
 MARKDOWN_NAME: Final = "evaluation.md"
 #: The parts an evaluation may have, in the page's order; each is the name in JSON and of the picture.
-PARTS: Final = ("landing", "stability", "likeness", "memory")
+PARTS: Final = ("landing", "stability", "similarity", "memorization")
 #: The paper's "chord-scene cut alignment" (Section IV-C) on EmoMV-C and on Ads, by the window's name in JSON. It does
 #: not say whether of cuts or of chords.
 PAPER_CHORD_ON_CUT: Final = {"frame": (0.297, 0.317), "second": (0.899, 0.909)}
 #: What windows are called.
 WINDOW_NAMES: Final = {"frame": "33.3 ms", "second": "1 s"}
+#: What these parts were called in files written before.
+_FORMER_NAMES: Final = {"similarity": "likeness", "memorization": "memory"}
 #: An evaluation.json is smaller than this; a file that is not may be something else.
 _MAX_BYTES: Final = 64 << 20
 
@@ -84,7 +86,7 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
     """The figures by which models are compared, label -> text, out of an evaluation's JSON values.
 
     Bits per note; landing as recall / precision / IoU; each statistic's last minute by its first; and the numbers that
-    stand at the top of likeness and of memory.
+    stand at the top of similarity and of memorization.
     """
     rows: dict[str, str] = {}
     for key, label in (
@@ -108,8 +110,8 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
         rows["stability: pieces"] = _number(stability.get("pieces"))
     for name, one in _tables(stability.get("statistics") if isinstance(stability, dict) else None):
         rows[f"stability, last minute by first: {name.replace('_', ' ')}"] = _number(one.get("last_to_first"))
-    for part in ("likeness", "memory"):
-        found = values.get(part)
+    for part, former in _FORMER_NAMES.items():
+        found = values.get(part, values.get(former))
         for name, value in found.items() if isinstance(found, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 rows[f"{part}: {name.replace('_', ' ')}"] = _number(value)

@@ -138,7 +138,7 @@ class Heavy:
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
+class Similarity:
     """How like real songs the pieces are.
 
     overlaps: of all statistics, then all textures. auc, auc_spread: of the classifier, and its standard deviation over
@@ -197,7 +197,7 @@ class Likeness:
         heavy: list[list[str | float]] = [[one.name, one.weight, one.weight_squared] for one in self.heaviest]
         return "\n".join(
             [
-                "## Likeness",
+                "## Similarity",
                 "",
                 f"{self.pieces} composed pieces and {self.songs} real songs of three or more families, a window of "
                 f"{self.window_s:g} s of each, both through the tokenizer.",
@@ -278,7 +278,7 @@ def measure(
     seed: int = 0,
     window_s: float = WINDOW_S,
     least_families: int = MORE_FAMILIES,
-) -> Likeness:
+) -> Similarity:
     """Compare composed pieces with real songs, a window of `window_s` seconds of each; shorter ones are left out.
 
     least_families: real songs with fewer families are left out (pieces composed with `instruments="fewer"`: 1).
@@ -311,7 +311,7 @@ def measure(
         floors.append(auc(held_out(x[n:], draw, rng), draw))
     w = fit(_Scaling.by(x)(x), is_composed)[:-1].reshape(2, -1)
     heaviest = np.argsort(-np.hypot(*w))[:_HEAVIEST]
-    return Likeness(
+    return Similarity(
         n, len(sides[1]), window_s, tuple(overlaps), auc(scores, is_composed), _auc_spread(scores, is_composed, rng),
         without, float(np.mean(floors)), float(np.max(floors)),
         tuple(Heavy(names[i], float(w[0, i]), float(w[1, i])) for i in heaviest),

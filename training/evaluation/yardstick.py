@@ -1,4 +1,4 @@
-"""What a model composes, measured: pieces made in batches, and landing, stability, likeness and memory taken of them.
+"""What a model composes, measured: pieces made in batches; their landing, stability, similarity and memorization.
 
 `evaluate` measures how well a model predicts; the two meet in one `evaluate.Evaluation`.
 """
@@ -28,7 +28,7 @@ from emsync.training.evaluation.stability import measure as measure_stability
 #: Called with what is being done, and how much is done and to do: seconds of music, or archives.
 Progress = Callable[[str, int, int], None]
 
-#: So many pieces are composed for likeness and memory; and so many real songs stand beside them, at most.
+#: So many pieces are composed for similarity and memorization; and so many real songs stand beside them, at most.
 DEFAULT_PIECES: Final = 100
 MAX_REAL: Final = 500
 
@@ -38,8 +38,8 @@ class Wanted:
     """Which parts are measured, and how much is composed for them.
 
     landing: so many random cut lists; films: others to land on; lands: the ways of landing, each composed for apart;
-    stability: so many pieces of `minutes`; likeness: beside the archive's songs; memory: archives that the model
-    learned from. pieces: so many composed for these two.
+    stability: so many pieces of `minutes`; similarity: beside the archive's songs; memorization: archives that the
+    model learned from. pieces: so many composed for these two.
     """
 
     landing: int = 0
@@ -47,8 +47,8 @@ class Wanted:
     lands: tuple[Hits, ...] = HITS
     stability: int = 0
     minutes: int = DEFAULT_MINUTES
-    likeness: bool = False
-    memory: tuple[Path, ...] = ()
+    similarity: bool = False
+    memorization: tuple[Path, ...] = ()
     pieces: int = DEFAULT_PIECES
     seed: int = 0
 
@@ -61,18 +61,18 @@ class Wanted:
         names = [film.name for film in self.films]
         if len(set(names)) < len(names):
             raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
-        if self.likeness and self.pieces < similarity.MIN_PIECES:
+        if self.similarity and self.pieces < similarity.MIN_PIECES:
             raise InputError(
                 f"{self.pieces} pieces cannot be compared with real songs; give at least {similarity.MIN_PIECES}"
             )
-        for path in self.memory:
+        for path in self.memorization:
             if not path.is_file():
                 raise CorpusError(f"{path} is not a file; give an archive that the model was trained on")
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts, in the page's order."""
-        given = (bool(self.landing or self.films), bool(self.stability), self.likeness, bool(self.memory))
+        given = (bool(self.landing or self.films), bool(self.stability), self.similarity, bool(self.memorization))
         return tuple(name for name, asked in zip(PARTS, given, strict=True) if asked)
 
 
@@ -88,9 +88,9 @@ def measure_parts(
 ) -> dict[str, Part]:
     """Compose and measure what is wanted; by name.
 
-    The pieces for likeness and memory are those composed for random cut lists on the beat, as many as are wanted; real
-    songs are the archive's, at most `MAX_REAL`, drawn with the seed. keep: called with a name ("landing-bend") and the
-    pieces, as soon as they are composed. progress: with seconds of music done and to do.
+    The pieces for similarity and memorization are those composed for random cut lists on the beat, as many as are
+    wanted; real songs are the archive's, at most `MAX_REAL`, drawn with the seed. keep: called with a name
+    ("landing-bend") and the pieces, as soon as they are composed. progress: with seconds of music done and to do.
     """
 
     def made(name: str, films: Sequence[CutList], hits: Hits) -> list[Composed]:
@@ -106,7 +106,7 @@ def measure_parts(
         return pieces
 
     parts: dict[str, Part] = {}
-    judged = wanted.pieces if wanted.likeness or wanted.memory else 0
+    judged = wanted.pieces if wanted.similarity or wanted.memorization else 0
     lists = landing.random_lists(max(wanted.landing, judged), wanted.seed) if wanted.landing or judged else []
     on_beat = made("landing-bend", lists, "bend") if lists and (judged or "bend" in wanted.lands) else []
     if "landing" in wanted.parts:
@@ -126,15 +126,17 @@ def measure_parts(
         more = np.flatnonzero(songs.arrays["pool"] == "more")
         chosen = np.random.default_rng(wanted.seed).permutation(more)[:MAX_REAL]
         real = [song_score(songs, int(i)) for i in np.sort(chosen)]
-        if wanted.likeness:
-            parts["likeness"] = similarity.measure(scores, real, seed=wanted.seed)
-        if wanted.memory:
+        if wanted.similarity:
+            parts["similarity"] = similarity.measure(scores, real, seed=wanted.seed)
+        if wanted.memorization:
 
             def searched(done: int, total: int) -> None:
                 if progress:
                     progress("searching archives", done, total)
 
-            parts["memory"] = memorization.measure(scores, wanted.memory, real, seed=wanted.seed, progress=searched)
+            parts["memorization"] = memorization.measure(
+                scores, wanted.memorization, real, seed=wanted.seed, progress=searched
+            )
     return parts
 
 

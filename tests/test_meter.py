@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emsync import metre
+from emsync import meter
 from emsync import vocabulary as v
-from emsync.metre import BARS, NOWHERE, POSITIONS, SIXTEENTHS, Metre, lengths, of_events
+from emsync.meter import BARS, NOWHERE, POSITIONS, SIXTEENTHS, Meter, lengths, of_events
 from emsync.tokenizer.events import times_steps
 
 ON = int(v.ON_BASE[v.PIANO]) + 60
@@ -60,7 +60,7 @@ def test_nothing_is_told_before_it_can_be_known() -> None:
 def test_music_without_bars_is_nowhere() -> None:
     ids = np.array([v.START, ON, shift(10), v.END])
     assert np.isnan(of_events(ids, times_steps(ids), 16.0)).all()
-    assert of_events(ids[:0], ids[:0]).shape == (0, metre.N_VALUES)
+    assert of_events(ids[:0], ids[:0]).shape == (0, meter.N_VALUES)
 
 
 def test_values_stay_within_their_tables() -> None:
@@ -87,7 +87,7 @@ def test_event_by_event_it_is_the_same(events: list[int], first: int | None) -> 
     """A given tempo holds for every bar, so that the two are compared bar by bar there."""
     ids = np.array([v.START, *events])
     steps = times_steps(ids)
-    running = Metre(first)
+    running = Meter(first)
     told = [NOWHERE]
     for event, step in zip(ids[1:].tolist(), steps[1:].tolist(), strict=True):
         if v.KIND[event] == v.K_BAR:
@@ -99,11 +99,11 @@ def test_event_by_event_it_is_the_same(events: list[int], first: int | None) -> 
 
 
 def test_a_given_tempo_holds_although_a_hit_cuts_a_bar() -> None:
-    running = Metre(15.0)
+    running = Meter(15.0)
     running.begin(0, 8)
     running.begin(100, 8)
     assert running.at(160) == (24, 1, 15)
-    free = Metre()
+    free = Meter()
     free.begin(0, 8)
     assert free.at(60)[1] == 0
     assert math.isnan(free.at(60)[0])
@@ -113,7 +113,7 @@ def test_a_given_tempo_holds_although_a_hit_cuts_a_bar() -> None:
 
 @pytest.mark.parametrize("sixteenth", [0.2, 500.0])
 def test_a_tempo_beyond_the_table_is_its_last(sixteenth: float) -> None:
-    running = Metre(sixteenth)
+    running = Meter(sixteenth)
     running.begin(0, 8)
     expected = 1 if sixteenth < 1 else SIXTEENTHS - 1
     assert running.at(0)[2] == expected

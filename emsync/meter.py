@@ -69,7 +69,7 @@ def _in_table(sixteenth: float) -> float:
     return float(min(max(sixteenth, 1), SIXTEENTHS - 1))
 
 
-class Metre:
+class Meter:
     """The same values for a piece in the making, event by event.
 
     sixteenth: its length in steps if the tempo is given.
