@@ -8,11 +8,12 @@ RUN := $(BIN)/python
 MADE := $(VENV)/.made
 CORE := $(VENV)/.core
 FULL := $(VENV)/.full
+DOCS := $(VENV)/.docs
 WISHES := pyproject.toml constraints.txt
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit coverage fuzz bench reference wheel clean
+.PHONY: help demo test check lint types format unit coverage fuzz bench reference docs wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,13 +53,17 @@ bench: $(FULL) ## the list of benchmarks
 reference: $(FULL) ## write docs/cli.md from the commands
 	$(RUN) -m emsync.cli.reference > docs/cli.md.part && mv docs/cli.md.part docs/cli.md
 
+docs: $(DOCS) ## build the documentation as a site in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html."
+
 wheel: $(FULL) ## build dist/*.tar.gz and, from it, dist/*.whl
 	rm -rf build dist
 	$(RUN) -m build
 	@ls -l dist
 
 clean: ## remove what was built (not the environment, not your music)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -not -path './.venv*/*' -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(MADE):
@@ -77,3 +82,7 @@ $(CORE): $(MADE) $(WISHES)
 $(FULL): $(MADE) $(WISHES)
 	$(RUN) -m pip install --quiet -c constraints.txt -e '.[train,vision,dev]'
 	@touch $(CORE) $@
+
+$(DOCS): $(MADE) $(WISHES)
+	$(RUN) -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@

@@ -36,6 +36,11 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(parts)
 
 
+def _escaped(text: str) -> str:
+    """Keep Markdown from reading brackets as links."""
+    return text.replace("[", "\\[")
+
+
 def section(name: str, command: click.Command) -> str:
     """The Markdown section of one command: usage, what it does, its options with their defaults."""
     context = click.Context(command, info_name=f"emsync {name}", terminal_width=_WIDTH, max_content_width=_WIDTH)
@@ -45,7 +50,8 @@ def section(name: str, command: click.Command) -> str:
         record = parameter.get_help_record(context)
         if record is not None:
             flags, text = record
-            lines.append(f"- `{flags}`: {' '.join(text.split())}")
+            if text:  # arguments have none: the usage and the paragraphs say what they are
+                lines.append(f"- `{flags}`: {_escaped(' '.join(text.split()))}")
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,8 +1,7 @@
 """One call from a film, or a length and cuts, to a soundtrack.
 
-import emsync
-
-emsync.compose("film.mp4", seed=7).save("film.mid")
+    import emsync
+    emsync.compose("film.mp4", seed=7).save("film.mid")
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def compose(
         ModelError: The model cannot be used, or knows no mood and one was given.
         TypeError: There is no choice of that name.
 
-    Example:
+    Examples:
         >>> import emsync
         >>> track = emsync.compose("film.mp4", seed=7)
         >>> song, record = track.save("film.mid")  # the record is enough to compose the same bytes again

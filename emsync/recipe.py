@@ -110,7 +110,7 @@ class Recipe:
 
     Raises `InputError` for a value outside its field's range, naming the field, the value and the range.
 
-    Example:
+    Examples:
         >>> Recipe(seed=7, tempo_qpm=96.0).grid
         'triplets'
 
