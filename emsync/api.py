@@ -2,6 +2,8 @@
 
     import emsync
     emsync.compose("film.mp4", seed=7).save("film.mid")
+
+The keyword arguments are the fields of `Recipe`.
 """
 
 from __future__ import annotations
