@@ -28,7 +28,7 @@ from emsync.training.evaluation.mood_adherence import (
     tasks,
 )
 from emsync.training.mood.curves import Scale, judge, readings
-from emsync.training.mood.labels import AXES
+from emsync.training.mood.regressor import AXES
 
 TEMPO_QPM = 110.0
 JUDGED_SONGS = 400

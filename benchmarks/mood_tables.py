@@ -20,33 +20,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-from emsync.errors import EmsyncError, InputError
-from emsync.training.corpus.archive import read_archive
-from emsync.training.evaluation.report_page import table
-from emsync.training.mood.curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
-from emsync.training.mood.features import FEATURES, Notes, features
-from emsync.training.mood.labels import (
-    AXES,
-    LAG_S,
-    PENALTY,
-    SHIPPED,
+from vgmidi import (
     USED,
-    Agreement,
     Piece,
-    Regressor,
-    agreement,
-    auc,
     cross_validate,
     density_baseline,
     fit,
     halves,
     mean_baseline,
     note_density,
-    pearson,
     read_vgmidi,
     split_half,
 )
+
+from emsync.errors import EmsyncError, InputError
+from emsync.training.corpus.archive import read_archive
+from emsync.training.evaluation.report_page import table
+from emsync.training.mood.agreement import Agreement, agreement, auc, pearson
+from emsync.training.mood.curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
+from emsync.training.mood.features import FEATURES, Notes, features
+from emsync.training.mood.regressor import AXES, LAG_S, PENALTY, SHIPPED, Regressor
 
 #: Songs that are read twice, and songs of each archive that the scale is taken from.
 COMPARED, SCALED = 500, 1000

@@ -30,7 +30,7 @@ from emsync.training.mood.curves import (
     with_mood,
 )
 from emsync.training.mood.features import N_FEATURES
-from emsync.training.mood.labels import shipped
+from emsync.training.mood.regressor import shipped
 from tests.models import toy_archive, toy_song
 
 

@@ -27,8 +27,9 @@ from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
+from emsync.training.mood.agreement import auc, pearson
 from emsync.training.mood.curves import Scale, judge, readings
-from emsync.training.mood.labels import AXES, auc, pearson
+from emsync.training.mood.regressor import AXES
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder

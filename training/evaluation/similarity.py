@@ -40,7 +40,7 @@ from emsync.training.evaluation.music_statistics import (
 )
 from emsync.training.evaluation.overlap import Overlap, bin_edges, binned, overlap
 from emsync.training.evaluation.report_page import table
-from emsync.training.mood import labels as mood_labels
+from emsync.training.mood import agreement
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ _HEAVIEST: Final = 15
 
 def auc(score: Floats, is_composed: Bools) -> float:
     """The chance that a composed piece scores higher than a real one, ties half (area under the ROC curve)."""
-    return mood_labels.auc(score[is_composed], score[~is_composed])
+    return agreement.auc(score[is_composed], score[~is_composed])
 
 
 def fit(x: Floats, y: Bools, ridge: float = RIDGE) -> Floats:

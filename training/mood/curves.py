@@ -8,7 +8,7 @@ Conventions
   then spans [-1, 1] evenly on both axes, 0 is its median, and 0.8 is more than nine tenths of it. The shipped table of
   quantiles was taken from 3,000 of the songs the embedded model learned from; other corpora use it too, so that a
   level means the same everywhere.
-- Labels are the reading of one half of VGMIDI's pieces (`mood.labels.halves`). The other half's regressor, `judge`,
+- Labels are the reading of one half of VGMIDI's pieces (`benchmarks/vgmidi.py`). The other half's regressor, `judge`,
   never took part in training and may therefore judge what was learned.
 """
 
@@ -31,7 +31,7 @@ from emsync.score import Score
 from emsync.training.corpus.archive import Archive, Song
 from emsync.training.mood.features import Notes
 from emsync.training.mood.fitted import read_fitted, write_fitted
-from emsync.training.mood.labels import AXES, Regressor, readings_of
+from emsync.training.mood.regressor import AXES, Regressor, readings_of
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
