@@ -73,7 +73,7 @@ class Targets:
         """At a bar, move the targets that lie ahead to the nearest beats (hits "bend") or sixteenths (hits "free").
 
         In training, boundaries are onsets of chords, and so on the grid. The model does not know what to do with one
-        beside the grid (docs/decisions/0013-told-on-the-grid.md).
+        beside the grid (docs/decisions/0013-boundaries-on-the-grid.md).
 
         Returns all targets in steps, increasing; None if they stay where they are.
         """
