@@ -39,6 +39,11 @@ WANTED = (
     "emsync/models/small/vocabulary.json",
     "emsync/models/small/model.safetensors",
     "emsync/models/small/model.onnx",
+    "emsync/web/piece.html",
+    "emsync/web/piece.js",
+    "emsync/web/roll.js",
+    "emsync/web/shared.css",
+    "emsync/web/shared.js",
     "emsync/training/small.toml",
     "emsync/training/mood/regressor.json",
 )

@@ -9,10 +9,9 @@ import click
 
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
+from emsync.cli.outputs import Outputs
 from emsync.cli.progress import StageBar
-from emsync.cli.render import report as report_sound
 from emsync.errors import InputError, printable
-from emsync.files import check_writable
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
@@ -61,6 +60,7 @@ _HOW = {
 )
 @click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
 @options.stems
+@options.pictures
 @options.sound
 @click.option(
     "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="With several films: processes."
@@ -73,8 +73,8 @@ _HOW = {
 def command(
     context: click.Context, /, videos: tuple[Path, ...], jobs: int, skip_existing: bool, shard: str | None,
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
-    wav: Path | None, mp4: Path | None, stems: bool, soundfont: Path | None, loudness_lufs: float | None,
-    **choices: Any,
+    wav: Path | None, mp4: Path | None, stems: bool, plot: Path | None, html: Path | None,
+    soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
@@ -90,26 +90,15 @@ def command(
 
         one_film = {"duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
         one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
+        one_film |= {"plot": plot, "html": html}
         context.exit(
             compose_many(
                 videos, output, model, backend, overwrite, quiet, jobs, skip_existing, shard, one_film, choices
             )
         )
     film = choices["video"] = videos[0] if videos else None
-    if mp4 is not None and film is None:
-        raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
-    if stems and wav is None:
-        raise InputError("--stems are written beside the mix; give --wav, too")
-    if wav is not None or mp4 is not None:
-        from emsync import soundfonts
-        from emsync.audio import check_available
-
-        for place in (wav, mp4):
-            if place is not None:
-                check_writable(place, overwrite=overwrite, inputs=(film,))
-        # what is missing is said before anything is composed
-        check_available(loudness=loudness_lufs is not None)
-        soundfonts.find(soundfont)
+    also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite)
+    also.check(film, output or (Path("emsync.mid") if film is None else film.with_suffix(".mid")))
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
@@ -117,11 +106,7 @@ def command(
             track, note, song = _anew(output, model, backend, overwrite, progress, choices)
     track.save(song, overwrite=overwrite)
     report(track, song, note)
-    sound: dict[str, Any] = {"soundfont": soundfont, "loudness_lufs": loudness_lufs, "overwrite": overwrite}
-    if wav is not None:
-        click.echo(report_sound(track.render(wav, stems=stems, **sound)))
-    if mp4 is not None and film is not None:
-        click.echo(printable(f"Wrote {track.mux(film, mp4, **sound)}, the film with the music."))
+    also.write(track, song, film)
 
 
 Composed = tuple["Soundtrack", str | None, Path]

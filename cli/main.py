@@ -52,6 +52,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
     Entry("plot", "emsync.cli.plot", "Draw a MIDI file with its cuts, chords and mood."),
+    Entry("page", "emsync.cli.page", "Write a web page: film, sound and notes."),
     Entry("demo", "emsync.cli.demo", "Make a short film and compose for it."),
     Entry("prepare", "emsync.cli.prepare", "Build training archives from MIDI files and Lakh pianorolls."),
     Entry("train", "emsync.cli.train", "Train a model from a preset."),

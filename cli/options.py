@@ -176,6 +176,19 @@ def stems(function: Decorated) -> Decorated:
     )(function)
 
 
+def pictures(function: Decorated) -> Decorated:
+    """`--plot` and `--html`, passed as `plot: Path | None` and `html: Path | None`."""
+    function = click.option(
+        "--html",
+        type=FILE,
+        metavar="PAGE.html",
+        help="Also write a web page that works offline, as emsync page does: film, sound and notes.",
+    )(function)
+    return click.option(
+        "--plot", type=FILE, metavar="PICTURE", help="Also draw the piece, as emsync plot does: .png or .svg."
+    )(function)
+
+
 def model(function: Decorated) -> Decorated:
     """`--model DIR`, passed as `model: Path | None`; None is the model inside the package."""
     return click.option(

@@ -20,20 +20,37 @@ from emsync.errors import printable
 )
 @options.stems
 @options.duration("Exactly this long, fading out if the music goes on.  [default: until the last note has rung out]")
+@options.pictures
 @options.overwrite
-def command(song: Path, output: Path | None, overwrite: bool, **choices: Any) -> None:
+def command(
+    song: Path, output: Path | None, overwrite: bool, plot: Path | None, html: Path | None, **choices: Any
+) -> None:
     """Render SONG, any MIDI file, to stereo sound with FluidSynth.
 
     The file is played as it is, so one that was edited in a DAW sounds as edited. emsync soundfonts lists the
     SoundFonts that are found. Needs: pip install 'emsync[audio]', and the FluidSynth library.
     """
     from emsync.audio import render
+    from emsync.cli.outputs import check_pictures, film_of, write_page, write_plot
+    from emsync.piece import Piece
 
     choices["duration_s"] = choices.pop("duration")
+    check_pictures(plot, html, overwrite=overwrite, inputs=(song,))
     made = render(song, song.with_suffix(".wav") if output is None else output, overwrite=overwrite, **choices)
     for text in made.warnings:
         click.echo(f"Warning: {printable(text)}.", err=True)
     click.echo(report(made))
+    if plot is None and html is None:
+        return
+    piece = Piece.read(song)
+    if plot is not None:
+        write_plot(piece, plot, overwrite=overwrite)
+    if html is not None:
+        record = song.with_name(song.name + ".json")
+        write_page(
+            piece, html, song, record=record if record.is_file() else None, film=film_of(piece, song),
+            sound=made.path, overwrite=overwrite,
+        )  # fmt: skip
 
 
 def report(made: Any) -> str:

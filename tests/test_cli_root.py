@@ -118,7 +118,7 @@ def test_no_command_of_the_readme_writes_what_another_wrote() -> None:
         words = shlex.split(line, comments=True)
         if "--overwrite" in words or "--jobs" in words:
             continue
-        outputs = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--wav", "--mp4")]
+        outputs = [words[i + 1] for i, word in enumerate(words) if word in ("-o", "--wav", "--mp4", "--plot", "--html")]
         if words[1] == "compose" and "-o" not in words:
             outputs.append("emsync.mid" if "--duration" in words else Path(words[2]).with_suffix(".mid").name)
         assert outputs, line

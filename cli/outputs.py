@@ -1,0 +1,143 @@
+"""What `emsync compose` writes besides the MIDI file and its record: sound, film, picture and page."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emsync.cli.render import report as report_sound
+from emsync.errors import InputError, MissingExtraError, OutputError, printable
+from emsync.files import check_writable
+
+if TYPE_CHECKING:
+    from emsync.page import Page
+    from emsync.piece import Piece
+    from emsync.soundtrack import Soundtrack
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where each goes; None for what is not asked for. `stems` are written beside `wav`."""
+
+    wav: Path | None
+    stems: bool
+    mp4: Path | None
+    plot: Path | None
+    html: Path | None
+    soundfont: Path | None
+    loudness_lufs: float | None
+    overwrite: bool
+
+    def check(self, film: Path | None, song: Path) -> None:
+        """Raise an `EmsyncError` for what could not be written in the end, before anything is composed."""
+        if self.mp4 is not None and film is None:
+            raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
+        if self.stems and self.wav is None:
+            raise InputError("--stems are written beside the mix; give --wav, too")
+        taken = {Path(f"{song}.json").absolute(): "the record"}
+        named = {"-o": song, "--wav": self.wav, "--mp4": self.mp4, "--plot": self.plot, "--html": self.html}
+        for flag, place in named.items():
+            other = flag if place is None else taken.setdefault(place.absolute(), flag)
+            if other != flag:
+                raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
+        check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=(film,))
+        for place in (self.wav, self.mp4):
+            if place is not None:
+                check_writable(place, overwrite=self.overwrite, inputs=(film,))
+        if self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
+            from emsync import soundfonts
+            from emsync.audio import check_available
+
+            check_available(loudness=self.loudness_lufs is not None)
+            soundfonts.find(self.soundfont)
+
+    def write(self, track: Soundtrack, song: Path, film: Path | None) -> None:
+        """Write what is asked for, and print a line on each."""
+        sound: dict[str, Any] = {"soundfont": self.soundfont, "loudness_lufs": self.loudness_lufs}
+        if self.wav is not None:
+            click.echo(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
+        if self.mp4 is not None and film is not None:
+            made = track.mux(film, self.mp4, overwrite=self.overwrite, **sound)
+            click.echo(printable(f"Wrote {made}, the film with the music."))
+        if self.plot is None and self.html is None:
+            return
+        piece = track.piece(song.name)
+        record = song.with_name(song.name + ".json")
+        if self.plot is not None:
+            write_plot(piece, self.plot, overwrite=self.overwrite)
+        if self.html is not None:
+            write_page(piece, self.html, song, record=record, film=film, overwrite=self.overwrite, **sound)
+
+
+def check_pictures(plot: Path | None, html: Path | None, *, overwrite: bool, inputs: Any = ()) -> None:
+    """Raise `OutputError` if the picture or the page cannot be written."""
+    if plot is not None:
+        from emsync.plot_piece import check_ending
+
+        check_ending(plot)
+    for place in (plot, html):
+        if place is not None:
+            check_writable(place, overwrite=overwrite, inputs=inputs)
+
+
+def write_plot(piece: Piece, plot: Path, *, overwrite: bool) -> None:
+    """Draw the piece and print a line on it."""
+    from emsync.plot_piece import save_piece, summary
+
+    save_piece(piece, plot, overwrite=overwrite)
+    click.echo(printable(f"Drew {plot}. {summary(piece)}"))
+
+
+def write_page(
+    piece: Piece, html: Path, song: Path, *, record: Path | None = None, film: Path | None = None,
+    sound: Path | None = None, soundfont: Path | None = None, loudness_lufs: float | None = None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Write the page and print a line on it.
+
+    Without `sound` the song is rendered for the page. If it cannot be, the page has no sound, and a warning says why;
+    but a SoundFont that was asked for must be there.
+    """
+    from emsync.page import save_page
+
+    with tempfile.TemporaryDirectory() as folder:
+        if sound is None:
+            try:
+                sound = _rendered(song, Path(folder), piece.duration_s, soundfont, loudness_lufs)
+            except (MissingExtraError, InputError) as error:
+                if soundfont is not None:
+                    raise
+                click.echo(f"Warning: the page has no sound: {printable(str(error))}.", err=True)
+        page = save_page(piece, html, song=song, record=record, sound=sound, film=film, overwrite=overwrite)
+    click.echo(printable(_report(page)))
+
+
+def _rendered(song: Path, folder: Path, duration_s: float, soundfont: Path | None, lufs: float | None) -> Path:
+    """The song as MP3, which every browser plays, small enough to be inside a page."""
+    from emsync.audio import render
+    from emsync.page import MAX_SOUND_BYTES
+
+    made = render(song, folder / "sound.mp3", soundfont=soundfont, duration_s=duration_s, loudness_lufs=lufs).path
+    size = made.stat().st_size
+    if size > MAX_SOUND_BYTES:
+        raise InputError(
+            f"{duration_s:.0f} s of sound are {size} bytes, over {MAX_SOUND_BYTES}; render the song with emsync render "
+            "and give the file to emsync page --sound, which links it"
+        )
+    return made
+
+
+def _report(page: Page) -> str:
+    parts = [f"the {name} {place}" for name, place in (("film", page.film), ("sound", page.sound)) if place is not None]
+    return f"Wrote {page.path} ({page.n_bytes / 1e6:.1f} MB{''.join(', ' + part for part in parts)})."
+
+
+def film_of(piece: Piece, song: Path) -> Path | None:
+    """The film that the record names, if it lies beside the song."""
+    if piece.video is None:
+        return None
+    beside = song.with_name(Path(piece.video).name)
+    return beside if beside.is_file() else None
