@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emsync.soundtrack import Soundtrack
 
 #: What `--from` makes superfluous, by the names that the command passes.
-_IN_A_RECORD = ("video", "duration", "cuts", "valence", "arousal", "emotion", "mood", "affect", *CHOICES)
+_IN_A_RECORD = ("video", "duration", "cuts", "valence", "arousal", "emotion", "mood", "affect", "theme", *CHOICES)
 _HOW = {
     "bend": "on the beat, the tempo bending towards them",
     "exact": "exactly, whatever the beat",
@@ -37,6 +37,12 @@ _HOW = {
     type=options.FILE,
     metavar="FILE.csv",
     help="Cut times, one per line, instead of those in the video.",
+)
+@click.option(
+    "--theme",
+    type=options.FILE,
+    metavar="MELODY.mid",
+    help="A melody of up to 16 bars that the first section states and its returns play again.",
 )
 @options.recipe
 @mood_options
@@ -88,7 +94,7 @@ def command(
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
 
-        one_film = {"duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
+        one_film = {name: choices.pop(name) for name in ("duration", "cuts", "theme")}
         one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
         one_film |= {"plot": plot, "html": html}
         context.exit(
@@ -143,24 +149,29 @@ def _anew(
     Everything is checked before the video is watched, which may take a while.
     """
     from emsync import soundtrack
+    from emsync.theme import Theme
 
     recipe = options.recipe_of(choices)
-    video, duration, cuts = (choices.pop(name) for name in ("video", "duration", "cuts"))
+    video, duration, cuts, theme_file = (choices.pop(name) for name in ("video", "duration", "cuts", "theme"))
     if (video is None) == (duration is None):
         raise InputError("give either a video or --duration; one of them says how long the music is")
     default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
     song, _ = soundtrack.places(
-        default if output is None else output, overwrite=overwrite, inputs=(video, cuts, choices["mood"])
+        default if output is None else output, overwrite=overwrite, inputs=(video, cuts, choices["mood"], theme_file)
     )
+    theme = None if theme_file is None else Theme.read(theme_file)
     knows_mood = soundtrack.knows_mood(model)
     source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood)
     session = soundtrack.Session.open(model, backend)  # type: ignore[arg-type]
     if video is None:
         track = soundtrack.for_cuts(
-            duration, () if cuts is None else cuts, recipe, mood=source.mood, session=session, progress=progress
-        )
+            duration, () if cuts is None else cuts, recipe, mood=source.mood, theme=theme, session=session,
+            progress=progress,
+        )  # fmt: skip
     else:
-        track = soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
+        track = soundtrack.for_video(
+            video, recipe, cuts=cuts, mood=source, theme=theme, session=session, progress=progress
+        )
     return track, source.note, song
 
 
@@ -179,11 +190,25 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     click.echo(f"Wrote {song} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {song.name}.json.")
     for line in _on_cuts(track):
         click.echo(line)
+    if track.sections:
+        click.echo("Form: " + ", ".join(f"{s.label} at {s.start_s:.1f} s" for s in track.sections) + ".")
+    if track.theme is not None:
+        click.echo(_on_theme(track))
     if track.mood is not None:
         note = track.mood.summary(score.duration_s, track.recipe.mood_strength)
     if note is not None:
         click.echo(note)
     click.echo(f"Watching took {track.watched_s:.1f} s, composing {track.composed_s:.1f} s.")
+
+
+def _on_theme(track: Soundtrack) -> str:
+    """Where the theme is heard."""
+    from emsync.theme import find_returns
+
+    assert track.theme is not None
+    found = find_returns(track.score, track.theme)
+    heard = ", ".join(f"{r.time_s:.1f} s" + (f" ({r.semitones:+d})" if r.semitones else "") for r in found)
+    return f"Theme {printable(track.theme.name)} ({len(track.theme)} notes): " + (heard or "not recognisable") + "."
 
 
 def _on_cuts(track: Soundtrack) -> list[str]:

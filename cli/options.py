@@ -128,7 +128,7 @@ def _of_choice(name: str, choice: Choice, default: Any = None) -> Callable[[Deco
         kind = click.Choice(choice.choices)
     elif choice.whole:
         kind = click.IntRange(int(choice.low), int(choice.high))
-    elif name != "by_kind":
+    elif name != "by_kind" and choice.text is None:
         kind = FiniteFloat(min=choice.low, min_open=choice.low_open, max=choice.high)
     return click.option(
         choice.flag, name, type=kind, metavar=choice.metavar, default=default, multiple=name == "by_kind",

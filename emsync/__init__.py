@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from emsync.score import Marker as Marker
     from emsync.score import Score as Score
     from emsync.score import TempoMap as TempoMap
-    from emsync.soundtrack import Session as Session
+    from emsync.session import Session as Session
     from emsync.soundtrack import Soundtrack as Soundtrack
     from emsync.video import Scene as Scene
 
@@ -46,7 +46,7 @@ _NAMES = {
     "Recipe": "emsync.recipe",
     "Scene": "emsync.video",
     "Score": "emsync.score",
-    "Session": "emsync.soundtrack",
+    "Session": "emsync.session",
     "Soundtrack": "emsync.soundtrack",
     "TempoMap": "emsync.tempo_map",
     "compose": "emsync.api",

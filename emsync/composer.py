@@ -22,6 +22,7 @@ from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, Conditions
 from emsync.decoder import Decoder
 from emsync.recipe import Recipe
+from emsync.sections import Plan
 from emsync.writer import Piece, Writer, beat_of
 
 FloatArray = npt.NDArray[np.floating]
@@ -37,6 +38,7 @@ def compose(
     conditions: Sequence[Conditions],
     recipe: Recipe | None = None,
     *,
+    plans: Sequence[Plan] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
     """Compose one piece for each of `conditions`, all at once.
@@ -49,13 +51,15 @@ def compose(
         decoder: What runs the model.
         conditions: One for each piece. Each must say where the piece ends (`end_s`).
         recipe: The composing choices. The tempo is moved to the nearest one that the grid can hold (`beat_of`).
+        plans: The form of each piece; by default none has one.
         progress: Called with the share that is done, from 0 to 1.
 
     """
     recipe = recipe or Recipe()
+    plans = [Plan()] * len(conditions) if plans is None else plans
     writers = [
-        Writer(c, recipe, np.random.default_rng([recipe.seed, row]), decoder.mixture)
-        for row, c in enumerate(conditions)
+        Writer(c, recipe, np.random.default_rng([recipe.seed, row]), decoder.mixture, plan)
+        for row, (c, plan) in enumerate(zip(conditions, plans, strict=True))
     ]
     if not writers:
         return []

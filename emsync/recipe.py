@@ -8,12 +8,13 @@ and the evaluation take the recipe as it is. CONTRIBUTING.md shows how to add a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from emsync import form as forms
 from emsync import vocabulary as v
 from emsync.errors import InputError
 
@@ -48,6 +49,7 @@ class Choice:
         low_open: Whether `low` itself is not allowed.
         whole: Whether only whole numbers are allowed.
         optional: Whether None is allowed.
+        text: For a choice that is a text: raises `InputError` if it is not allowed.
         default_text: What `--help` says about the default, if the value itself does not say it.
         since: What records written before the field existed were composed with; the default if not given.
 
@@ -62,6 +64,7 @@ class Choice:
     low_open: bool = False
     whole: bool = False
     optional: bool = False
+    text: Callable[[str], None] | None = None
     default_text: str | None = None
     since: Any = None
 
@@ -82,6 +85,9 @@ class Choice:
     def check(self, name: str, value: Any) -> None:
         """Raise `InputError` if `value` is not allowed for the field `name`."""
         if value is None and self.optional:
+            return
+        if self.text is not None:
+            self.text(value)
             return
         if self.choices:
             if value not in self.choices:
@@ -203,6 +209,16 @@ class Recipe:
     longest_copy_bars: int = _choice(
         4, "After so many bars in a row that were copied, one must be new before copying goes on.",
         "--copy-bars", "N", low=1, high=1000, whole=True,
+    )  # fmt: skip
+    form: str = _choice(
+        forms.AUTO,
+        "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A section that comes "
+        "again returns to the first of its name. auto takes them from the film's cuts and mood; none makes no plan.",
+        "--form", "SECTIONS", text=forms.check, since=forms.NONE,
+    )  # fmt: skip
+    theme_strength: float = _choice(
+        0.8, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
+        "--theme-strength", "SHARE", low=0, high=1,
     )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,

@@ -19,6 +19,7 @@ from emsync.errors import InputError, ModelError
 from emsync.files import read_json
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
+from emsync.theme import Theme
 
 FORMAT: Final = 1
 #: A record of three hours with a cut a second has 2 MB.
@@ -55,6 +56,7 @@ class Record:
     video: str | None
     mood: MoodCurve | None = None
     mood_source: str | None = None
+    theme: Theme | None = None
     path: str = ""
     """The file it was read from."""
 
@@ -84,7 +86,7 @@ class Record:
             float(data["duration_s"]), parse_frame_rate(data["frame_rate"]),
             tuple(float(c) for c in data["cuts_s"]), recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
-            video, mood, source, path,
+            video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:
@@ -109,7 +111,8 @@ def _mixture(digest: str | None) -> str:
 
 def to_dict(
     *, recipe: Recipe, model: Mapping[str, Any], backend: str, video: str | None, duration_s: float,
-    frame_rate: Fraction, mood: MoodCurve | None, mood_source: str | None, found: Mapping[str, Any],
+    frame_rate: Fraction, mood: MoodCurve | None, mood_source: str | None, theme: Mapping[str, Any] | None = None,
+    found: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """A record as plain values for JSON. found: what became of the piece: cuts, boundaries, hits, notes, events."""
     found = dict(found)
@@ -119,5 +122,6 @@ def to_dict(
         "duration_s": duration_s, "frame_rate": f"{frame_rate.numerator}/{frame_rate.denominator}",
         "cuts_s": cuts_s, "seed": recipe.seed, "settings": recipe.to_dict(),
         "mood": None if mood is None else mood.as_json() | {"source": mood_source},
+        "theme": None if theme is None else dict(theme),
         **found,
     }  # fmt: skip

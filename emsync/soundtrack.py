@@ -19,20 +19,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync import checkpoint, cutlist, interop, record
+from emsync import cutlist, interop, record
 from emsync.errors import InputError, OutputError
 from emsync.files import atomic_paths, check_writable, is_cut_short
 from emsync.finish import finish
+from emsync.form import Section
 from emsync.hits import Hit, land, measure
 from emsync.mood import MoodCurve
 from emsync.mood_source import Mood, MoodSource, mean_mood, not_followed
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
 from emsync.score import Marker, Score
+from emsync.session import Backend as Backend
+from emsync.session import Session as Session
+from emsync.session import knows_mood as knows_mood
+from emsync.theme import given_theme
 from emsync.video import spaced, timecode
 
 if TYPE_CHECKING:
@@ -45,11 +50,11 @@ if TYPE_CHECKING:
     from emsync.decoder import Decoder
     from emsync.piece import Piece
     from emsync.record import Record
+    from emsync.theme import Theme
     from emsync.tokenizer.events import Events
     from emsync.video import Scene
 
 FloatArray = npt.NDArray[np.float64]
-Backend = Literal["auto", "onnx", "torch"]
 #: Called with what is being done ("watching", "mood", "composing") and the share of it that is done.
 Progress = Callable[[str, float], None]
 
@@ -57,22 +62,6 @@ Progress = Callable[[str, float], None]
 DEFAULT_FRAME_RATE: Final = Fraction(25)
 #: Moods are clipped to this level: hardly any training music is labelled further out (docs/mood.md).
 FURTHEST_LEVEL: Final = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Session:
-    """A loaded model. Compose for as many films as you like with one, so that the model is loaded once."""
-
-    decoder: Decoder
-    model: dict[str, Any]
-    """What a record says about the model (`record.model_record`)."""
-
-    @classmethod
-    def open(cls, model: str | os.PathLike[str] | None = None, backend: Backend = "auto") -> Session:
-        """Load the model in a folder, or the embedded one. Raises `ModelError` if it cannot be used."""
-        from emsync.decoder import open_decoder
-
-        return cls(open_decoder(model, backend=backend), record.model_record(model))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +73,8 @@ class Soundtrack:
         cuts_s: (C,) all cuts, in seconds.
         boundaries_s: (B,) the cuts that a chord was asked for: those at least `Recipe.t_diff_s` apart.
         hits: What became of each boundary.
+        sections: The form; empty for a piece without one. Every section is a marker on the bar line nearest to it.
+        theme: The melody that was given, if there was one.
         n_events: How many events the piece consists of.
         recipe: How it was composed.
         mood: The mood it was conditioned on, and where that came from.
@@ -103,6 +94,8 @@ class Soundtrack:
     recipe: Recipe
     mood: Mood | None = None
     frame_rate: Fraction = DEFAULT_FRAME_RATE
+    sections: tuple[Section, ...] = ()
+    theme: Theme | None = None
     video: str | None = None
     scene: Scene | None = None
     session: Session | None = None
@@ -127,6 +120,7 @@ class Soundtrack:
             "cuts_s": self.cuts_s.tolist(),
             "boundaries_s": self.boundaries_s.tolist(),
             "hits": [{"cut_s": h.cut_s, "chord_s": h.chord_s} for h in self.hits],
+            "form": [{"label": str(s.label), "start_s": s.start_s} for s in self.sections],
             "notes": len(self.score),
             "events": self.n_events,
         }
@@ -134,7 +128,8 @@ class Soundtrack:
             recipe=self.recipe, model=self.session.model, backend=self.session.decoder.backend, video=self.video,
             duration_s=self.score.duration_s, frame_rate=self.frame_rate,
             mood=None if self.mood is None else self.mood.curve,
-            mood_source=None if self.mood is None else self.mood.source, found=found,
+            mood_source=None if self.mood is None else self.mood.source,
+            theme=None if self.theme is None else self.theme.to_dict(), found=found,
         )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path]:
@@ -236,6 +231,7 @@ def for_video(
     *,
     cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
     mood: MoodSource | None = None,
+    theme: str | os.PathLike[str] | Theme | None = None,
     session: Session | None = None,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -249,6 +245,7 @@ def for_video(
         cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
         mood: Where the mood comes from. By default the built-in reader reads it from the video, unless the model was
             trained without mood.
+        theme: A melody (a MIDI file, or a `Theme`) that the first section states and its returns play again.
         session: The model; by default the embedded one is loaded.
         output: The MIDI file; its record is written beside it. Both places are checked before the video is watched.
         overwrite: Replace files that exist already.
@@ -265,6 +262,7 @@ def for_video(
 
     if output is not None:
         places(output, overwrite=overwrite, inputs=(video, cuts if isinstance(cuts, str | os.PathLike) else None))
+    theme = given_theme(theme)
     session = Session.open() if session is None else session
     if mood is None:
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
@@ -275,8 +273,9 @@ def for_video(
     felt = mood.read(path, scene, lambda share: tell("mood", share))
     watched_s = time.monotonic() - begun
     track = for_cuts(
-        scene.duration_s, found_s, recipe, mood=felt, session=session, frame_rate=scene.frame_rate, progress=progress
-    )
+        scene.duration_s, found_s, recipe, mood=felt, theme=theme, session=session, frame_rate=scene.frame_rate,
+        progress=progress,
+    )  # fmt: skip
     track = replace(track, video=path.name, scene=scene, watched_s=watched_s)
     if output is not None:
         track.save(output, overwrite=overwrite)
@@ -289,18 +288,20 @@ def for_cuts(
     recipe: Recipe | None = None,
     *,
     mood: Mood | MoodCurve | None = None,
+    theme: str | os.PathLike[str] | Theme | None = None,
     session: Session | None = None,
     frame_rate: Fraction = DEFAULT_FRAME_RATE,
     progress: Progress | None = None,
 ) -> Soundtrack:
     """Compose without a video: for `duration_s` seconds and a cut list. The arguments are those of `for_video`."""
+    theme = given_theme(theme)
     session = Session.open() if session is None else session
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
     begun = time.monotonic()
     tell = progress or _silent
     track = compose(
         session.decoder, duration_s, listed(cuts, duration_s), recipe,
-        mood=None if felt is None else felt.curve, frame_rate=frame_rate,
+        mood=None if felt is None else felt.curve, theme=theme, frame_rate=frame_rate,
         progress=lambda share: tell("composing", share),
     )  # fmt: skip
     return replace(track, mood=felt, session=session, composed_s=time.monotonic() - begun)
@@ -311,8 +312,9 @@ def again(from_record: Record, *, session: Session, progress: Progress | None = 
     r = from_record
     felt = None if r.mood is None else Mood(r.mood, r.mood_source or "", f"from {r.path} ({r.mood_source})")
     track = for_cuts(
-        r.duration_s, r.cuts_s, r.recipe, mood=felt, session=session, frame_rate=r.frame_rate, progress=progress
-    )
+        r.duration_s, r.cuts_s, r.recipe, mood=felt, theme=r.theme, session=session, frame_rate=r.frame_rate,
+        progress=progress,
+    )  # fmt: skip
     return replace(track, video=r.video)
 
 
@@ -330,6 +332,7 @@ def compose(
     recipe: Recipe | None = None,
     *,
     mood: MoodCurve | None = None,
+    theme: Theme | None = None,
     frame_rate: Fraction = DEFAULT_FRAME_RATE,
     progress: Callable[[float], None] | None = None,
 ) -> Soundtrack:
@@ -342,6 +345,7 @@ def compose(
             near an end, become markers only.
         recipe: The composing choices.
         mood: The model is conditioned on its value at each moment and on its mean. Its ends are held.
+        theme: A melody that the first section states and its returns play again.
         frame_rate: Frames a second, for the markers' timecodes.
         progress: Called with the share done, from 0 to 1.
 
@@ -352,6 +356,7 @@ def compose(
     """
     from emsync.composer import compose as compose_events
     from emsync.conditions import Conditions
+    from emsync.sections import plan_piece, section_markers
     from emsync.tokenizer.events import decode
 
     recipe = recipe or Recipe()
@@ -370,7 +375,8 @@ def compose(
         curves = {name: (t, np.clip(level, -FURTHEST_LEVEL, FURTHEST_LEVEL)) for name, (t, level) in given.items()}
         valence, arousal = mean_mood(mood, duration_s)
     conditions = Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
-    (piece,) = compose_events(decoder, [conditions], recipe, progress=progress)
+    plan = plan_piece(recipe, duration_s, cuts, curves, theme)
+    (piece,) = compose_events(decoder, [conditions], recipe, plans=[plan], progress=progress)
     # Drum hits and bars have no end of their own, and may pass the film's.
     score = decode(piece.events.ids, piece.events.velocities).until(duration_s)
     if recipe.hits == "bend":
@@ -379,20 +385,15 @@ def compose(
         loud = curves.get("arousal") if recipe.mood_strength else None
         score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
+    markers += section_markers(score, plan.sections)
     score = Score(
         score.instruments, score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, score.tempo,
         score.bars,
-        markers, score.keys, duration_s=duration_s,
+        sorted(markers, key=lambda m: m.time_s), score.keys, duration_s=duration_s,
     )  # fmt: skip
     felt = None if mood is None else Mood(mood, "given", "as given")
     hits = tuple(measure(score, boundaries))
-    return Soundtrack(score, cuts, boundaries, hits, len(piece.events), recipe, felt, frame_rate)
-
-
-def knows_mood(model: str | os.PathLike[str] | None) -> bool:
-    """Whether a model was trained with mood, without loading it."""
-    folder = checkpoint.embedded_folder() if model is None else model
-    return bool(checkpoint.read_config(folder)["model"].get("knows_mood"))
+    return Soundtrack(score, cuts, boundaries, hits, len(piece.events), recipe, felt, frame_rate, plan.sections, theme)
 
 
 def _silent(stage: str, share: float) -> None:

@@ -14,10 +14,11 @@ from emsync.conditions import COPY_LANES, METER_LANES, SENSITIVITY_S, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.meter import Meter
-from emsync.mixture import Copier, Mixture
+from emsync.mixture import Mixture
 from emsync.recipe import Recipe
 from emsync.repetition import RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
+from emsync.sections import Plan, Sections
 from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]
@@ -117,7 +118,12 @@ class Writer:
     """
 
     def __init__(
-        self, conditions: Conditions, recipe: Recipe, rng: np.random.Generator, mixture: Mixture | None = None
+        self,
+        conditions: Conditions,
+        recipe: Recipe,
+        rng: np.random.Generator,
+        mixture: Mixture | None = None,
+        plan: Plan | None = None,
     ) -> None:
         conditions = replace(conditions, end_known_s=END_KNOWN_S)
         if conditions.end_s is None:
@@ -136,9 +142,9 @@ class Writer:
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
-        self._copier = Copier(mixture, recipe.copying, recipe.longest_copy_bars)
-        self._copier.append(v.START)
-        self.lanes[0][COPY_LANES] = self._copier.lanes
+        self._sections = Sections(plan or Plan(), recipe, mixture, beat_steps)
+        self._sections.copier.append(v.START)
+        self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
 
@@ -158,7 +164,7 @@ class Writer:
         if self.done:
             self._append(v.PAD, self.lanes[-1])
             return
-        event = self._draw(self._copier.mix(logits, state))
+        event = self._draw(self._sections.copier.mix(logits, state))
         self.grammar.accept(event)
         kind, before = int(v.KIND[event]), self._conditioned
         if kind == v.K_BAR:
@@ -172,8 +178,8 @@ class Writer:
         if kind == v.K_CHORD:
             self._targets.meet(self.grammar.step)
             self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
-        self._copier.append(event)
-        lanes[COPY_LANES] = self._copier.lanes
+        self._sections.accept(event, self.ids, self.grammar.step, 4 * self.grammar.beat_steps)
+        lanes[COPY_LANES] = self._sections.copier.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)
 
@@ -204,6 +210,7 @@ class Writer:
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe)
+        logits = self._sections.mix(logits, allowed, grammar.sounding)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
 
     def _begin_bar(self, half_quarters: int) -> None:

@@ -120,7 +120,8 @@ def test_listed_cuts_replace_those_of_the_video(run: Run, film: Path) -> None:
 def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, film: Path) -> None:
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "
-        "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1 --copying 0.5"
+        "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1 "
+        "--copying 0.5 --form A,A' --theme-strength 0.5"
     )
     said = run(film, "-o", "song.mid", *options.split())
     assert said.code == 0, said.err
@@ -132,7 +133,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "tempo_qpm": 96.0, "grid": "free", "mood_strength": 1.5, "finish": "off",
         "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]}, "velocity_temperature": 1.0,
         "chord_bias": -math.log(10), "stray_bias": -1.7, "loose_bias": -0.9, "loose_ends": True, "stale_bias": -0.1,
-        "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4,
+        "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4, "form": "A,A'",
+        "theme_strength": 0.5,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err
@@ -389,6 +391,38 @@ def test_existing_output_is_left_alone(run: Run, film: Path, taken: str) -> None
     Path(taken).write_text("mine")
     refused(run(film, "-o", "song.mid"), f"{taken} exists already; give --overwrite to replace it", left=[taken])
     assert Path(taken).read_text() == "mine"
+
+
+def test_a_form_and_a_theme(run: Run, tmp_path: Path) -> None:
+    from emsync import midi
+    from tests.test_theme import tune
+
+    midi.write(tune(), Path("tune.mid"))
+    said = run("--duration", "24", "--form", "ABA", "--theme", "tune.mid", "-o", "song.mid")
+    assert said.code == 0, said.err
+    assert "Form: A at 0.0 s, B at " in said.out
+    assert "Theme tune.mid (7 notes): " in said.out
+    record = json.loads(Path("song.mid.json").read_text())
+    assert [section["label"] for section in record["form"]] == ["A", "B", "A"]
+    assert record["theme"]["pitch"][0] == 72
+    song = Path("song.mid").read_bytes()
+    Path("tune.mid").unlink()
+    assert run("--from", "song.mid.json", "--overwrite").code == 0
+    assert Path("song.mid").read_bytes() == song
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--form", "AABA"), "a form of 4 sections needs 16 s, 4 s each, and the piece has 3 s; give fewer sections"),
+        (("--form", "A?"), "form 'A?' has the unknown section '?'"),
+        (("--theme", "none.mid"), "none.mid cannot be read (No such file or directory)"),
+        (("--theme", "text.mid"), "text.mid is not a MIDI file"),
+    ],
+)
+def test_forms_and_themes_that_cannot_be_used(run: Run, options: tuple[str, ...], message: str) -> None:
+    Path("text.mid").write_text("not a MIDI file")
+    refused(run("--duration", "3", "-o", "song.mid", *options), message, left=["text.mid"])
 
 
 @pytest.mark.parametrize(

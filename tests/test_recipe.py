@@ -52,6 +52,9 @@ from emsync.recipe import CHOICES, Recipe
         ({"tempo_qpm": 44.0}, "tempo_qpm is 44.0; give a number from 45 to 240"),
         ({"tempo_qpm": "fast"}, "tempo_qpm is 'fast'; give a number from 45 to 240"),
         ({"t_diff_s": [4]}, r"t_diff_s is \[4\]; give a number from 0 to 3600"),
+        ({"form": "A'B"}, "form \"A'B\" varies A in A' before it was played; put A first"),
+        ({"form": 3}, "form is 3; give auto, none, or sections such as AABA"),
+        ({"theme_strength": 1.1}, "theme_strength is 1.1; give a number from 0 to 1"),
         ({"t_diff_s": -1}, "t_diff_s is -1; give a number from 0 to 3600"),
     ],
 )
@@ -86,7 +89,7 @@ def test_plain_values_give_the_same_recipe_again(
 
 
 def test_old_records_get_what_they_were_composed_with() -> None:
-    assert Recipe.from_dict({"seed": 3}) == Recipe(seed=3, finish="off", by_kind={}, copying=0.0)
+    assert Recipe.from_dict({"seed": 3}) == Recipe(seed=3, finish="off", by_kind={}, copying=0.0, form="none")
 
 
 @click.command()
@@ -126,7 +129,7 @@ def test_help_shows_every_flag_with_its_help_and_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, choice in CHOICES.items() if choice.flag and not choice.choices and n != "by_kind"]
+    "name", [n for n, choice in CHOICES.items() if choice.flag and not choice.choices and n not in ("by_kind", "form")]
 )
 def test_an_option_has_the_range_of_its_field(name: str) -> None:
     choice = CHOICES[name]

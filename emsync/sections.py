@@ -1,0 +1,177 @@
+"""The form of a piece in the making: which section it is in, what may be copied there, and what returns.
+
+Each name of the form has a past of its own, so that a section copies from the sections of its name alone: A from
+nothing but itself, A' from A, B from nothing that A played. A return follows its statement bar by bar (`guide.Guide`).
+A theme of the user's is stated by the first section, and returns with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.errors import InputError
+from emsync.form import Section, mean_arousal, plan_form
+from emsync.guide import Guide, Source
+from emsync.mixture import Copier, Mixture
+from emsync.recipe import Recipe
+from emsync.score import Marker, Score
+from emsync.theme import Theme
+
+FloatArray = npt.NDArray[np.floating]
+
+#: Each prime multiplies the strength of a return by this.
+PER_PRIME: Final = 0.9
+#: The weight of a theme's own notes where it is stated: the listener must hear what the user wrote.
+STATED: Final = 0.98
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is planned of one piece.
+
+    Attributes:
+        sections: Its sections, from 0 s on; none at all for a piece without a form.
+        theme: A melody for the first section and its returns.
+        arousal: The mean arousal of each section, NaN where it is not given; empty if it never is.
+
+    """
+
+    sections: tuple[Section, ...] = ()
+    theme: Theme | None = None
+    arousal: tuple[float, ...] = ()
+
+
+def plan_piece(
+    recipe: Recipe, duration_s: float, cuts_s: npt.ArrayLike, curves: Mapping[str, tuple[FloatArray, FloatArray]],
+    theme: Theme | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of a piece.
+
+    Args:
+        recipe: Its `form` says which sections there are.
+        duration_s: The length of the piece.
+        cuts_s: (C,) the cuts, increasing.
+        curves: Valence and arousal by their names, (times_s, levels); either may be missing.
+        theme: A melody for the first section and its returns.
+
+    Raises:
+        InputError: The form has more sections than the piece can hold.
+
+    """
+
+    def mood(times_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        levels = [
+            np.interp(times_s, *curves[name]) if name in curves else np.full(len(times_s), np.nan)
+            for name in ("valence", "arousal")
+        ]
+        return np.stack(levels, axis=-1)
+
+    given = mood if curves else None
+    sections = plan_form(recipe.form, duration_s, cuts_s=cuts_s, mood=given)
+    return Plan(sections, theme, tuple(mean_arousal(given, s) for s in sections) if "arousal" in curves else ())
+
+
+def section_markers(score: Score, sections: Sequence[Section]) -> list[Marker]:
+    """A marker with the label of each section, on the bar line nearest to its start: where the music changes."""
+    lines = score.bars.start_s
+    at_s = [float(lines[np.argmin(np.abs(lines - s.start_s))]) if len(lines) else s.start_s for s in sections]
+    return [Marker(time_s, str(section.label)) for time_s, section in zip(at_s, sections, strict=True)]
+
+
+class Sections:
+    """Follows a piece, event by event, through its plan.
+
+    Attributes:
+        copier: What is copied in the section that the piece is in.
+        now: The number of that section; -1 before the first BAR.
+
+    """
+
+    def __init__(self, plan: Plan, recipe: Recipe, mixture: Mixture | None, beat_steps: float | None) -> None:
+        if plan.theme is not None and beat_steps is None:
+            raise InputError("a theme needs a tempo; give --tempo, or a --grid other than free")
+        self._plan, self._recipe, self._mixture, self._beat_steps = plan, recipe, mixture, beat_steps
+        self._starts = [section.start_s / v.STEP_S for section in plan.sections]
+        self._begun: dict[int, int] = {}  # by section: the place of its first BAR among the events
+        self._copiers: dict[str, Copier] = {}
+        self._guides: list[Guide] = []
+        self.now = -1
+        self.copier = self._copier(plan.sections[0].label.name if plan.sections else "")
+
+    def _copier(self, name: str) -> Copier:
+        if name not in self._copiers:
+            self._copiers[name] = Copier(self._mixture, self._recipe.copying, self._recipe.longest_copy_bars)
+        return self._copiers[name]
+
+    def accept(self, event: int, ids: Sequence[int], step: int, bar_steps: float) -> None:
+        """Take the next event.
+
+        Args:
+            event: The event.
+            ids: The events before it, from START on.
+            step: The clock.
+            bar_steps: The length of a bar. A section begins on the bar line nearest to its start.
+
+        """
+        if v.KIND[event] == v.K_BAR:
+            now = int(np.searchsorted(self._starts, step + bar_steps / 2, side="right")) - 1 if self._starts else 0
+            if now > self.now:
+                self._begin(now, ids)
+        self.copier.append(event)
+        for guide in self._guides:
+            guide.accept(event)
+
+    def mix(self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int]) -> FloatArray:
+        """Logits (SIZE,) that lean towards what returns here; arguments as of `guide.Guide.mix`."""
+        for guide in self._guides:
+            logits = guide.mix(logits, allowed, sounding)
+        return logits
+
+    def _begin(self, now: int, ids: Sequence[int]) -> None:
+        """A section begins with the BAR that comes next."""
+        plan, recipe = self._plan, self._recipe
+        self.now, self._begun[now], self._guides = now, len(ids), []
+        section = plan.sections[now] if plan.sections else None
+        if section is None:
+            self._state_theme(None)
+            return
+        self.copier = self._copier(section.label.name)
+        source = section.returns_to
+        if source in self._begun and recipe.theme_strength:
+            stated = self._begun[source]
+            until = min((i for i in self._begun.values() if i > stated), default=len(ids))
+            self._guides = [
+                Guide.of_return(
+                    Source.of_events(ids[stated:until]),
+                    recipe.theme_strength * PER_PRIME**section.label.primes,
+                    semitones=section.label.semitones, excitement=self._excitement(now, source),
+                )
+            ]  # fmt: skip
+        if section.label.name == plan.sections[0].label.name:
+            self._state_theme(section)
+
+    def _state_theme(self, section: Section | None) -> None:
+        """The user's theme is stated, or returns."""
+        theme, recipe = self._plan.theme, self._recipe
+        if theme is None or self._beat_steps is None:
+            return
+        source, weight = theme.source(self._beat_steps), STATED
+        if section is not None and section.returns_to is not None:
+            source = source.transposed(section.label.semitones)
+            weight = min(STATED, recipe.theme_strength * PER_PRIME**section.label.primes)
+        self._guides.append(Guide(source, weight))
+
+    def _excitement(self, now: int, source: int) -> float:
+        """By how much the arousal of a section is above that of the one it returns to; 0 if it is not known."""
+        arousal = self._plan.arousal
+        if not arousal:
+            return 0.0
+        found = arousal[now] - arousal[source]
+        return 0.0 if math.isnan(found) else found

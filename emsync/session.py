@@ -1,0 +1,36 @@
+"""A loaded model, and what a record says about it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from emsync import checkpoint, record
+
+if TYPE_CHECKING:
+    from emsync.decoder import Decoder
+
+Backend = Literal["auto", "onnx", "torch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A loaded model. Compose for as many films as you like with one, so that the model is loaded once."""
+
+    decoder: Decoder
+    model: dict[str, Any]
+    """What a record says about the model (`record.model_record`)."""
+
+    @classmethod
+    def open(cls, model: str | os.PathLike[str] | None = None, backend: Backend = "auto") -> Session:
+        """Load the model in a folder, or the embedded one. Raises `ModelError` if it cannot be used."""
+        from emsync.decoder import open_decoder
+
+        return cls(open_decoder(model, backend=backend), record.model_record(model))
+
+
+def knows_mood(model: str | os.PathLike[str] | None) -> bool:
+    """Whether a model was trained with mood, without loading it."""
+    folder = checkpoint.embedded_folder() if model is None else model
+    return bool(checkpoint.read_config(folder)["model"].get("knows_mood"))
