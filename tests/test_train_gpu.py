@@ -62,6 +62,7 @@ def test_an_error_in_a_process_reaches_the_training() -> None:
         next(from_processes(make, 4, 1))
 
 
+@pytest.mark.trains
 def test_a_run_fed_by_a_process_is_the_run_fed_by_a_thread(data: Dataset, tmp_path: Path) -> None:
     ended = [
         train.fit(
@@ -109,6 +110,7 @@ def test_peaks_are_known_by_name(name: str, peak: float | None) -> None:
     assert peak_tflops(torch.device("cpu")) is None
 
 
+@pytest.mark.trains
 def test_the_share_of_the_peak_is_logged_where_the_peak_is_known(data: Dataset, tmp_path: Path) -> None:
     def ended(name: str, **choices: Any) -> train.Progress:
         return train.fit(
@@ -155,6 +157,7 @@ def replace_bars(score: Score) -> Score:
     )  # fmt: skip
 
 
+@pytest.mark.trains
 def test_a_model_is_sampled_and_its_numbers_reach_the_log(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
