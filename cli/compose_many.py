@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 #: What can be given for one film only.
 _ONE_FILM = {
-    "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "record_path": "--from", "wav": "--wav", "mp4": "--mp4",
-    "stems": "--stems", "plot": "--plot", "html": "--html",
+    "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "record_path": "--from", "wav": "--wav",
+    "mp4": "--mp4", "stems": "--stems", "plot": "--plot", "html": "--html",
 }  # fmt: skip
 SOME_FAILED = 1
 
