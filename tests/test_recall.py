@@ -44,6 +44,27 @@ def test_a_song_is_scored_as_it_is_composed(parts: list[int]) -> None:
         assert scored[t] == pytest.approx(formula(t)[IDS[t]], abs=1e-5)
 
 
+@pytest.mark.parametrize("longest", [1, 7, 600])
+def test_only_the_latest_events_are_recalled(monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    """Of a long piece; composing and scoring agree, and the memory does not grow."""
+    monkeypatch.setattr("emsync.recall.LONGEST", longest)
+    monkeypatch.setattr("emsync.recall._ROWS", 64)
+    one, scoring = Recall(), Recall()
+    scored = scoring.score(STATES, IDS)
+    unit = STATES / np.linalg.norm(STATES, axis=1, keepdims=True)
+    for t in range(len(IDS)):
+        wanted = np.zeros(v.SIZE)
+        latest = slice(max(t - longest, 0), t)
+        np.add.at(wanted, IDS[latest], np.exp(SHARPNESS * (unit[latest] @ unit[t])))
+        wanted /= max(wanted.sum(), 1e-30)
+        np.testing.assert_allclose(one.distribution(STATES[t]), wanted, atol=1e-5)
+        assert scored[t] == pytest.approx(wanted[IDS[t]], abs=1e-5)
+        one.append(STATES[t], int(IDS[t]))
+        assert len(one) == min(t + 1, longest)
+    for each in (one, scoring):
+        assert len(each._states) <= max(1024, 2 * longest + 64)
+
+
 def test_a_state_of_zeros_recalls_everything_alike() -> None:
     recall = Recall()
     recall.extend(np.zeros((4, 8)), np.array([3, 3, 3, 5]))

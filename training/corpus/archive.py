@@ -208,16 +208,24 @@ def write_archive(path: str | os.PathLike[str], songs: Archive | Iterable[Song],
         check_arrays(archive.arrays, str(path))
     else:
         archive = pack(songs)
+    names = (*SCHEMA, *(MOOD_SCHEMA if archive.has_mood else ()))
+    write_arrays(path, ((name, archive.arrays[name]) for name in names), overwrite=overwrite)
+    return archive
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Iterable[tuple[str, np.ndarray]], *, overwrite: bool = True
+) -> None:
+    """Write an archive's arrays, in their order and unchecked, one after the other. Raises `OutputError`."""
     with (
         atomic_path(path, overwrite=overwrite) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_LZMA, allowZip64=True) as zipped,
     ):
-        for name in (*SCHEMA, *(MOOD_SCHEMA if archive.has_mood else ())):
+        for name, array in arrays:
             entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, whatever the clock says
             entry.compress_type = zipfile.ZIP_LZMA
             with zipped.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(archive.arrays[name]), allow_pickle=False)
-    return archive
+                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:

@@ -39,12 +39,13 @@ SCHEMA: Final[Mapping[str, str]] = {
 #: Arrays an archive may have besides, all or none: one mood value a second (`mood.curves`).
 MOOD_SCHEMA: Final[Mapping[str, str]] = {"mood_offset": "i8", "mood_valence": "i1", "mood_arousal": "i1"}
 _NOTE_ARRAYS = ("family", "pitch", "start_delta", "duration", "velocity")
-_RAGGED = {
+#: Arrays that are divided among the songs by one array of offsets, by the beginning of its name.
+RAGGED: Final[Mapping[str, tuple[str, ...]]] = {
     "tempo": ("tempo_step", "tempo_qpm"),
     "meter": ("meter_step", "meter_num", "meter_den"),
     "note": _NOTE_ARRAYS,
 }
-_MOOD = {"mood": ("mood_valence", "mood_arousal")}
+RAGGED_MOOD: Final[Mapping[str, tuple[str, ...]]] = {"mood": ("mood_valence", "mood_arousal")}
 _LOW, _HIGH = np.array(PITCH_RANGE).T
 
 
@@ -81,7 +82,7 @@ def check_arrays(arrays: Mapping[str, np.ndarray], path: str) -> None:
             raise CorpusError(
                 f"{path}: {n_songs} songs but {len(arrays[name])} entries of {name}; was the archive cut off?"
             )
-    ragged = {**_RAGGED, **(_MOOD if "mood_offset" in arrays else {})}
+    ragged = {**RAGGED, **(RAGGED_MOOD if "mood_offset" in arrays else {})}
     for kind, names in ragged.items():
         offset = arrays[f"{kind}_offset"]
         lengths = {len(arrays[name]) for name in names}

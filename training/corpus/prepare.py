@@ -25,20 +25,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from emsync.errors import CorpusError, InputError
 from emsync.training.corpus import near_duplicates
-from emsync.training.corpus.archive import Archive, Song, pack, write_archive
-from emsync.training.corpus.archive_schema import MOOD_SCHEMA, SCHEMA
 from emsync.training.corpus.choosing import choose, split
 from emsync.training.corpus.chunks import ChunkResult, Entry, read_chunks
+from emsync.training.corpus.gather import Plan, write_plan
 from emsync.training.corpus.label_archives import archives_among, kept_moods, label_archives
 from emsync.training.corpus.report import MOST_EXAMPLES, Examples, Labelled, Report
 from emsync.training.corpus.song_files import MIN_NOTES, SUFFIXES, find
 from emsync.training.corpus.songs import Losses
 from emsync.training.corpus.work_folder import VALID, give_up, open_output, publish, work_through
-from emsync.training.mood.curves import Labels, mood_arrays
 
 VALID_SHARE: Final = 0.05
 SONGS_PER_ARCHIVE: Final = 6000
@@ -127,7 +123,7 @@ def prepare(
     chosen, counts = choose(songs, threshold)
     train, valid = split(chosen, valid_share, seed)
     plans = _plans(train, valid, work, songs_per_archive)
-    work_through(_write, plans, workers, progress, "writing", "archive", lambda plan: 1)
+    work_through(write_plan, plans, workers, progress, "writing", "archive", lambda plan: 1)
     warned = sorted(itertools.chain.from_iterable(each.warned for each in results))
     report = Report(
         files=len(files),
@@ -171,35 +167,11 @@ def _refused_by_reason(results: Sequence[ChunkResult]) -> dict[str, Examples]:
     return {reason: Examples(len(each), tuple(each[:MOST_EXAMPLES])) for reason, each in sorted(grouped.items())}
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """An archive to write, and where its songs are kept, in order: chunk's file and row."""
-
-    path: str
-    places: tuple[tuple[str, int], ...]
-
-
-def _write(plan: _Plan) -> None:
-    """Gather the songs of one archive from the chunks, opening each chunk once, and write it."""
-    ranks: dict[str, list[int]] = {}
-    for rank, (chunk, _) in enumerate(plan.places):
-        ranks.setdefault(chunk, []).append(rank)
-    gathered: dict[int, tuple[Song, Labels]] = {}
-    for chunk, mine in ranks.items():
-        with np.load(chunk, allow_pickle=False) as kept:
-            archive = Archive({name: kept[name] for name in (*SCHEMA, *MOOD_SCHEMA)})
-        for rank in mine:
-            row = plan.places[rank][1]
-            gathered[rank] = archive[row], archive.mood(row)
-    songs, curves = zip(*(gathered[rank] for rank in range(len(gathered))), strict=True)
-    write_archive(plan.path, Archive({**pack(songs).arrays, **mood_arrays(curves)}))
-
-
-def _plans(train: Sequence[Entry], valid: Sequence[Entry], work: Path, songs_per_archive: int) -> list[_Plan]:
+def _plans(train: Sequence[Entry], valid: Sequence[Entry], work: Path, songs_per_archive: int) -> list[Plan]:
     """The validation archive, if it has songs, and training archives of nearly equal size."""
     parts = {VALID: valid} if valid else {}
     n_archives = -(-len(train) // songs_per_archive)
     for number in range(n_archives):
         begin, end = (each * len(train) // n_archives for each in (number, number + 1))
         parts[f"train-{number:02d}.npz"] = train[begin:end]
-    return [_Plan(str(work / name), tuple((each.chunk, each.row) for each in part)) for name, part in parts.items()]
+    return [Plan(str(work / name), tuple((each.chunk, each.row) for each in part)) for name, part in parts.items()]
