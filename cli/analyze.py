@@ -15,7 +15,7 @@ from emsync.cli import options
 from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
 from emsync.mood import MoodCurve, nearest_emotion
-from emsync.video import DEFAULT_DETECTOR, DEFAULT_T_DIFF_S, DETECTORS, Detector, Scene, analyze
+from emsync.video import DEFAULT_T_DIFF_S, Detector, Scene, analyze
 
 if TYPE_CHECKING:
     from emsync.film import Stills
@@ -39,21 +39,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the film's mood is found: builtin, clip[:MODEL], vlm:HEAD_FOLDER, a curve's .csv or .json, or none.",
 )
-@click.option(
-    "--detector",
-    type=click.Choice(list(DETECTORS)),
-    default=DEFAULT_DETECTOR,
-    show_default=True,
-    help="How cuts are found: local-ratio (our own), ffmpeg's scene filter, or PySceneDetect's content and adaptive.",
-)
-@click.option(
-    "--threshold",
-    type=options.FiniteFloat(min=0, min_open=True),
-    metavar="T",
-    help="The detector's sensitivity, lower finds more. Default: "
-    + ", ".join(f"{default:g} for {name}" for name, (default, _) in DETECTORS.items())
-    + ".",
-)
+@options.detection
 @click.option(
     "--t-diff",
     "t_diff_s",

@@ -11,6 +11,7 @@ from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
 from emsync.cli.progress import StageBar
+from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, printable
 from emsync.recipe import CHOICES, Recipe
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from emsync.soundtrack import Soundtrack
 
 #: What `--from` makes superfluous, by the names that the command passes.
-_IN_A_RECORD = ("video", "duration", "cuts", "valence", "arousal", "emotion", "mood", "affect", "theme", *CHOICES)
+_IN_A_RECORD = (
+    *("video", "duration", "cuts", "counting", "start", "add", "drop", "threshold"),
+    *("valence", "arousal", "emotion", "mood", "affect", "theme", *CHOICES),
+)
+_FLAGS = {"counting": "--fps", "add": "--add-cut", "drop": "--drop-cut"}
 _HOW = {
     "bend": "on the beat, the tempo bending towards them",
     "exact": "exactly, whatever the beat",
@@ -35,9 +40,12 @@ _HOW = {
 @click.option(
     "--cuts",
     type=options.FILE,
-    metavar="FILE.csv",
-    help="Cut times, one per line, instead of those in the video.",
+    metavar="FILE",
+    help="Cuts instead of the video's: CSV, EDL, OTIO, FCPXML, FCP7 XML, or markers of Premiere, REAPER, Audacity.",
 )
+@options.counting
+@options.changes
+@options.detection
 @click.option(
     "--theme",
     type=options.FILE,
@@ -94,7 +102,8 @@ def command(
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
 
-        one_film = {name: choices.pop(name) for name in ("duration", "cuts", "theme")}
+        one_film = {"theme": choices.pop("theme"), "duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
+        one_film |= {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
         one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
         one_film |= {"plot": plot, "html": html}
         context.exit(
@@ -128,7 +137,7 @@ def _again(
 
     for name in _IN_A_RECORD:
         if choices.get(name) not in (None, ()):
-            flag = CHOICES[name].flag if name in CHOICES else f"--{name}"
+            flag = CHOICES[name].flag if name in CHOICES else _FLAGS.get(name, f"--{name}")
             wrong = "the video" if name == "video" else flag
             raise InputError(f"--from already says what to compose; leave out {wrong}, or --from")
     record = Record.read(path)
@@ -153,6 +162,8 @@ def _anew(
 
     recipe = options.recipe_of(choices)
     video, duration, cuts, theme_file = (choices.pop(name) for name in ("video", "duration", "cuts", "theme"))
+    changes = {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
+    detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     if (video is None) == (duration is None):
         raise InputError("give either a video or --duration; one of them says how long the music is")
     default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
@@ -165,12 +176,19 @@ def _anew(
     session = soundtrack.Session.open(model, backend)  # type: ignore[arg-type]
     if video is None:
         track = soundtrack.for_cuts(
-            duration, () if cuts is None else cuts, recipe, mood=source.mood, theme=theme, session=session,
+            duration, CutChoice(cuts, **changes), recipe, mood=source.mood, theme=theme, session=session,
             progress=progress,
         )  # fmt: skip
     else:
         track = soundtrack.for_video(
-            video, recipe, cuts=cuts, mood=source, theme=theme, session=session, progress=progress
+            video,
+            recipe,
+            cuts=CutChoice(cuts, **changes),
+            **detection,
+            mood=source,
+            theme=theme,
+            session=session,
+            progress=progress,
         )
     return track, source.note, song
 

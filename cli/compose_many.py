@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 #: What can be given for one film only.
 _ONE_FILM = {
-    "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "record_path": "--from", "wav": "--wav",
-    "mp4": "--mp4", "stems": "--stems", "plot": "--plot", "html": "--html",
+    "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "counting": "--fps", "start": "--start",
+    "add": "--add-cut", "drop": "--drop-cut", "record_path": "--from", "wav": "--wav", "mp4": "--mp4",
+    "stems": "--stems", "plot": "--plot", "html": "--html",
 }  # fmt: skip
 SOME_FAILED = 1
 
@@ -33,11 +34,12 @@ def compose_many(
     from emsync import batch, soundtrack
 
     for name, flag in _ONE_FILM.items():
-        if one_film[name] is not None:
+        if one_film[name] not in (None, ()):
             raise InputError(f"{flag} is for one film, and several are given; leave it out, or give one film")
     if output is None:
         raise InputError("give -o FOLDER, for the songs of several films")
     recipe = options.recipe_of(choices)
+    detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model))
     if source.reader is not None and choices["affect"] is not None:
         raise InputError("--affect is for one film, and several are given; leave it out, or give one film")
@@ -54,6 +56,7 @@ def compose_many(
         results = batch.score_all(
             films, output, recipe, mood=None if source.reader is not None else source, model=model,
             backend=backend, jobs=jobs, skip_existing=skip_existing, overwrite=overwrite, progress=show,
+            **detection,
         )  # fmt: skip
     _report(results, output)
     return SOME_FAILED if any(result.status == "failed" for result in results) else 0

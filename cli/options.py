@@ -22,6 +22,7 @@ import click
 
 from emsync.errors import InputError
 from emsync.recipe import CHOICES, DEFAULT_BY_KIND, LONGEST_S, SHORTEST_S, Choice, Recipe
+from emsync.timecode import Counting, parse_counting
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -59,6 +60,19 @@ class FiniteFloat(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number; give one such as 1.5", param, ctx)
         return float(super().convert(number, param, ctx))
+
+
+class FrameCounting(click.ParamType):
+    """A frame rate, with `df` behind it for drop-frame."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Counting:
+        """Turn an option's text into a way of counting; a usage error says what is wrong."""
+        try:
+            return value if isinstance(value, Counting) else parse_counting(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 def output(metavar: str, help_text: str, *, required: bool = False) -> Callable[[Decorated], Decorated]:
@@ -153,6 +167,57 @@ def duration(
         show_default=default is not None,
         help=help_text,
     )
+
+
+def counting(function: Decorated) -> Decorated:
+    """`--fps` and `--start`, passed as `counting: Counting | None` and `start: str | None`."""
+    function = click.option(
+        "--start",
+        metavar="HH:MM:SS:FF",
+        help="The timecode of the programme's first frame.  [default: the whole hour at or before the first timecode]",
+    )(function)
+    return click.option(
+        "--fps",
+        "counting",
+        type=FrameCounting(),
+        metavar="RATE",
+        help="How timecodes of a cut list count frames: 25, 23.976, 30000/1001, 29.97df (drop-frame).",
+    )(function)
+
+
+def changes(function: Decorated) -> Decorated:
+    """`--add-cut` and `--drop-cut`, passed as `add: tuple[str, ...]` and `drop: tuple[str, ...]`."""
+    function = click.option(
+        "--drop-cut", "drop", multiple=True, metavar="TIME", help="Leave out the cut at this time; may be repeated."
+    )(function)
+    return click.option(
+        "--add-cut",
+        "add",
+        multiple=True,
+        metavar="TIME",
+        help="Add a cut that must have a chord: seconds, MM:SS.mmm or a timecode; may be repeated.",
+    )(function)
+
+
+def detection(function: Decorated) -> Decorated:
+    """`--detector` and `--threshold`, passed as `detector: Detector` and `threshold: float | None`."""
+    from emsync.video import DEFAULT_DETECTOR, DETECTORS
+
+    function = click.option(
+        "--threshold",
+        type=FiniteFloat(min=0, min_open=True),
+        metavar="T",
+        help="The detector's sensitivity, lower finds more. Default: "
+        + ", ".join(f"{default:g} for {name}" for name, (default, _) in DETECTORS.items())
+        + ".",
+    )(function)
+    return click.option(
+        "--detector",
+        type=click.Choice(list(DETECTORS)),
+        default=DEFAULT_DETECTOR,
+        show_default=True,
+        help="How cuts are found: local-ratio (our own), ffmpeg's scene filter, PySceneDetect's content or adaptive.",
+    )(function)
 
 
 def sound(function: Decorated) -> Decorated:

@@ -27,6 +27,7 @@ from emsync.recipe import Recipe
 from emsync.record import Record
 from emsync.soundtrack import Backend, Session, for_video
 from emsync.training.corpus.work_folder import interrupts_held, worker_begins
+from emsync.video import DEFAULT_DETECTOR, Detector
 
 #: Files of a folder that are taken for films, by their endings.
 FILMS: Final = frozenset(
@@ -114,6 +115,8 @@ def score_all(
     jobs: int = 1,
     skip_existing: bool = False,
     overwrite: bool = False,
+    detector: Detector = DEFAULT_DETECTOR,
+    threshold: float | None = None,
     progress: Callable[[Scored, int, int], None] | None = None,
 ) -> list[Scored]:
     """Score every film into the folder `out`, made if need be, and write report.csv and report.json there.
@@ -128,6 +131,8 @@ def score_all(
         jobs: How many processes; 1 is this one.
         skip_existing: Leave out films that are done with this recipe.
         overwrite: Replace songs that exist.
+        detector: How cuts are found; see `video.analyze`.
+        threshold: Its sensitivity.
         progress: Called after each film with what became of it, how many are done, and how many there are.
 
     Returns what became of each film, in their order. A film that fails does not stop the others.
@@ -140,12 +145,7 @@ def score_all(
     """
     recipe, out = recipe or Recipe(), Path(out)
     songs = songs_of(films, out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another folder") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OutputError(f"{out} cannot be written to; choose another folder")
+    _make_folder(out)
     results: dict[int, Scored] = {}
 
     def done(place: int, result: Scored) -> None:
@@ -159,7 +159,9 @@ def score_all(
             done(place, Scored(str(film), str(song), "skipped"))
         else:
             waiting.append((place, film, song))
-    one = partial(_score, recipe=recipe, mood=mood, overwrite=overwrite or skip_existing)
+    one = partial(
+        _score, recipe=recipe, mood=mood, overwrite=overwrite or skip_existing, detector=detector, threshold=threshold
+    )
     if jobs == 1 or len(waiting) < 2:
         if waiting:
             _load(model, backend)
@@ -180,6 +182,15 @@ def score_all(
     ordered = [results[place] for place in range(len(films))]
     write_reports(ordered, out)
     return ordered
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another folder") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} cannot be written to; choose another folder")
 
 
 def is_done(song: Path, film: Path, recipe: Recipe) -> bool:
@@ -218,11 +229,17 @@ def _load(model: str | os.PathLike[str] | None, backend: Backend) -> None:
     _session[:] = [Session.open(model, backend)]
 
 
-def _score(film: Path, song: Path, *, recipe: Recipe, mood: MoodSource | None, overwrite: bool) -> Scored:
+def _score(
+    film: Path, song: Path, *, recipe: Recipe, mood: MoodSource | None, overwrite: bool, detector: Detector,
+    threshold: float | None,
+) -> Scored:  # fmt: skip
     """Score one film; what goes wrong is told in the result."""
     begun = time.monotonic()
     try:
-        track = for_video(film, recipe, mood=mood, session=_session[0], output=song, overwrite=overwrite)
+        track = for_video(
+            film, recipe, detector=detector, threshold=threshold, mood=mood, session=_session[0], output=song,
+            overwrite=overwrite,
+        )  # fmt: skip
     except (EmsyncError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         return Scored(str(film), str(song), "failed", text, spent_s=round(time.monotonic() - begun, 2))

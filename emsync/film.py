@@ -205,6 +205,18 @@ class Film:
         return commonest
 
     @property
+    def pictures_from_s(self) -> float:
+        """How long after the beginning of the file its pictures begin, in seconds; 0 where nothing comes before them.
+
+        That is the time line on which editing programs show the file.
+        """
+        begins = self._container.start_time
+        if begins is None or not self._clock.spans:
+            return 0.0
+        late_s = self._clock.spans[0].first_s - begins / 1e6
+        return late_s if 1e-3 < late_s <= MAX_DURATION_S else 0.0
+
+    @property
     def is_complete(self) -> bool:
         """After the pass: whether every packet could be decoded and the frames last as long as the file declares."""
         is_whole = self._declared_s is None or self.duration_s > self._declared_s - 1.0

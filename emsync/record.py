@@ -6,7 +6,7 @@ It holds the versions, the model's hash, the recipe (as "settings"), the cuts an
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from emsync import __version__, checkpoint, mixture
 from emsync import vocabulary as v
+from emsync.cutfiles.cut import Weight
 from emsync.cutlist import parse_frame_rate
-from emsync.errors import InputError, ModelError
-from emsync.files import read_json
+from emsync.errors import InputError, ModelError, OutputError
+from emsync.files import check_writable, is_cut_short, read_json
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 from emsync.theme import Theme
@@ -25,6 +26,23 @@ FORMAT: Final = 1
 #: A record of three hours with a cut a second has 2 MB.
 MAX_BYTES: Final = 64 << 20
 _REMEDY: Final = "give the .mid.json that emsync compose wrote"
+
+
+def places(
+    path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
+) -> tuple[Path, Path]:
+    """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`.
+
+    Files of a pair that a killed process left incomplete may be replaced.
+    """
+    song = Path(path)
+    if not song.name:
+        raise OutputError(f"{os.fspath(path)!r} is no name of a file; give one such as song.mid")
+    beside = song.with_name(song.name + ".json")
+    again = overwrite or is_cut_short(song)
+    for place in (song, beside):
+        check_writable(place, overwrite=again, inputs=inputs)
+    return song, beside
 
 
 def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -59,6 +77,8 @@ class Record:
     theme: Theme | None = None
     path: str = ""
     """The file it was read from."""
+    weights: tuple[Weight, ...] = ()
+    """Which cuts must have a chord and which may, if any says so."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -82,11 +102,16 @@ class Record:
         source = None if curve is None else curve["source"]
         if not all(name is None or isinstance(name, str) for name in (folder, video, source)):
             raise TypeError("a name is not text")
+        cuts_s = tuple(float(cut_s) for cut_s in data["cuts_s"])
+        weights = tuple(data.get("weights", ()))
+        if weights and (len(weights) != len(cuts_s) or any(each not in ("", "must", "may") for each in weights)):
+            raise ValueError("weights do not fit the cuts")
         return cls(
             float(data["duration_s"]), parse_frame_rate(data["frame_rate"]),
-            tuple(float(c) for c in data["cuts_s"]), recipe,
+            cuts_s, recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
+            weights,
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:

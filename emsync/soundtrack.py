@@ -15,7 +15,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,20 +25,24 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import cutlist, interop, record
-from emsync.errors import InputError, OutputError
-from emsync.files import atomic_paths, check_writable, is_cut_short
+from emsync.cut_choice import Cuts, listed
+from emsync.cutfiles.cut import Weight
+from emsync.cutlist import CutList
+from emsync.errors import InputError
+from emsync.files import atomic_paths
 from emsync.finish import finish
 from emsync.form import Section
 from emsync.hits import Hit, land, measure
 from emsync.mood import MoodCurve
 from emsync.mood_source import Mood, MoodSource, mean_mood, not_followed
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
+from emsync.record import places as places
 from emsync.score import Marker, Score
 from emsync.session import Backend as Backend
 from emsync.session import Session as Session
 from emsync.session import knows_mood as knows_mood
 from emsync.theme import given_theme
-from emsync.video import spaced, timecode
+from emsync.video import DEFAULT_DETECTOR, Detector, spaced, timecode
 
 if TYPE_CHECKING:
     import mido
@@ -72,6 +76,7 @@ class Soundtrack:
         score: The notes, bars and tempo; every cut is a marker.
         cuts_s: (C,) all cuts, in seconds.
         boundaries_s: (B,) the cuts that a chord was asked for: those at least `Recipe.t_diff_s` apart.
+        weights: (C,) which cuts must have a chord and which may, if any says so.
         hits: What became of each boundary.
         sections: The form; empty for a piece without one. Every section is a marker on the bar line nearest to it.
         theme: The melody that was given, if there was one.
@@ -94,6 +99,7 @@ class Soundtrack:
     recipe: Recipe
     mood: Mood | None = None
     frame_rate: Fraction = DEFAULT_FRAME_RATE
+    weights: tuple[Weight, ...] = ()
     sections: tuple[Section, ...] = ()
     theme: Theme | None = None
     video: str | None = None
@@ -124,6 +130,8 @@ class Soundtrack:
             "notes": len(self.score),
             "events": self.n_events,
         }
+        if any(self.weights):
+            found["weights"] = list(self.weights)
         return record.to_dict(
             recipe=self.recipe, model=self.session.model, backend=self.session.decoder.backend, video=self.video,
             duration_s=self.score.duration_s, frame_rate=self.frame_rate,
@@ -208,28 +216,13 @@ class Soundtrack:
         return interop.to_music21(self.score, quantize=quantize)
 
 
-def places(
-    path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[str | os.PathLike[str] | None] = ()
-) -> tuple[Path, Path]:
-    """Where a piece saved as `path` goes: the song and its record, both checked. Raises `OutputError`.
-
-    Files of a pair that a killed process left incomplete may be replaced.
-    """
-    song = Path(path)
-    if not song.name:
-        raise OutputError(f"{os.fspath(path)!r} is no name of a file; give one such as song.mid")
-    beside = song.with_name(song.name + ".json")
-    again = overwrite or is_cut_short(song)
-    for place in (song, beside):
-        check_writable(place, overwrite=again, inputs=inputs)
-    return song, beside
-
-
 def for_video(
     video: str | os.PathLike[str],
     recipe: Recipe | None = None,
     *,
-    cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
+    cuts: Cuts | None = None,
+    detector: Detector = DEFAULT_DETECTOR,
+    threshold: float | None = None,
     mood: MoodSource | None = None,
     theme: str | os.PathLike[str] | Theme | None = None,
     session: Session | None = None,
@@ -242,7 +235,10 @@ def for_video(
     Args:
         video: The file.
         recipe: The composing choices.
-        cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
+        cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video, or what to change
+            about those.
+        detector: How cuts are found; see `video.analyze`.
+        threshold: Its sensitivity.
         mood: Where the mood comes from. By default the built-in reader reads it from the video, unless the model was
             trained without mood.
         theme: A melody (a MIDI file, or a `Theme`) that the first section states and its returns play again.
@@ -268,12 +264,15 @@ def for_video(
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
     path, tell = Path(video), progress or _silent
     begun = time.monotonic()
-    scene = analyze(path, progress=lambda done, total: tell("watching", done / total if total else 0.0))
-    found_s = scene.cuts_s if cuts is None else listed(cuts, scene.duration_s)
+    scene = analyze(
+        path, detector=detector, threshold=threshold,
+        progress=lambda done, total: tell("watching", done / total if total else 0.0),
+    )  # fmt: skip
+    found = listed(scene.cuts_s if cuts is None else cuts, scene.duration_s, scene)
     felt = mood.read(path, scene, lambda share: tell("mood", share))
     watched_s = time.monotonic() - begun
     track = for_cuts(
-        scene.duration_s, found_s, recipe, mood=felt, theme=theme, session=session, frame_rate=scene.frame_rate,
+        scene.duration_s, found, recipe, mood=felt, theme=theme, session=session, frame_rate=scene.frame_rate,
         progress=progress,
     )  # fmt: skip
     track = replace(track, video=path.name, scene=scene, watched_s=watched_s)
@@ -284,24 +283,30 @@ def for_video(
 
 def for_cuts(
     duration_s: float,
-    cuts: str | os.PathLike[str] | npt.ArrayLike = (),
+    cuts: Cuts = (),
     recipe: Recipe | None = None,
     *,
     mood: Mood | MoodCurve | None = None,
     theme: str | os.PathLike[str] | Theme | None = None,
     session: Session | None = None,
-    frame_rate: Fraction = DEFAULT_FRAME_RATE,
+    frame_rate: Fraction | None = None,
     progress: Progress | None = None,
 ) -> Soundtrack:
-    """Compose without a video: for `duration_s` seconds and a cut list. The arguments are those of `for_video`."""
+    """Compose without a video: for `duration_s` seconds and a cut list. The arguments are those of `for_video`.
+
+    frame_rate: Frames a second; by default the list's own, or else `DEFAULT_FRAME_RATE`.
+    """
     theme = given_theme(theme)
     session = Session.open() if session is None else session
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
     begun = time.monotonic()
     tell = progress or _silent
+    found = listed(cuts, duration_s)
+    if frame_rate is None:
+        frame_rate = DEFAULT_FRAME_RATE if found.counting is None else found.counting.rate
     track = compose(
-        session.decoder, duration_s, listed(cuts, duration_s), recipe,
-        mood=None if felt is None else felt.curve, theme=theme, frame_rate=frame_rate,
+        session.decoder, duration_s, found.cuts_s, recipe,
+        mood=None if felt is None else felt.curve, theme=theme, frame_rate=frame_rate, weights=found.weights,
         progress=lambda share: tell("composing", share),
     )  # fmt: skip
     return replace(track, mood=felt, session=session, composed_s=time.monotonic() - begun)
@@ -311,18 +316,12 @@ def again(from_record: Record, *, session: Session, progress: Progress | None = 
     """Compose what a record says: the same bytes, given the same model."""
     r = from_record
     felt = None if r.mood is None else Mood(r.mood, r.mood_source or "", f"from {r.path} ({r.mood_source})")
+    cuts = CutList(np.array(r.cuts_s), r.weights)
     track = for_cuts(
-        r.duration_s, r.cuts_s, r.recipe, mood=felt, theme=r.theme, session=session, frame_rate=r.frame_rate,
+        r.duration_s, cuts, r.recipe, mood=felt, theme=r.theme, session=session, frame_rate=r.frame_rate,
         progress=progress,
     )  # fmt: skip
     return replace(track, video=r.video)
-
-
-def listed(cuts: str | os.PathLike[str] | npt.ArrayLike, duration_s: float) -> npt.ArrayLike:
-    """Cut times in seconds: those of a file, or as they are."""
-    if isinstance(cuts, str | os.PathLike):
-        return cutlist.read_csv(cuts, duration_s=duration_s)
-    return cuts
 
 
 def compose(
@@ -334,6 +333,7 @@ def compose(
     mood: MoodCurve | None = None,
     theme: Theme | None = None,
     frame_rate: Fraction = DEFAULT_FRAME_RATE,
+    weights: Sequence[Weight] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Soundtrack:
     """Compose a piece of `duration_s` seconds for a film with the cuts `cuts_s`.
@@ -347,6 +347,7 @@ def compose(
         mood: The model is conditioned on its value at each moment and on its mean. Its ends are held.
         theme: A melody that the first section states and its returns play again.
         frame_rate: Frames a second, for the markers' timecodes.
+        weights: (C,) which cuts must have a chord and which may; none to treat all alike. See `cutlist.spaced`.
         progress: Called with the share done, from 0 to 1.
 
     Raises:
@@ -365,7 +366,7 @@ def compose(
             f"a film of {duration_s:g} s is not between {SHORTEST_S:g} s and {LONGEST_S:g} s; cut it or join some"
         )
     cuts = cutlist.check(cuts_s, duration_s)
-    boundaries = spaced(cuts, recipe.t_diff_s, duration_s=duration_s)
+    boundaries = spaced(cuts, recipe.t_diff_s, duration_s=duration_s, weights=weights)
     valence, arousal = math.nan, math.nan
     curves: dict[str, tuple[FloatArray, FloatArray]] = {}
     if mood is not None and mood.conditions:
@@ -386,14 +387,13 @@ def compose(
         score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     markers += section_markers(score, plan.sections)
-    score = Score(
-        score.instruments, score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, score.tempo,
-        score.bars,
-        sorted(markers, key=lambda m: m.time_s), score.keys, duration_s=duration_s,
-    )  # fmt: skip
+    markers.sort(key=lambda marker: marker.time_s)
+    score = replace(score, markers=tuple(markers), duration_s=duration_s, warnings=())
     felt = None if mood is None else Mood(mood, "given", "as given")
     hits = tuple(measure(score, boundaries))
-    return Soundtrack(score, cuts, boundaries, hits, len(piece.events), recipe, felt, frame_rate, plan.sections, theme)
+    return Soundtrack(
+        score, cuts, boundaries, hits, len(piece.events), recipe, felt, frame_rate, tuple(weights), plan.sections, theme
+    )
 
 
 def _silent(stage: str, share: float) -> None:

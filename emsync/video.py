@@ -52,8 +52,8 @@ _FORMAT_VERSION = 1
 _WRITE_AGAIN = "write it again with: emsync analyze VIDEO -o SCENE.json"
 _PLAIN: dict[str, type[Any]] = {"int": int, "float": float, "bool": bool, "str": str}
 _CURVES = ("motion", "luma", "saturation", "contrast", "warmth")
-#: Fields that scenes written by older versions lack; there they are empty.
-_YOUNGER = ("contrast", "warmth", "warnings")
+#: Fields that scenes written by older versions lack; there they have their defaults.
+_YOUNGER = ("contrast", "warmth", "warnings", "pictures_from_s")
 _ARRAYS = ("cuts_s", "fades_s", "times_s", *_CURVES, "loudness_db")
 
 
@@ -100,6 +100,8 @@ class Scene:
     """Root mean square of each second, dB of full scale; NaN where there is no sound, -120 for digital silence."""
     detector: str = DEFAULT_DETECTOR
     threshold: float = DETECTORS[DEFAULT_DETECTOR][0]
+    pictures_from_s: float = 0.0
+    """How long after the beginning of the file its pictures begin, as where sound begins first."""
     is_complete: bool = True
     """False when the file breaks off, or parts of it could not be decoded."""
     warnings: tuple[str, ...] = ()
@@ -132,6 +134,8 @@ class Scene:
             size = getattr(self, name).size
             if size != self.times_s.size and (size or name not in _YOUNGER):
                 raise InputError(f"{name} has {size} values for {self.times_s.size} times_s")
+        if not (math.isfinite(self.pictures_from_s) and self.pictures_from_s >= 0):
+            raise InputError(f"pictures_from_s is {self.pictures_from_s}; it must be 0 s or more")
         if not math.isfinite(self.threshold):
             raise InputError(f"threshold is {self.threshold}; it must be a finite number")
         spaced((), self.t_diff_s)  # checks t_diff_s
@@ -292,6 +296,7 @@ def _watch(
         loudness_db=film.loudness_db(),
         detector=detector,
         threshold=threshold,
+        pictures_from_s=film.pictures_from_s,
         is_complete=film.is_complete,
         warnings=film.warnings,
     )

@@ -117,6 +117,46 @@ def test_listed_cuts_replace_those_of_the_video(run: Run, film: Path) -> None:
     assert json.loads(Path("song.mid.json").read_text())["cuts_s"] == [1.5, 7.0]
 
 
+EDL = """TITLE: REEL
+FCM: NON-DROP FRAME
+001  AX V C 00:00:00:00 00:00:02:06 01:00:00:00 01:00:02:06
+002  AX V C 00:00:02:06 00:00:03:06 01:00:02:06 01:00:03:06
+003  AX V C 00:00:03:06 00:00:09:00 01:00:03:06 01:00:09:00
+"""
+
+
+def test_an_edl_is_counted_at_the_films_rate(run: Run, film: Path) -> None:
+    Path("edit.edl").write_text(EDL)
+    said = run(film, "--cuts", "edit.edl", "-o", "song.mid")
+    assert said.code == 0, said.err
+    assert json.loads(Path("song.mid.json").read_text())["cuts_s"] == [2.5, 3.5]
+    said = run("--duration", 9, "--cuts", "edit.edl", "-o", "b.mid")
+    assert (said.code, said.files) == (2, ["edit.edl", "song.mid", "song.mid.json"])
+    assert "edit.edl: the list counts frames (01:00:00:00)" in said.err
+    assert run("--duration", 9, "--cuts", "edit.edl", "--fps", 24, "-o", "b.mid").code == 0
+    assert json.loads(Path("b.mid.json").read_text())["cuts_s"] == [2.25, 3.25]
+    assert [each.text for each in midi.read("b.mid").markers] == ["Cut 1 00:00:02:06", "Cut 2 00:00:03:06"]
+
+
+def test_cuts_are_added_and_dropped_and_the_record_keeps_what_must_be_met(run: Run, film: Path) -> None:
+    said = run(film, "--add-cut", "3.3", "--add-cut", "0:07.5", "-o", "song.mid")
+    assert said.code == 0, said.err
+    record = json.loads(Path("song.mid.json").read_text())
+    found = [cut_s for cut_s in record["cuts_s"] if cut_s not in (3.3, 7.5)]
+    assert record["weights"] == ["" if cut_s in found else "must" for cut_s in record["cuts_s"]]
+    assert {3.3, 7.5} <= set(record["boundaries_s"])
+    data = Path("song.mid").read_bytes()
+    assert run("--from", "song.mid.json", "-o", "again.mid").code == 0
+    assert Path("again.mid").read_bytes() == data
+    said = run(film, "--drop-cut", str(found[0] + 0.1), "-o", "none.mid")
+    assert json.loads(Path("none.mid.json").read_text())["cuts_s"] == found[1:]
+    assert run(film, "--threshold", "1000", "-o", "few.mid").code == 0
+    assert json.loads(Path("few.mid.json").read_text())["cuts_s"] == []
+    said = run("--from", "song.mid.json", "--add-cut", "1", "-o", "c.mid")
+    assert said.code == 2
+    assert "leave out --add-cut, or --from" in said.err
+
+
 def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, film: Path) -> None:
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "

@@ -29,6 +29,7 @@ def modules() -> dict[str, Path]:
     found = {}
     for folder, package in (
         ("emsync", "emsync"),
+        ("emsync/cutfiles", "emsync.cutfiles"),
         ("emsync/grammar", "emsync.grammar"),
         *((name, f"emsync.{name}") for name in ("tokenizer", "training", "cli")),
     ):

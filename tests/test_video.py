@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from emsync import video
 from emsync.errors import InputError
 from emsync.film import Film, Stills, usual_rate
-from emsync.video import DETECTORS, analyze
+from emsync.video import DETECTORS, Scene, analyze
 from tests.films import HEIGHT, WIDTH, Picture, plain, shot_a, shot_b, texture, two_shots, write
 
 
@@ -297,3 +298,22 @@ def test_progress_ends_at_the_end(film: Path) -> None:
     scene = analyze(film, progress=lambda done_s, expected_s: told.append((done_s, expected_s)))
     assert [round(done_s, 3) for done_s, _ in told] == [0.0, 1.0, 2.0]
     assert told[-1] == (scene.duration_s, scene.duration_s)
+
+
+def test_pictures_that_begin_after_the_sound(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound: Any = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        piece = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.int16), format="s16", layout="mono")
+        piece.sample_rate, piece.pts = 8000, 0
+        container.mux(sound.encode(piece))
+        for index, pixels in enumerate(two_shots()):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index + 15, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    scene = analyze(tmp_path / "late.mkv")
+    assert scene.pictures_from_s == pytest.approx(0.6)
+    assert scene.cuts_s.tolist() == [1.0]
+    assert Scene.from_json(scene.to_json()).pictures_from_s == scene.pictures_from_s

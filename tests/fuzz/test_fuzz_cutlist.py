@@ -9,11 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from emsync.cutlist import read_csv
+from emsync.cutlist import read
 from emsync.errors import InputError
 from emsync.mood import read_curve
+from emsync.timecode import Counting
 from emsync.video import Scene
+from tests import edits
 from tests.fuzz.harness import Target, fuzz
+
+_CLIP = (
+    b'{"OTIO_SCHEMA": "Clip.2", "source_range": {"OTIO_SCHEMA": "TimeRange.1", "start_time":'
+    b' {"value": 0, "rate": 24}, "duration": {"value": 48, "rate": 24}}}'
+)
+OTIO = (
+    b'{"OTIO_SCHEMA": "Timeline.1", "tracks": {"OTIO_SCHEMA": "Stack.1", "children": [{"OTIO_SCHEMA": "Track.1",'
+    b' "kind": "Video", "children": [' + _CLIP + b", " + _CLIP + b"]}]}}"
+)
 
 #: One small list of each format.
 SEEDS = [
@@ -25,6 +36,13 @@ SEEDS = [
     b"12.04\t12.04\tcut\n20.0\t21.5\tcut\n",
     '# Liste\ntime_s,name\n1.5,"ä; b"\n'.encode("utf-16"),
     b'{"cuts_s": [1.5, 2, 30.25], "duration_s": 60}',
+    edits.EDL.encode(),
+    edits.DROP_EDL.encode(),
+    edits.FCP7.encode(),
+    edits.FCPX.encode(),
+    edits.PREMIERE.encode("utf-16"),
+    edits.REAPER.encode(),
+    OTIO,
 ]
 CURVES = [
     b"time_s,valence,arousal\n0,0.1,0.2\n10,0.5,-0.5\n",
@@ -63,7 +81,11 @@ def read_scene(data: bytes) -> str:
 
 
 TARGETS = [
-    Target("cutlist", lambda: SEEDS, in_file(lambda path: read_csv(path, duration_s=7200.0), "cuts.csv")),
+    Target(
+        "cutlist",
+        lambda: SEEDS,
+        in_file(lambda path: read(path, duration_s=7200.0, counting=Counting(Fraction(30000, 1001))), "cuts.csv"),
+    ),
     Target("mood", lambda: CURVES, lambda data: in_file(read_curve, curve_name(data))(data)),
     Target("scene", scenes, read_scene),
 ]
