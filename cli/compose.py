@@ -76,6 +76,7 @@ _HOW = {
 @options.stems
 @options.pictures
 @options.sound
+@options.ducking
 @click.option(
     "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="With several films: processes."
 )
@@ -99,6 +100,7 @@ def command(
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
     composes the same file from it again.
     """
+    lying = options.ducking_of(choices)
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
 
@@ -112,7 +114,7 @@ def command(
             )
         )
     film = choices["video"] = videos[0] if videos else None
-    also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite)
+    also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, **lying)
     also.check(film, output or (Path("emsync.mid") if film is None else film.with_suffix(".mid")))
     with StageBar(quiet) as progress:
         if record_path is not None:

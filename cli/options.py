@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import click
 
+from emsync.ducking import MUSIC_DB, RANGES, Ducking
 from emsync.errors import InputError
 from emsync.recipe import CHOICES, DEFAULT_BY_KIND, LONGEST_S, SHORTEST_S, Choice, Recipe
 from emsync.timecode import Counting, parse_counting
@@ -232,6 +233,54 @@ def sound(function: Decorated) -> Decorated:
     return click.option(
         "--soundfont", type=FILE, metavar="FILE", help="The SoundFont, a file or the name of one that is installed."
     )(function)
+
+
+def ducking(function: Decorated) -> Decorated:
+    """`--keep-sound` and how music makes room for it; `ducking_of` turns them into what `mux` takes."""
+    names = {
+        "threshold_db": (
+            "--duck-threshold",
+            "DB",
+            "Film sound above this level counts as speech, if no voice model is used.",
+        ),
+        "amount_db": ("--duck-amount", "DB", "How far the music goes down under speech."),
+        "attack_s": ("--duck-attack", "SECONDS", "Time constant of going down."),
+        "release_s": ("--duck-release", "SECONDS", "Time constant of coming back."),
+    }
+    function = click.option(
+        "--music-gain", "music_db", type=FiniteFloat(*MUSIC_DB), metavar="DB",
+        help="Change the level of the music by this much.  [default: 0]",
+    )(function)  # fmt: skip
+    function = click.option(
+        "--vad", "voice", type=FILE, metavar="FILE.onnx",
+        help='The voice model (silero_vad.onnx) that finds speech, or "level".  [default: an installed one, or level]',
+    )(function)  # fmt: skip
+    for name, (flag, metavar, text) in reversed(names.items()):
+        low, high, _ = RANGES[name]
+        function = click.option(
+            flag, name, type=FiniteFloat(low, high), metavar=metavar,
+            help=f"{text}  [default: {getattr(Ducking, name):g}]",
+        )(function)  # fmt: skip
+    return click.option(
+        "--keep-sound",
+        is_flag=True,
+        help="Keep the film's own sound; the music lies under it and goes down under speech.",
+    )(function)
+
+
+def ducking_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `ducking` out of `values`, as the arguments `under` and `music_db` of `mux.mux`.
+
+    Raises `InputError` for options of ducking without `--keep-sound`.
+    """
+    keep, music_db = values.pop("keep_sound"), values.pop("music_db")
+    given = {name: values.pop(name) for name in (*RANGES, "voice")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not keep:
+        raise InputError("--duck-* and --vad are for the film's own sound; give --keep-sound, too")
+    if "voice" in given and str(given["voice"]) in ("auto", "level"):
+        given["voice"] = str(given["voice"])
+    return {"under": Ducking(**given) if keep else None, "music_db": music_db or 0.0}
 
 
 def stems(function: Decorated) -> Decorated:

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emsync.cli.mux import report as report_mux
 from emsync.cli.render import report as report_sound
 from emsync.errors import InputError, MissingExtraError, OutputError, printable
 from emsync.files import check_writable
 
 if TYPE_CHECKING:
+    from emsync.ducking import Ducking
     from emsync.page import Page
     from emsync.piece import Piece
+    from emsync.sidechain import Ducker
     from emsync.soundtrack import Soundtrack
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where each goes; None for what is not asked for. `stems` are written beside `wav`."""
+    """Where each goes; None for what is not asked for.
+
+    `stems` are written beside `wav`; `under` and `music_db` say how the music lies under the film (`mux.mux`).
+    """
 
     wav: Path | None
     stems: bool
@@ -31,6 +37,8 @@ class Outputs:
     soundfont: Path | None
     loudness_lufs: float | None
     overwrite: bool
+    under: Ducking | None = None
+    music_db: float = 0.0
 
     def check(self, film: Path | None, song: Path) -> None:
         """Raise an `EmsyncError` for what could not be written in the end, before anything is composed."""
@@ -38,6 +46,8 @@ class Outputs:
             raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
         if self.stems and self.wav is None:
             raise InputError("--stems are written beside the mix; give --wav, too")
+        if self.mp4 is None and (self.under is not None or self.music_db):
+            raise InputError("--keep-sound and --music-gain are for the film with its music; give --mp4, too")
         taken = {Path(f"{song}.json").absolute(): "the record"}
         named = {"-o": song, "--wav": self.wav, "--mp4": self.mp4, "--plot": self.plot, "--html": self.html}
         for flag, place in named.items():
@@ -54,6 +64,10 @@ class Outputs:
 
             check_available(loudness=self.loudness_lufs is not None)
             soundfonts.find(self.soundfont)
+        if self.under is not None:
+            from emsync.sidechain import open_ducker
+
+            open_ducker(self.under)
 
     def write(self, track: Soundtrack, song: Path, film: Path | None) -> None:
         """Write what is asked for, and print a line on each."""
@@ -61,8 +75,12 @@ class Outputs:
         if self.wav is not None:
             click.echo(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
         if self.mp4 is not None and film is not None:
-            made = track.mux(film, self.mp4, overwrite=self.overwrite, **sound)
-            click.echo(printable(f"Wrote {made}, the film with the music."))
+            found: list[Ducker] = []
+            made = track.mux(
+                film, self.mp4, under=self.under, music_db=self.music_db, tell=found.append, overwrite=self.overwrite,
+                **sound,
+            )  # fmt: skip
+            click.echo(printable(f"Wrote {made}, the film with the music.{report_mux(found)}"))
         if self.plot is None and self.html is None:
             return
         piece = track.piece(song.name)

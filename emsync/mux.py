@@ -1,6 +1,7 @@
 """Laying sound under a film: the picture is copied as it is, the sound is encoded.
 
     mux("film.mp4", "song.wav", "scored.mp4")
+    mux("film.mp4", "song.wav", "scored.mp4", under=Ducking())   # under the film's own sound, ducked under speech
 
 Time 0 of the sound is the film's first frame, as everywhere in emsync. Nothing of the picture is decoded or encoded
 again, so it loses nothing; its rotation and its frame times stay.
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+from emsync.ducking import MUSIC_DB, Ducking
 from emsync.errors import InputError, VideoError
 from emsync.files import atomic_path, check_writable
 from emsync.film import best_stream
+from emsync.mix import film_sound, mixed, sound_of
+from emsync.sidechain import Ducker, open_ducker
 
 #: Containers by a file's ending: ffmpeg's name, and the codec of the sound.
 CONTAINERS: Final = {
@@ -37,15 +41,21 @@ def mux(
     sound: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
+    under: Ducking | None = None,
+    music_db: float = 0.0,
     overwrite: bool = False,
+    tell: Callable[[Ducker], None] | None = None,
 ) -> Path:
-    """Write the film with this sound instead of its own.
+    """Write the film with this sound instead of its own, or under it.
 
     Args:
         video: The film. Its picture stream is copied.
         sound: A sound file; its beginning falls on the film's first frame. What is longer than the film is cut.
         output: The new film; its ending, one of `CONTAINERS`, says the container.
+        under: The film keeps its sound at its own level, and the music goes down under speech; None replaces it.
+        music_db: What the music's level is changed by, from -60 to 20 dB.
         overwrite: Replace a file that exists.
+        tell: Called at the end with what followed the film's sound, if the film keeps it and has any.
 
     Returns the output's path.
 
@@ -61,7 +71,9 @@ def mux(
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
         raise InputError(f"{target} has none of the endings {', '.join(CONTAINERS)}; give it one of them")
-    kind, codec = CONTAINERS[suffix]
+    if not MUSIC_DB[0] <= music_db <= MUSIC_DB[1]:
+        raise InputError(f"music_db of {music_db:g} dB is not from {MUSIC_DB[0]:g} to {MUSIC_DB[1]:g}; give another")
+    ducker = None if under is None else open_ducker(under)
     try:
         film = av.open(os.fspath(video))
     except (av.FFmpegError, OSError) as error:
@@ -70,32 +82,56 @@ def mux(
         picture = best_stream(film)
         if picture is None:
             raise VideoError(f"{video} has no pictures; give a video")
-        try:
-            music = av.open(os.fspath(sound))
-        except (av.FFmpegError, OSError) as error:
-            raise InputError(f"{sound} cannot be read as sound ({error}); give a .wav, .flac, .ogg or .mp3") from error
         with (
-            music,
+            _opened_sound(sound) as music,
             atomic_path(target, overwrite=overwrite) as partial,
-            av.open(os.fspath(partial), "w", format=kind) as out,
+            av.open(os.fspath(partial), "w", format=CONTAINERS[suffix][0]) as out,
         ):
-            if not music.streams.audio:
-                raise InputError(f"{sound} has no sound; give a .wav, .flac, .ogg or .mp3")
-            try:
-                copied = out.add_stream_from_template(picture)
-                encoded: Any = out.add_stream(codec, rate=RATE_HZ, layout="stereo")
-                encoded.bit_rate = BIT_RATE
-                out.start_encoding()
-            except (av.FFmpegError, ValueError) as error:
-                raise InputError(
-                    f"{suffix} cannot hold this film's picture ({picture.codec_context.name}); write to .mkv instead"
-                ) from error
+            copied, encoded = _streams(out, picture, suffix)
             clock = _clock(film, picture)
-            with av.open(os.fspath(video)) as again:
-                _write(
-                    again.demux(again.streams[picture.index]), clock, copied, _sound(music, encoded, clock.end_s), out
-                )
+            # The file is opened three times: for the clock, the pictures and the sound, each read at its own pace.
+            with av.open(os.fspath(video)) as again, av.open(os.fspath(video)) as own:
+                frames = _frames(music, music.streams.audio[0])
+                if ducker is not None or music_db:
+                    voices = () if ducker is None else film_sound(own, float(clock.first * clock.base))
+                    n_samples = round(clock.end_s * RATE_HZ)
+                    frames = mixed(voices, sound_of(frames), n_samples, ducker, music_db)
+                packets = again.demux(again.streams[picture.index])
+                _write(packets, clock, copied, _sound(frames, encoded, clock.end_s), out)
+                if ducker is not None and tell is not None:
+                    ducker.has_sound = bool(own.streams.audio)
+                    tell(ducker)
     return target
+
+
+def _opened_sound(sound: str | os.PathLike[str]) -> Any:
+    """The container of a sound file."""
+    import av
+
+    try:
+        music = av.open(os.fspath(sound))
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{sound} cannot be read as sound ({error}); give a .wav, .flac, .ogg or .mp3") from error
+    if not music.streams.audio:
+        music.close()
+        raise InputError(f"{sound} has no sound; give a .wav, .flac, .ogg or .mp3")
+    return music
+
+
+def _streams(out: Any, picture: Any, suffix: str) -> tuple[Any, Any]:
+    """The streams of the new film: the copied picture, and the encoded sound."""
+    import av
+
+    try:
+        copied = out.add_stream_from_template(picture)
+        encoded = out.add_stream(CONTAINERS[suffix][1], rate=RATE_HZ, layout="stereo")
+        encoded.bit_rate = BIT_RATE
+        out.start_encoding()
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(
+            f"{suffix} cannot hold this film's picture ({picture.codec_context.name}); write to .mkv instead"
+        ) from error
+    return copied, encoded
 
 
 @dataclass(frozen=True)
@@ -154,14 +190,14 @@ def _write(packets: Iterable[Any], clock: _Clock, copied: Any, sound: Iterator[A
         out.mux(part)
 
 
-def _sound(music: Any, stream: Any, end_s: float) -> Iterator[Any]:
+def _sound(frames: Iterable[Any], stream: Any, end_s: float) -> Iterator[Any]:
     """Encoded packets of the sound, from its beginning until the film's end."""
-    for part in _resampled(music, stream, round(end_s * RATE_HZ)):
+    for part in _resampled(frames, stream, round(end_s * RATE_HZ)):
         yield from stream.encode(part)
     yield from stream.encode(None)
 
 
-def _resampled(music: Any, stream: Any, n_samples: int) -> Iterator[Any]:
+def _resampled(frames: Iterable[Any], stream: Any, n_samples: int) -> Iterator[Any]:
     """Frames as the encoder wants them, until there are at least n_samples samples or the sound ends."""
     import av
 
@@ -169,7 +205,7 @@ def _resampled(music: Any, stream: Any, n_samples: int) -> Iterator[Any]:
         format=stream.format, layout="stereo", rate=RATE_HZ, frame_size=stream.frame_size or 960
     )
     at = 0
-    for frame in itertools.chain(_frames(music, music.streams.audio[0]), (None,)):
+    for frame in itertools.chain(frames, (None,)):
         for part in resampler.resample(frame):
             if at >= n_samples:
                 return

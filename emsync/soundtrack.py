@@ -168,12 +168,12 @@ class Soundtrack:
     def mux(
         self, video: str | os.PathLike[str], path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
     ) -> Path:
-        """Write the film with the piece as its sound; `options` are those of `render`. See `mux.mux`."""
+        """Write the film with the piece as its sound, or under it; `options` are those of `render` and `mux.mux`."""
         from emsync.mux import mux
 
+        lying = {name: options.pop(name) for name in ("under", "music_db", "tell") if name in options}
         with tempfile.TemporaryDirectory() as folder:
-            sound = self.render(Path(folder) / "sound.wav", **options)
-            return mux(video, sound.path, path, overwrite=overwrite)
+            return mux(video, self.render(Path(folder) / "a.wav", **options).path, path, overwrite=overwrite, **lying)
 
     def piece(self, title: str = "") -> Piece:
         """The piece as pictures and pages show it. By default it is called by its film's name."""
