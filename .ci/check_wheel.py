@@ -44,6 +44,8 @@ WANTED = (
     "emsync/web/roll.js",
     "emsync/web/shared.css",
     "emsync/web/shared.js",
+    "emsync/web/survey.html",
+    "emsync/web/survey.js",
     "emsync/training/small.toml",
     "emsync/training/mood/regressor.json",
 )

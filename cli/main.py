@@ -58,6 +58,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("train", "emsync.cli.train", "Train a model from a preset."),
     Entry("train-affect", "emsync.cli.train_affect", "Train a head that reads films' moods."),
     Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
+    Entry("survey", "emsync.cli.survey", "Make a blind ranking study, and evaluate its answers."),
     Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
     Entry("fit-copying", "emsync.cli.fit_copying", "Fit how much a model may copy from the piece itself."),
 )

@@ -189,20 +189,33 @@ def _cuts(piece: Piece) -> list[dict[str, Any]]:
 
 
 def _medium(path: str | os.PathLike[str], page: Path, max_bytes: int, what: str, stem: str) -> dict[str, Any]:
-    """A film or a sound: inside the page as base64, or as a link if it is larger than `max_bytes`."""
+    """A film or a sound: inside the page, or as a link if it is larger than `max_bytes`."""
     file = Path(path)
+    name = {"name": printable(file.name)}
     try:
         size = file.stat().st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{printable(os.fspath(file))} cannot be read ({reason}); check the name") from error
-    suffix = file.suffix.lower()
-    kind = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
-    medium: dict[str, Any] = {"type": kind, "name": printable(file.name)}
     if size > max_bytes:
-        return medium | {"href": relative_url(file, page)}
-    embedded = _base64(read_limited(file, max(max_bytes, 1), what))
-    return medium | {"base64": embedded, "download": _file_name(file.name) if what == "video" else stem + suffix}
+        return linked(file, page) | name
+    download = _file_name(file.name) if what == "video" else stem + file.suffix.lower()
+    return embedded(file, max_bytes) | name | {"download": download}
+
+
+def embedded(path: Path, max_bytes: int) -> dict[str, Any]:
+    """A file of at most max_bytes as `addressOf` of the pages' script takes it: its type and its bytes as base64."""
+    return {"type": _type_of(path), "base64": _base64(read_limited(path, max(max_bytes, 1)))}
+
+
+def linked(path: Path, page: Path) -> dict[str, Any]:
+    """A file as `addressOf` of the pages' script takes it: its type and its place relative to the page."""
+    return {"type": _type_of(path), "href": relative_url(path, page)}
+
+
+def _type_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
 
 
 def relative_url(path: Path, page: Path) -> str:
