@@ -1,165 +1,29 @@
-"""Score <-> events: the round trip as properties, the order of events against a plain loop, and the edges."""
+"""Scores to events: notes, bars, tempi and chords, and back again."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
-from emsync.score import Bars, Instrument, Score, TempoMap
+from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer import events
-from emsync.tokenizer.events import Events, decode, encode
+from emsync.tokenizer.events import decode, encode
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
-
-HALF_STEP_S = v.STEP_S / 2 + 1e-9
-BAND = (
-    Instrument("kit", 0, True),
-    Instrument("piano", 0),
-    Instrument("organ", 19),
-    Instrument("guitar", 25),
-    Instrument("bass", 33),
-    Instrument("strings", 48),
-    Instrument("rain", 96),
+from tests.event_loops import (
+    BAND,
+    HALF_STEP_S,
+    check_round_trip,
+    encode_by_loop,
+    make,
+    moments,
+    named,
+    only_notes,
+    scores,
 )
-METERS = [(4, 4), (3, 4), (7, 8), (6, 8), (2, 4), (5, 4), (1, 4), (1, 8), (12, 4), (9, 2)]
-
-Note = tuple[int, int, int, float, float]  # instrument, pitch, velocity, start_s, end_s
-
-
-def make(
-    notes: list[Note],
-    *,
-    instruments: tuple[Instrument, ...] = FAMILY_INSTRUMENTS,
-    tempo: TempoMap | None = None,
-    bars: Bars | None = None,
-) -> Score:
-    columns = [list(column) for column in zip(*notes, strict=True)] if notes else [[]] * 5
-    tempo = TempoMap.constant(120.0) if tempo is None else tempo
-    return Score(instruments, *columns, tempo, Bars([0.0], [4], [4]) if bars is None else bars)
-
-
-def named(ids: np.ndarray | list[int]) -> list[str]:
-    return [v.NAMES[i] for i in ids]
-
-
-def ids_of(*names: str) -> list[int]:
-    return [v.ID_OF[name] for name in names]
-
-
-@st.composite
-def tempo_and_bars(draw: st.DrawFn) -> tuple[TempoMap, Bars]:
-    """A tempo map, and bars that stand on its grid, after a pickup or none; some tempi are far from music."""
-    changes = draw(st.lists(st.floats(0.05, 8.0), max_size=4))
-    qpm = draw(st.lists(st.floats(20.0, 400.0), min_size=len(changes) + 1, max_size=len(changes) + 1))
-    tempo = TempoMap(np.append(0.0, np.cumsum(changes)), qpm)
-    meters = draw(st.lists(st.sampled_from(METERS), min_size=1, max_size=12))
-    lengths = np.array([4 * above / below for above, below in meters])
-    pickup = draw(st.sampled_from([0.0, 0.5, 1.0, 3.0]))
-    place = pickup + np.append(0.0, np.cumsum(lengths[:-1]))
-    above, below = zip(*meters, strict=True)
-    return tempo, Bars(tempo.seconds_at(place), above, below)
-
-
-@st.composite
-def scores(draw: st.DrawFn, *, from_s: float = 0.0) -> Score:
-    """Songs with all a file may hold: equal notes that overlap, notes shorter than a step, effects, odd pitches."""
-    begin = st.one_of(st.floats(0.0, 12.0), st.integers(0, 96).map(lambda eighth: eighth / 8))
-    length = st.one_of(st.floats(1e-4, 6.0), st.sampled_from([0.001, 0.0041, 0.25, 1.0, 2.0]))
-    note = st.tuples(st.integers(0, len(BAND) - 1), st.integers(0, 127), st.integers(1, 127), begin, length)
-    # Few pitches, so that equal notes meet.
-    crowded = st.tuples(st.integers(0, 5), st.sampled_from([40, 60, 64, 67]), st.integers(1, 127), begin, length)
-    rows = draw(st.lists(st.one_of(note, crowded), max_size=40))
-    tempo, bars = draw(tempo_and_bars())
-    notes = [(who, pitch, velocity, from_s + at, from_s + at + long) for who, pitch, velocity, at, long in rows]
-    return make(notes, instruments=BAND, tempo=tempo, bars=bars)
-
-
-# -- the same by a plain loop
-
-
-def encode_by_loop(score: Score) -> tuple[list[str], list[int]]:
-    """The names and velocities of `encode` but for CHORD and BAR, from a reduced Score, an event at a time."""
-    moments: list[tuple[int, int, int, int, str, int]] = []  # step, rank, family, pitch, name, velocity
-    for family, pitch, velocity, start_s, end_s in zip(
-        score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, strict=True
-    ):
-        on, off = round(start_s / 0.008), round(end_s / 0.008)
-        place = v.ON_ORDER.index(family)
-        name = v.FAMILIES[family].upper()
-        moments.append((on, 1, place, pitch, f"ON_{name}_{pitch}", int(velocity) // 8 + 1))
-        if family != v.DRUMS:
-            moments.append((off, 2 if off == on else 0, place, pitch, f"OFF_{name}_{pitch}", 0))
-    families = len(set(score.instrument.tolist()))
-    rows = [("MORE_INSTRUMENTS" if families >= 3 else "FEWER_INSTRUMENTS", 0), ("START", 0)]
-    clock = 0
-    for step, _, _, _, name, velocity in sorted(moments):
-        while step - clock > 125:
-            rows.append(("TIMESHIFT_1000", 0))
-            clock += 125
-        if step > clock:
-            rows.append((f"TIMESHIFT_{(step - clock) * 8}", 0))
-        clock = step
-        rows.append((name, velocity))
-    rows.append(("END", 0))
-    return [name for name, _ in rows], [velocity for _, velocity in rows]
-
-
-def decode_by_loop(ids: list[int]) -> list[tuple[int, int, int, int]]:
-    """(family, pitch, first step, last step) of every note of `decode`, event by event; drums end at their onset."""
-    clock = 0
-    going: dict[tuple[int, int], int] = {}
-    notes = []
-    for event in [v.EVENTS[i] for i in ids] + [v.EVENTS[v.END]]:
-        note = (event.family, event.value)
-        if event.kind == v.K_TIMESHIFT:
-            clock += event.value
-        elif event.kind in (v.K_ON, v.K_OFF):
-            if note in going:
-                notes.append((*note, going.pop(note), clock))
-            if event.kind == v.K_ON:
-                going[note] = clock
-        elif event.kind == v.K_END:
-            notes += [(*note, start, clock) for note, start in going.items()]
-            going = {}
-    return sorted((f, p, start, start if f == v.DRUMS else end) for f, p, start, end in notes)
-
-
-def moments(ids: np.ndarray) -> list[tuple[int, str]]:
-    """(step, name) of every event but TIMESHIFT."""
-    rows = zip(events.times_steps(ids).tolist(), named(ids), strict=True)
-    return [(step, name) for step, name in rows if not name.startswith("TIMESHIFT")]
-
-
-def only_notes(ids: np.ndarray) -> list[tuple[int, str]]:
-    return [(step, name) for step, name in moments(ids) if name.startswith(("ON", "OFF"))]
-
-
-# -- there and back
-
-
-def check_round_trip(score: Score) -> None:
-    """Every note of the reduced score is back, at its time, in its level; no other is."""
-    kept = reduce(score).score
-    coded = encode(score)
-    back = decode(coded.ids, coded.velocities)
-    assert len(back) == len(kept)
-
-    def order(notes: Score) -> np.ndarray:
-        return np.lexsort((notes.start_s, notes.pitch, notes.instrument))
-
-    i, j = order(kept), order(back)
-    assert back.instrument[j].tolist() == kept.instrument[i].tolist()
-    assert back.pitch[j].tolist() == kept.pitch[i].tolist()
-    assert np.abs(back.start_s[j] - kept.start_s[i]).max(initial=0) <= HALF_STEP_S
-    pitched = kept.instrument[i] != v.DRUMS
-    late = np.abs(back.end_s[j] - kept.end_s[i])[pitched]
-    assert late.max(initial=0) <= HALF_STEP_S + events.SHORTEST_NOTE_S
-    assert v.velocity_level(back.velocity[j]).tolist() == v.velocity_level(kept.velocity[i]).tolist()
 
 
 @given(scores())
@@ -282,9 +146,6 @@ def test_encoding_again_changes_nothing_in_steady_music(
     assert again.velocities.tolist() == first.velocities.tolist()
 
 
-# -- bars
-
-
 @given(scores())
 def test_bars_stand_where_they_stood(score: Score) -> None:
     ids = encode(score).ids
@@ -399,9 +260,6 @@ def test_tempo_changes_inside_notes_move_nothing() -> None:
     check_round_trip(make([(1, 60, 80, 1.0, 2.4), (5 - 1, 62, 80, 1.1, 9.0)], tempo=tempo))
 
 
-# -- chords
-
-
 def chord(*, length_s: float, families: tuple[int, ...] = (1,), count: int = 3) -> Score:
     notes = [(who, pitch, 80, 1.0, 1.0 + length_s) for who in families for pitch in (60, 64, 67)[:count]]
     return make([*notes, (0, 36, 80, 1.0, 1.1), (3, 36, 80, 1.0, 4.0)])
@@ -452,9 +310,6 @@ def test_chord_labels_stand_where_chords_are(score: Score) -> None:
 
     assert len(labels) == len(set(labels))
     assert chords(0.0) <= set(labels) <= chords(2 * v.STEP_S)
-
-
-# -- edges
 
 
 def test_an_empty_score() -> None:
@@ -523,161 +378,3 @@ def test_a_piece_that_is_too_long(end_s: float) -> None:
 
 def test_a_piece_that_is_just_not_too_long() -> None:
     check_round_trip(make([(1, 60, 80, 134_000.0, 134_216.0), (0, 60, 80, 134_217.0, 134_217.5)]))
-
-
-# -- decoding anything
-
-ANY_IDS = st.lists(st.integers(0, v.SIZE - 1), max_size=80)
-NOTE_IDS = st.lists(
-    st.sampled_from(
-        ids_of(
-            "ON_PIANO_60",
-            "OFF_PIANO_60",
-            "ON_DRUMS_36",
-            "ON_BASS_60",
-            "OFF_BASS_60",
-            "TIMESHIFT_8",
-            "TIMESHIFT_1000",
-            "CHORD",
-            "BAR_0.5",
-            "BAR_4",
-            "BAR_8",
-            "END",
-            "START",
-            "PAD",
-        )
-    ),
-    max_size=60,
-)
-
-
-@given(st.one_of(ANY_IDS, NOTE_IDS))
-@example([])
-def test_any_ids_decode_like_the_loop(ids: list[int]) -> None:
-    score = decode(ids)
-    drums = score.instrument == v.DRUMS
-    start = np.rint(score.start_s / v.STEP_S).astype(int)
-    end = np.where(drums, start, np.rint(score.end_s / v.STEP_S).astype(int))
-    rows = zip(score.instrument.tolist(), score.pitch.tolist(), start.tolist(), end.tolist(), strict=True)
-    assert sorted(rows) == decode_by_loop(ids)
-    assert len(score) == sum(v.KIND[i] == v.K_ON for i in ids), "no note is lost"
-    assert len(score.bars) >= 1
-    assert np.isfinite(score.tempo.qpm).all()
-
-
-@given(st.one_of(ANY_IDS, NOTE_IDS))
-def test_what_was_decoded_can_be_encoded(ids: list[int]) -> None:
-    check_round_trip(decode(ids))
-
-
-def test_a_note_without_its_off_lasts_to_the_end() -> None:
-    ids = ids_of("START", "ON_PIANO_60", "TIMESHIFT_1000", "ON_PIANO_62", "TIMESHIFT_400")
-    assert decode(ids).end_s.tolist() == pytest.approx([1.4, 1.4])
-
-
-def test_a_note_that_begins_again_has_ended() -> None:
-    ids = ids_of("ON_PIANO_60", "TIMESHIFT_1000", "ON_PIANO_60", "TIMESHIFT_400", "OFF_PIANO_60", "OFF_PIANO_60")
-    score = decode(ids)
-    assert score.start_s.tolist() == [0.0, 1.0]
-    assert score.end_s.tolist() == pytest.approx([1.0, 1.4])
-
-
-def test_end_closes_what_sounds_and_no_more() -> None:
-    ids = ids_of("ON_PIANO_60", "TIMESHIFT_80", "END", "TIMESHIFT_1000", "ON_PIANO_62", "TIMESHIFT_80", "OFF_PIANO_62")
-    score = decode(ids)
-    assert score.start_s.tolist() == pytest.approx([0.0, 1.08])
-    assert score.end_s.tolist() == pytest.approx([0.08, 1.16])
-
-
-def test_velocities_of_the_paper_where_none_are_given() -> None:
-    ids = ids_of("ON_PIANO_60", "TIMESHIFT_80", "CHORD", "ON_PIANO_62", "ON_BASS_40", "TIMESHIFT_80", "ON_PIANO_64")
-    assert dict(zip(decode(ids).pitch.tolist(), decode(ids).velocity.tolist(), strict=True)) == {
-        60: 80,
-        62: 120,
-        40: 120,
-        64: 80,
-    }
-    given = decode(ids, [3, 0, 0, 0, 16, 0, 0])
-    assert dict(zip(given.pitch.tolist(), given.velocity.tolist(), strict=True)) == {60: 20, 62: 120, 40: 124, 64: 80}
-
-
-def test_music_without_bars_gets_some() -> None:
-    score = decode(ids_of("ON_PIANO_60", *["TIMESHIFT_1000"] * 5, "OFF_PIANO_60"))
-    assert score.bars.start_s.tolist() == [0.0, 2.0, 4.0]
-    assert score.tempo.qpm.tolist() == [120.0]
-
-
-@pytest.mark.parametrize(
-    ("ids", "velocities", "message"),
-    [
-        ([0, 912], None, r"event ids\[1\] is 912, outside 0 to 911; was this made with another vocabulary"),
-        ([5, -1], None, r"event ids\[1\] is -1, outside 0 to 911"),
-        ([0.0, 1.0], None, r"whole numbers from 0 to 911, not float64"),
-        (["END"], None, r"whole numbers from 0 to 911, not <U3"),
-        ([[1, 2], [3, 4]], None, r"one row of numbers, not an array of shape \(2, 2\); give one song"),
-        ([[1, 2], [3]], None, r"one row of numbers, not rows of several lengths"),
-        (7, None, r"one row of numbers, not an array of shape \(\)"),
-        ([1, 2], [0], r"there are 2 event ids and 1 velocities; give one velocity an event"),
-        ([147], [17], r"velocities\[0\] is 17, outside 0 to 16"),
-        ([147], [-1], r"velocities\[0\] is -1, outside 0 to 16"),
-        ([v.SHIFT_BASE + 125] * 134_218, None, r"the events last 134218 s, past 134218 s; cut them in parts"),
-    ],
-)
-def test_what_cannot_be_decoded(ids: object, velocities: object, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        decode(ids, velocities)  # type: ignore[arg-type]
-
-
-def test_events_are_two_rows_of_one_length() -> None:
-    with pytest.raises(InputError, match=r"ids of shape \(2,\) and velocities of shape \(3,\) do not fit"):
-        Events(np.zeros(2, dtype=np.int32), np.zeros(3, dtype=np.uint8))
-
-
-def test_many_songs_at_once_are_the_songs_one_by_one() -> None:
-    song = np.array([0, 2, 2, 0])
-    family, pitch = np.array([1, 0, 4, 1]), np.array([60, 36, 50, 64])
-    notes = events.Notes(
-        song, family, pitch, np.array([3, 4, 5, 6]), np.array([0, 5, 7, 200]), np.array([9, 6, 7, 400])
-    )
-    none = np.zeros(0, dtype=np.int64)
-    bar_song, bar_step, half_quarters = np.array([0, 2]), np.array([0, 3]), np.array([8, 7])
-    ids, velocities, offsets = events.assemble(notes, bar_song, bar_step, half_quarters, none, none, 3)
-    assert [named(ids[a:b]) for a, b in pairwise(offsets)] == [
-        [
-            "FEWER_INSTRUMENTS",
-            "START",
-            "BAR_4",
-            "ON_PIANO_60",
-            "TIMESHIFT_72",
-            "OFF_PIANO_60",
-            "TIMESHIFT_1000",
-            "TIMESHIFT_528",
-            "ON_PIANO_64",
-            "TIMESHIFT_1000",
-            "TIMESHIFT_600",
-            "OFF_PIANO_64",
-            "END",
-        ],
-        ["FEWER_INSTRUMENTS", "START", "END"],
-        [
-            "FEWER_INSTRUMENTS",
-            "START",
-            "TIMESHIFT_24",
-            "BAR_3.5",
-            "TIMESHIFT_16",
-            "ON_DRUMS_36",
-            "TIMESHIFT_16",
-            "ON_STRINGS_50",
-            "OFF_STRINGS_50",
-            "END",
-        ],
-    ]
-    assert velocities[velocities > 0].tolist() == [4, 7, 5, 6]
-
-
-@pytest.mark.parametrize(("family", "pitch"), [(0, 26), (1, 20), (4, 109)])
-def test_a_pitch_outside_its_family_is_refused(family: int, pitch: int) -> None:
-    one, none = np.array([0]), np.zeros(0, dtype=np.int64)
-    notes = events.Notes(one, np.array([family]), np.array([pitch]), one, one, one + 1)
-    with pytest.raises(InputError, match="a pitch is outside its family's range"):
-        events.assemble(notes, none, none, none, none, none, 1)
