@@ -219,7 +219,7 @@ def test_what_is_wanted() -> None:
     assert Wanted().parts == ()
     assert Wanted(landing=1, stability=2, similarity=True).parts == ("landing", "stability", "similarity")
     assert Wanted(films=(CutList("a", np.array([4.0]), 8.0),)).parts == ("landing",)
-    with pytest.raises(InputError, match="no way of landing was asked for; give free, bend or exact"):
+    with pytest.raises(InputError, match="no way of landing was given; give free, bend or exact"):
         Wanted(landing=1, lands=())
     with pytest.raises(InputError, match="9 pieces cannot be compared with real songs; give at least 10"):
         Wanted(similarity=True, pieces=9)

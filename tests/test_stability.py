@@ -120,7 +120,7 @@ def test_means_and_drift_over_pieces(tmp_path: Path) -> None:
     assert values["quiet_before_end_s"] == {"mean": 15.5, "max": 30}
     page = found.to_markdown()
     assert "| notes a second | 1.000 | 0.500 | 0.500 |" in page
-    assert "END stood 2.00 s before" in page
+    assert "END was 2.00 s before" in page
     found.plot(tmp_path / "stability.png")
     assert (tmp_path / "stability.png").read_bytes()[:4] == b"\x89PNG"
 

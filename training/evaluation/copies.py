@@ -1,12 +1,12 @@
-"""Stretches of music that stand in a corpus note for note: lines of notes, and a search through archives of millions.
+"""Stretches of music that occur in a corpus note for note: lines of notes, and a search through large archives.
 
 Conventions
 - A *line* is all notes of one family of a piece, in sixteenths (onsets rounded, equal notes once), in the order
   (onset, pitch), so that chords are read from below. It is compared as its steps: from each note to the next, the
   interval in semitones and the distance in sixteenths (those over `MOST_SIXTEENTHS` are one). Transposition, tempo,
-  velocities, note lengths and what other families play make no difference. Lines, and not the whole texture: a copied
-  bass or melody below a new drum part is a copy, and one note more in any part would hide it in the whole.
-- A window is 16 notes of a line, 15 steps. It is *plain* when it could be anybody's: of drums, or of fewer than
+  velocities, note lengths and other families make no difference. Lines are compared, not the whole texture, because
+  a copied bass or melody under a new drum part is still a copy, and in the whole texture one extra note would hide it.
+- A window is 16 notes of a line, 15 steps. It is *plain* if anybody could have written it: of drums, or of fewer than
   `LEAST_PITCHES` different pitches or `LEAST_STEPS` different steps (a repeated note or chord, a two-chord figure, a
   run, a short arpeggio going round).
 
@@ -34,10 +34,10 @@ Bools = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
 
 WINDOW_NOTES: Final = 16
-#: Fewer different pitches, or different steps, and a window is plain.
+#: A window with fewer different pitches, or different steps, is plain.
 LEAST_PITCHES: Final = 5
 LEAST_STEPS: Final = 6
-#: A longer silence between two notes is like this one.
+#: Longer distances between two notes count as this one.
 MOST_SIXTEENTHS: Final = 63
 _PITCHES: Final = 128
 _FILTER_BITS: Final = 24
@@ -51,9 +51,9 @@ _STEPS_PER_SIXTEENTH: Final = STEPS_PER_QUARTER // 4
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Lines of many pieces end to end; all (N,): each note's line (piece times five, plus family), its pitch, and the
-    step from it to the next note, a number that is the same for the same step (what the last of a line has, says
-    nothing)."""
+    """Lines of many pieces, concatenated; all (N,): each note's line (piece times five, plus family), its pitch, and
+    the step from it to the next note, as a number that is equal for equal steps (that of a line's last note is
+    meaningless)."""
 
     line: npt.NDArray[np.int32]
     pitch: npt.NDArray[np.uint8]
@@ -67,7 +67,7 @@ class Lines:
         return np.asarray(self.line % len(FAMILIES))
 
     def within(self, notes: int) -> Bools:
-        """Whether a window of so many notes that begins here stays in its line: (N,)."""
+        """Whether a window of this many notes that begins here stays in its line: (N,)."""
         found = np.zeros(len(self), dtype=bool)
         if len(self) >= notes:
             found[: len(self) - notes + 1] = self.line[: len(self) - notes + 1] == self.line[notes - 1 :]
@@ -75,7 +75,7 @@ class Lines:
 
 
 def lines(line: npt.NDArray[np.integer], sixteenth: npt.NDArray[np.integer], pitch: npt.NDArray[np.integer]) -> Lines:
-    """Notes of any order to lines. All (N,): line 0.., sixteenth 0.., pitch 0..127."""
+    """Notes in any order to lines. All (N,): line 0.., sixteenth 0.., pitch 0..127."""
     if not len(line):
         return Lines(np.zeros(0, np.int32), np.zeros(0, np.uint8), np.zeros(0, np.uint16))
     bits = max(int(sixteenth.max()).bit_length(), 1)
@@ -146,7 +146,7 @@ def is_plain(found: Lines) -> Bools:
 
 
 def _mixed(a: Hashes, b: Hashes) -> Hashes:
-    """One hash of two, where their order counts."""
+    """One hash of two; their order matters."""
     with np.errstate(over="ignore"):
         mixed = a * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(32)
@@ -159,8 +159,8 @@ def _mixed(a: Hashes, b: Hashes) -> Hashes:
 def hashes(found: Lines) -> Hashes:
     """A hash of the 15 steps of the window of 16 notes that begins at each note: (N - 15,), across lines too.
 
-    Hashes of 2, 4 and 8 steps are made of two of half as many; that of 15 of two of 8 that share one (after Karp,
-    Miller and Rosenberg, 1972).
+    Hashes of 2, 4 and 8 steps combine two hashes of half the length; that of 15 combines two of 8 that share one step
+    (after Karp, Miller and Rosenberg, 1972).
     """
     if len(found) < WINDOW_NOTES:
         return np.zeros(0, dtype=np.uint64)
@@ -177,10 +177,10 @@ def hashes(found: Lines) -> Hashes:
 
 
 class Search:
-    """The windows of some pieces, and what archives have shown of them so far.
+    """The windows of some pieces, and what was found of them in archives so far.
 
-    longest (N,): how many notes from here on stand in the corpus, 0 below 16; song (N,): the number of the song they
-    stand in, among all that were searched.
+    longest (N,): how many notes from here on occur in the corpus, 0 if fewer than 16; song (N,): the number of the song
+    that contains them, among all that were searched.
     """
 
     def __init__(self, scores: Sequence[Score]) -> None:
@@ -195,15 +195,15 @@ class Search:
     def search(self, archive: Archive) -> None:
         """Look for all windows in an archive, and follow those found as far as they go.
 
-        Windows that are equal, of pieces and of the corpus, are of one class. All classes are followed together, a note
-        at a time: the step to it splits them, and a class without a place in the corpus is given up. So the work grows
-        with the places, not with pairs of places.
+        Equal windows, of pieces and of the corpus, form one class. All classes are extended together, one note at a time:
+        the step to that note splits them, and a class without a place in the corpus is dropped. So the work grows with
+        the number of places, not of pairs of places.
         """
         corpus = lines_of_archive(archive)
         asked, own, places, classes = self._windows_found(corpus)
         notes = WINDOW_NOTES
         while len(places):
-            # One place in the corpus a class, and which classes have any.
+            # One place in the corpus for each class, and which classes have any.
             place = np.full(int(own.max()) + 1, -1, dtype=np.int64)
             place[classes] = places
             alive = place[own] >= 0
@@ -224,13 +224,13 @@ class Search:
         self.corpus_notes += len(archive.arrays["family"])
 
     def _windows_found(self, corpus: Lines) -> tuple[Ints, Ints, Ints, Ints]:
-        """Windows of the pieces that may be found, and their classes; windows of the corpus that are of a class."""
+        """Windows of the pieces that may be found, and their classes; windows of the corpus that are in a class."""
         asked = np.flatnonzero(self.inside)
         known, first, own = np.unique(hashes(self.lines)[asked], return_index=True, return_inverse=True)
         theirs = hashes(corpus)
         if not len(known) or not len(theirs):
             return asked, own, asked[:0], own[:0]
-        # A table of the first bits of the hashes passes over nearly all of the corpus.
+        # A table of the first bits of the hashes excludes nearly all of the corpus.
         shift = np.uint64(64 - _FILTER_BITS)
         likely = np.zeros(1 << _FILTER_BITS, dtype=bool)
         likely[known >> shift] = True
@@ -249,12 +249,12 @@ class Search:
 
 
 def _going_on(found: Lines, places: Ints, classes: Ints, notes: int) -> tuple[Ints, Ints]:
-    """Those windows of so many notes whose line has one note more."""
+    """The windows of this many notes whose line has one more note."""
     more = np.minimum(places + notes, len(found) - 1)
     more_in_line = (places + notes < len(found)) & (found.line[places] == found.line[more])
     return places[more_in_line], classes[more_in_line]
 
 
 def _after(found: Lines, places: Ints, classes: Ints, notes: int) -> Ints:
-    """A number for the class of each window with one note more: its class now, and the step that leads there."""
+    """A number for the class of each window with one more note: its class now, and the step to that note."""
     return np.asarray((classes << 16) | found.step[places + notes - 1], dtype=np.int64)

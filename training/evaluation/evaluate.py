@@ -3,7 +3,7 @@
 Total bits over whole songs, divided by their notes, so that vocabularies can be compared. Conventions
 - Which events are predicted from what: see `predictions`. CHORD counts as one event, like any other.
 - A model with a mixture (`mixture.Mixture`) is measured as it composes, mixed with each song's own repeats.
-- `bits_per_note` is of events alone; the velocities' bits stand beside it.
+- `bits_per_note` is of events alone; the velocities' bits are given separately.
 - N-gram baselines (`ngrams`) are measured on the same events of the same songs.
 - Other parts of the yardstick measure what a model composes (`yardstick`); an `Evaluation` holds them, too.
 """

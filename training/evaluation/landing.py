@@ -1,14 +1,14 @@
 """How closely chords land on cuts, before any tempo bends; and composing many pieces to measure.
 
 Conventions
-- A chord event is a CHORD; a *sounding* chord is three or more notes of piano or guitar begun together and held two
-  beats (`hits.sounding_chords`). Both are matched with the cuts one to one: as many pairs as can be made of a cut and a
-  chord at most a window apart. Recall = pairs / cuts, precision = pairs / chords, IoU = pairs / (cuts + chords - pairs)
+- A chord event is a CHORD; a *sounding* chord is three or more notes of piano or guitar that begin together and are
+  held for two beats (`hits.sounding_chords`). Both are matched with the cuts one to one: the largest number of pairs
+  of a cut and a chord at most a window apart. Recall = pairs / cuts, precision = pairs / chords, IoU = pairs / (cuts + chords - pairs)
   (the AV-Align score of TempoTokens, Yariv et al. 2024, is this IoU). Counts are summed over pieces.
-- The control is the same chords against other pieces' cuts, both within the shorter of the two: what chance gives.
+- The control is the same chords against other pieces' cuts, both within the shorter of the two. It is chance level.
 - Cuts are those that a composer is given: four seconds apart or more (paper, Section III-B3), clear of both ends.
-- Pieces are composed as users get them (the caller says how, `Recipe`), and measured as the composer wrote them. What
-  sounds after the tempo was bent onto the cuts stands apart, as "sounding chords, bent".
+- Pieces are composed as users get them (the caller gives the `Recipe`), and measured as composed. What sounds after
+  the tempo was bent onto the cuts is a separate row, "sounding chords, bent".
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def random_list(rng: np.random.Generator, name: str, duration_s: float) -> CutLi
 
 
 def random_lists(n: int, seed: int) -> list[CutList]:
-    """Films, n of them, of `LENGTH_S` with cuts `GAP_S` apart; the first of them are the same for any n."""
+    """n films of `LENGTH_S` with cuts `GAP_S` apart; the first of them are the same for any n."""
     if n < 1:
         raise InputError(f"{n} cut lists measure nothing; give at least 1")
     lists = []
@@ -183,7 +183,7 @@ def _score(piece: Piece, film: CutList) -> Score:
 def matched(a_s: npt.ArrayLike, b_s: npt.ArrayLike, window_s: float) -> int:
     """How many pairs can be made of one time of each row, at most `window_s` (inclusive) apart; both rows increasing.
 
-    Taking the earliest that fits is best here: any other pair of a time could be changed for it.
+    Taking the earliest that fits is optimal: any other pair of a time could be exchanged for it.
     """
     a, b = np.asarray(a_s, dtype=np.float64).tolist(), np.asarray(b_s, dtype=np.float64).tolist()
     i = j = pairs = 0

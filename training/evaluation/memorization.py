@@ -1,11 +1,11 @@
-"""Whether a model recites: the longest exact copies from the corpus it learned from, and the share of windows in it.
+"""Whether a model recites: the longest exact copies from its training corpus, and the share of windows found there.
 
 Conventions
-- A copy is a stretch of one family's line that stands in the corpus note for note (`copies`); it counts when a window
-  within it is not plain. Recitation is judged without plain windows; the figures of all stand beside.
-- Real songs quote, too: validation songs, cut to the composed pieces' length and passed through the tokenizer, are
-  measured the same way, and that is what to compare with.
-- What is not on sixteenths is rounded, so not every quotation is seen: of windows of training songs, passed through the
+- A copy is a stretch of one family's line that occurs in the corpus note for note (`copies`). It counts if a window
+  within it is not plain. The main figures leave plain windows out; those of all windows are given as well.
+- Real songs quote, too. Validation songs, cut to the length of the composed pieces and passed through the tokenizer,
+  are measured in the same way, for comparison.
+- Onsets are rounded to sixteenths, so not every quotation is found: of windows of training songs, passed through the
   tokenizer like the validation songs, 92 % were found.
 """
 
@@ -30,7 +30,7 @@ from emsync.vocabulary import DRUMS, FAMILIES
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-#: Called with the archives searched and those to search.
+#: Called with the number of archives searched and the number to search.
 Progress = Callable[[int, int], None]
 
 
@@ -40,9 +40,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Copy:
-    """The longest stretch of a piece that stands in the corpus: its notes, their family, and a song it stands in.
+    """The longest stretch of a piece that occurs in the corpus: its notes, their family, and a song that contains it.
 
-    0 notes: nothing of 16 notes or more was found.
+    0 notes: no stretch of 16 notes or more was found.
     """
 
     notes: int = 0
@@ -52,9 +52,9 @@ class Copy:
 
 @dataclass(frozen=True, eq=False)
 class Recited:
-    """What of P pieces stands in the corpus. All (P,): windows that are not plain and how many of them were found; all
-    windows and how many of them; the longest copy with a window that is not plain, and the notes of the longest of all
-    but drums."""
+    """What occurs in the corpus, of P pieces. All (P,): windows that are not plain, and how many of them were found; all
+    windows, and how many of them were found; the longest copy with a window that is not plain; the notes of the longest
+    copy of all, except drums."""
 
     windows: Ints
     found: Ints
@@ -92,10 +92,10 @@ class Recited:
 
 _FIGURES: Final = {
     "share_of_windows": "share of 16-note windows found",
-    "share_of_all_windows": "the same, plain ones and drums too",
+    "share_of_all_windows": "the same, with plain ones and drums",
     "longest_copy": "longest copy, notes",
     "longest_copy_median": "longest copy of a piece, median",
-    "longest_copy_90": "longest copy of a piece, nine in ten are below",
+    "longest_copy_90": "longest copy of a piece, 90th percentile",
     "longest_of_all": "longest copy, plain ones too",
     "longest_of_all_median": "the same, median of pieces",
 }
@@ -112,7 +112,7 @@ class Memorization:
     corpus_notes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: the figures, those of validation songs behind `valid_`, and each piece's longest copy."""
+        """Plain values: the figures, those of validation songs with the prefix `valid_`, and each piece's longest copy."""
         return {
             "pieces": len(self.composed.windows),
             "songs": len(self.valid.windows),
@@ -138,7 +138,7 @@ class Memorization:
                 "",
                 f"{len(self.composed.windows)} composed pieces and {len(self.valid.windows)} validation songs cut to "
                 f"{self.length_s:.0f} s, against {self.corpus_songs:,} songs ({self.corpus_notes:,} notes) of the "
-                "corpus. A copy is a stretch of one family's line that stands in the corpus note for note, in any key "
+                "corpus. A copy is a stretch of one family's line that occurs in the corpus note for note, in any key "
                 f"and tempo. Windows are plain, and do not count, with fewer than {LEAST_PITCHES} different pitches or "
                 f"{LEAST_STEPS} different steps, or of drums.",
                 "",
@@ -181,11 +181,11 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Memorization:
-    """Search archives (or paths of them) for what composed pieces and validation songs have in common with them.
+    """Search archives (or their paths) for stretches of composed pieces and of validation songs.
 
-    valid: songs that were not trained on; of each a window is taken as long as the composed pieces' median (the whole,
-    of a shorter song), drawn with the seed. An archive of 24 million notes takes about 1.5 GB.
-    Raises `InputError` where there is nothing to compare, `CorpusError` for an archive that cannot be read.
+    valid: songs that were not trained on. Of each, one window is drawn with the seed, as long as the composed pieces'
+    median; a shorter song is used as a whole. An archive of 24 million notes takes about 1.5 GB.
+    Raises `InputError` if there is nothing to compare, `CorpusError` for an archive that cannot be read.
     """
     for name, given in (("composed pieces", composed), ("archives", corpus), ("validation songs", valid)):
         if not len(given):
@@ -213,7 +213,7 @@ def _recited(search: Search, first: int, last: int) -> Recited:
     piece = search.lines.line // len(FAMILIES)
     pitched = search.lines.family != DRUMS
     found, telling = search.longest > 0, search.inside & ~search.plain
-    # A copy counts when one of the windows it is made of is not plain: those that begin up to 16 notes before its end.
+    # A copy counts if one of its windows is not plain: those that begin up to 16 notes before its end.
     before = np.concatenate([[0], np.cumsum(telling)])
     here = np.arange(len(piece))
     counts = found & (before[np.maximum(here + search.longest - WINDOW_NOTES + 1, here)] > before[here])

@@ -1,7 +1,7 @@
 """Fitting how much of a piece's own repeats is mixed into a model's predictions (`emsync.mixture.Mixture`).
 
 The weights are fitted on songs that the model was not trained on, and not on those that a report is about: by default
-`SONGS` songs behind the first `SKIP`, which `emsync evaluate --songs 12` reads.
+`SONGS` songs after the first `SKIP`, which `emsync evaluate --songs 12` reads.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def fit_mixture(
         archive: Songs that the model was not trained on.
         folder: The model's folder; None: the one that ships.
         skip: How many songs at the archive's beginning are left out.
-        songs: How many songs behind them are used, as far as there are so many.
+        songs: How many of the songs after them are used, at most.
         batch: Windows at a time.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.
         progress: Called with (events scored, events in all).
@@ -69,7 +69,7 @@ def fit_mixture(
 
     """
     if skip < 0 or songs < 1:
-        raise InputError(f"{songs} songs behind the first {skip} cannot be used; give at least 1 song, and 0 to skip")
+        raise InputError(f"{songs} songs after the first {skip} cannot be used; give at least 1 song, and 0 to skip")
     folder = checkpoint.embedded_folder() if folder is None else Path(folder)
     config, model = checkpoint.read_config(folder), checkpoint.load(folder)
     data = Dataset.of(dict(read_archive(archive).arrays), snap_tempo=snaps_tempo(config))
@@ -102,6 +102,6 @@ def fit_mixture(
 
 
 def check_target(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raises `OutputError` where a mixture stands that must not be replaced."""
+    """Raises `OutputError` if there is a mixture that must not be replaced."""
     if (Path(folder) / COPYING).exists() and not overwrite:
         raise OutputError(f"{Path(folder) / COPYING} exists already; give --overwrite to replace it")

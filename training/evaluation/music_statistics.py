@@ -1,14 +1,14 @@
-"""What a stretch of music is like: statistics of one window of a score, and histograms of its texture.
+"""Statistics of one window of a score, and histograms of its texture.
 
 Conventions
 - A window is cut from a score at a bar, shifted to 0 s, its notes cut at its end, and passed through the tokenizer, so
-  that composed and real music are written alike: five families, 8 ms, 16 velocities, tempo and bars as `decode` reads
-  them. Notes that began before the window are left out, since a piece that begins has none.
+  that composed and real music have the same form: five families, 8 ms, 16 velocities, tempo and bars as `decode`
+  reads them. Notes that began before the window are left out, because the beginning of a piece has none.
 - Musical places and lengths are sixteenths, rounded to the nearest, so that a composer's grid does not show in them;
-  only the statistics of `TIMING` know how far off a note was. Bars of a window are those that lie within it as a whole;
-  after the last sound bars go on as the last one was.
-- Drums count in notes a second, groove, empty bars and velocities; all else is of pitched notes.
-- A statistic without notes, or bars, to take it from is NaN. Tempo is none of them: it is a setting of composing.
+  only the statistics of `TIMING` use the distance. Bars of a window are those entirely within it; after the last
+  sound, bars continue like the last one.
+- Drums count in notes a second, groove, empty bars and velocities; everything else is of pitched notes.
+- A statistic without notes, or bars, is NaN. Tempo is not among the statistics: it is a setting of composing.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ _ON_TIME_S = 1.5 * STEP_S
 
 
 def places_s(score: Score, length_s: float = WINDOW_S) -> Floats:
-    """Where windows of a length may begin: at bars that leave the whole of it, or at 0 s; (0,) in a shorter score."""
+    """Where windows of a length may begin: at bars with enough music after them, or at 0 s; (0,) in a shorter score."""
     room_s = score.duration_s - length_s + _ROUNDING
     found_s = score.bars.start_s[score.bars.start_s <= room_s]
     return found_s if len(found_s) or room_s < 0 else np.zeros(1)
@@ -153,7 +153,7 @@ class _Grid:
     bar: Ints
     place: Ints
     bar_length: Ints
-    whole: Bools  # which bars lie within the window
+    whole: Bools  # which bars are within the window
     length: int
 
     @classmethod
@@ -192,7 +192,7 @@ class _Grid:
         return np.asarray(self.score.instrument != DRUMS)
 
     def table(self, columns: int, column: Ints, notes: Bools) -> Bools:
-        """(whole bars, places in a bar, columns): where a note of those begins."""
+        """(whole bars, places in a bar, columns): where one of these notes begins."""
         width = int(self.bar_length[self.whole].max(initial=1))
         notes = notes & self.whole[self.bar] & (self.place < width)
         found = np.zeros((len(self.bar_length), width, columns), dtype=bool)
@@ -218,7 +218,7 @@ def _mean(values: npt.ArrayLike) -> float:
 
 
 def statistics(score: Score) -> dict[str, float]:
-    """Each of `STATISTICS` of a window (`window`), by name; NaN where there is nothing to take it from.
+    """Each of `STATISTICS` of a window (`window`), by name; NaN where there is nothing to measure.
 
     - Pitch-class entropy: -sum p log2 p of the twelve classes' shares of notes (Wu & Yang 2020, Section 4.1; muspy).
     - Scale consistency: the largest share of notes within one major or natural minor scale (Mogren 2016; muspy).

@@ -2,10 +2,10 @@
 
 Conventions
 - A song is `FEWER|MORE START ... END`. Its first event is given, as it is to the model; every other one is predicted
-  from the `order - 1` events before it in the song, PAD standing for those before the song's beginning.
+  from the `order - 1` events before it in the song, with PAD for those before the song's beginning.
 - An n-gram is one integer, 10 bits an event, the predicted one lowest; so counting is sorting.
 - Every smoothing here has one form, p(w | h) = seen(h, w) + rest(h) p(w | h without its oldest event), where an unseen
-  history has seen = 0 and rest = 1, and below the unigram lies 1 / SIZE for every event. Hence probabilities over the
+  history has seen = 0 and rest = 1, and below the unigram every event has 1 / SIZE. So probabilities over the
   vocabulary sum to 1, and none is 0.
 - Formulas: Chen and Goodman, "An empirical study of smoothing techniques for language modeling" (1999).
 """
@@ -85,7 +85,7 @@ class NGrams:
     def bits(
         self, data: Dataset, songs: Sequence[int] | None = None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Every predicted event of songs (None: all), and what it costs in bits: ids (N,), bits (N,)."""
+        """Every predicted event of songs (None: all), and its cost in bits: ids (N,), bits (N,)."""
         keys = _ngrams(data, songs, self.order)
         return (keys & _mask(1)).astype(np.int64), -np.log2(self._of_keys(keys))
 
@@ -109,7 +109,7 @@ def fit(data: Dataset, order: int, smoothing: str = "kneser-ney", songs: Sequenc
     if smoothing != "add-one":
         for lower in range(order - 1, 0, -1):
             shorter = keys & _mask(lower)
-            if smoothing == "kneser-ney":  # how many different events it was seen behind
+            if smoothing == "kneser-ney":  # how many different events it was seen after
                 keys, counts = np.unique(shorter, return_counts=True)
             else:  # how often it was seen
                 keys, place = np.unique(shorter, return_inverse=True)
@@ -181,7 +181,7 @@ def _ngrams(data: Dataset, songs: Sequence[int] | None, order: int) -> Keys:
     parts = []
     for song in chosen:
         ids = np.asarray(data.ids[data.offsets[song] : data.offsets[song + 1]], dtype=np.uint32)
-        # The first event is given; for a trigram one more has to stand before it.
+        # The first event is given; a trigram needs one more before it.
         ids = np.concatenate([np.full(max(order - 2, 0), v.PAD, dtype=np.uint32), ids])
         n = len(ids) - max(order - 1, 1)
         keys = np.zeros(max(n, 0), dtype=np.uint32)

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def bin_edges(real: Floats, n_bins: int = N_BINS) -> Floats:
-    """Inner edges of bins for `binned`: the real values' quantiles, and a bin of its own for one that many share."""
+    """Inner edges of bins for `binned`: the quantiles of the real values, and a separate bin for one that many share."""
     given = real[~np.isnan(real)]
     if not len(given):
         return np.zeros(0)
@@ -43,8 +43,8 @@ class Overlap:
     """How far a statistic or a texture overlaps with real songs, and how far real songs do among themselves.
 
     spread: the standard deviation of `value` over resampled pieces; ceiling, ceiling_low: the mean of real against
-    real, and what one draw in twenty falls below. auc: of this statistic alone, 0.5 to 1 (NaN of a texture). composed,
-    real: medians (NaN of a texture).
+    real, and the 5th percentile. auc: of this statistic alone, 0.5 to 1 (NaN for a texture). composed,
+    real: medians (NaN for a texture).
     """
 
     name: str

@@ -40,8 +40,8 @@ class Scored:
     """Events of some windows, and what was predicted of them.
 
     ids: (N,). nats: (N,) under the model alone. strength: (N,) of the match before each event. copied: (N,) the event's
-    probability among the match's followers. recalled: (N,) its probability among what is recalled, 0 unless that was
-    asked for. velocity_nats: of all the windows' scored velocities.
+    probability among the match's followers. recalled: (N,) its probability among what is recalled, 0 unless
+    requested. velocity_nats: of all the windows' scored velocities.
     """
 
     ids: npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """A window as the model reads it, and where in it the scored events stand: first to last - 1."""
+    """A window as the model reads it, and where its scored events are: first to last - 1."""
 
     song: int
     row: Row
@@ -84,7 +84,7 @@ def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def _told(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
+def _conditions_of(data: Dataset, song: int, boundaries_s: Floats, end_s: float, mood: bool) -> Conditions:
     """All conditions of a song; its mood is what `crops.Crops` gives."""
     times_s, levels = data.song_mood(song, end_s)
     if not (mood and len(levels)):
@@ -107,7 +107,7 @@ def _windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, 
         conditions = Conditions()
         if conditioned:
             end_s = max(float(steps[-1]), 1.0) * v.STEP_S
-            conditions = _told(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
+            conditions = _conditions_of(data, song, np.unique(steps[chord]) * v.STEP_S, end_s, mood)
         lanes = conditions.at(steps * v.STEP_S, chord)
         if conditioned:
             lanes[:, METER_LANES] = song_meter(ids, steps)
@@ -222,10 +222,10 @@ def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half:
 
     longest = max(len(window.row.ids) for window in group)
     read = collate([window.row for window in group], longest)
-    own = np.zeros(read.ids.shape, dtype=bool)  # where an event stands that is scored here
+    own = np.zeros(read.ids.shape, dtype=bool)  # where the events are that are scored here
     for i, window in enumerate(group):
         own[i, window.first : window.last] = True
-    before = np.roll(own, -1, axis=1)  # where it is predicted; nothing stands at place 0, so nothing rolls around
+    before = np.roll(own, -1, axis=1)  # where they are predicted; place 0 is never scored, so nothing wraps around
     sounding = own & (read.velocities > 0)
     t = tensors(read, device)
     velocity_nats = 0.0

@@ -1,8 +1,8 @@
 """The page of an evaluation: one JSON, one Markdown page with pictures, the paper's figures and other models' beside.
 
 A *part* of an evaluation (landing, stability, similarity, memorization) gives its values, its section and its picture.
-What stands in the table at the top of the page is read from the JSON values alone, so that a model measured long ago
-can stand beside a new one.
+The table at the top of the page is made from the JSON values alone, so that models measured long ago can be compared
+with a new one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Whole(Protocol):
         """The values, those of the parts among them."""
 
     def to_markdown(self) -> str:
-        """What stands on the page between the table at its top and the parts."""
+        """The page between the table at its top and the parts."""
 
 
 def plain(value: float) -> float | None:
@@ -85,8 +85,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str | float]]) -> list[st
 def headline(values: Mapping[str, Any]) -> dict[str, str]:
     """The figures by which models are compared, label -> text, out of an evaluation's JSON values.
 
-    Bits per note; landing as recall / precision / IoU; each statistic's last minute by its first; and the numbers that
-    stand at the top of similarity and of memorization.
+    Bits per note; landing as recall / precision / IoU; each statistic's last minute divided by its first; and the main
+    numbers of similarity and of memorization.
     """
     rows: dict[str, str] = {}
     for key, label in (

@@ -1,17 +1,17 @@
-"""How like real songs composed pieces are: distributions that overlap, and a classifier that tells them apart.
+"""How similar composed pieces are to real songs: overlapping distributions, and a classifier that separates them.
 
 Conventions
-- One window a piece (`music_statistics.draw_window`), at a bar drawn with the seed, of composed pieces and real songs
-  alike. Pieces are asked to have three or more families, so real songs with fewer are left out.
+- One window for each piece (`music_statistics.draw_window`), at a bar drawn with the seed, for composed pieces and
+  real songs. Pieces are composed with three or more families, so real songs with fewer are left out.
 - Overlap of a statistic: sum over bins of the smaller of both shares (the overlapping area of Yang & Lerch 2020,
-  Section 4.2, by histograms instead of kernels), in [0, 1], 1 for equal distributions. Bins are the tenths of the real
-  songs; a value that many songs share has a bin of its own, and so has NaN. A texture's overlap is that of its mean
-  histograms.
-- Few windows overlap less, by chance alone. The ceiling is therefore real against real with as few on the one side as
-  were composed, drawn several times from the real songs, against all others.
+  Section 4.2, with histograms instead of kernels), in [0, 1]; 1 means equal distributions. Bins are the deciles of
+  the real songs. A value that many songs share has its own bin, and so has NaN. A texture's overlap is that of its
+  mean histograms.
+- With few windows, overlap is smaller by chance alone. The ceiling is therefore real against real, with as many songs
+  on one side as there are composed pieces, drawn several times from the real songs, against all others.
 - The classifier is a logistic regression with a ridge on the standardised statistics and textures, and their squares,
-  so that too little variety tells as well as a shift. Every piece has one window, so folds hold out whole pieces. Area
-  under the curve: 0.5 when composed and real cannot be told apart, 1 when they always can.
+  so that it also notices too little variety. Every piece has one window, so folds hold out whole pieces. Area under
+  the curve: 0.5 if composed and real cannot be distinguished, 1 if they always can.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from emsync.training.mood import agreement
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-#: With fewer pieces on a side there is nothing to hold out.
+#: With fewer pieces on a side, nothing can be held out.
 MIN_PIECES: Final = 10
-#: Draws of real against real, resamplings of pieces, and how often pieces are dealt to the folds anew.
+#: Draws of real against real, resamplings of pieces, folds, and how often the folds are drawn again.
 CEILINGS, RESAMPLED, FOLDS, REPEATS = 20, 200, 5, 3
-#: Of the ceiling's draws, so many are judged by the classifier, too.
+#: The number of the ceiling's draws that the classifier measures, too.
 FLOORS: Final = 6
 RIDGE: Final = 30.0
 _CLIP: Final = 3.0
@@ -130,7 +130,7 @@ def held_out(x: Floats, y: Bools, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class Heavy:
-    """A feature that tells: its weights, as it is and squared, both standardised; positive: more seems composed."""
+    """A feature with its weights, plain and squared, both standardised. Positive: more of it seems composed."""
 
     name: str
     weight: float
@@ -139,12 +139,12 @@ class Heavy:
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """How like real songs the pieces are.
+    """How similar the pieces are to real songs.
 
     overlaps: of all statistics, then all textures. auc, auc_spread: of the classifier, and its standard deviation over
     resampled pieces; auc_without_timing: without `music_statistics.TIMING`; floor, floor_high: of real songs against
-    real songs, the mean and the largest. heaviest: the features that tell most. scores: how composed the windows
-    seem when held out, composed and real.
+    real songs, the mean and the largest. heaviest: the features with the largest weights. scores: how composed the
+    held-out windows seem, for composed and real.
     """
 
     pieces: int
@@ -189,7 +189,7 @@ class Similarity:
         }
 
     def to_markdown(self) -> str:
-        """A section: the classifier, what it tells by, and the table of overlaps, the least of its ceiling first."""
+        """A section: the classifier, its features, and the table of overlaps, the smallest share of its ceiling first."""
         rows: list[list[str | float]] = [
             [row.title, row.composed, row.real, row.value, row.spread, row.ceiling, row.ceiling_low, row.auc]
             for row in sorted(self.overlaps, key=lambda row: row.value / row.ceiling)
@@ -202,12 +202,12 @@ class Similarity:
                 f"{self.pieces} composed pieces and {self.songs} real songs of three or more families, a window of "
                 f"{self.window_s:g} s of each, both through the tokenizer.",
                 "",
-                f"A classifier tells held-out windows apart with an area under the curve of **{self.auc:.3f}** "
+                f"A classifier separates held-out windows with an area under the curve of **{self.auc:.3f}** "
                 f"(± {self.auc_spread:.3f}; without timing {self.auc_without_timing:.3f}); real from real "
                 f"{self.floor:.3f} (at most {self.floor_high:.3f}). 0.5 is perfect. Distributions overlap by "
                 f"**{self.overlap:.3f}** on average, those of real with real by {self.ceiling:.3f}.",
                 "",
-                "### What tells",
+                "### Features of the classifier",
                 "",
                 "Weights of the standardised feature and of its square; positive: more of it seems composed, or, of "
                 "the square, values far from the mean do.",
@@ -217,7 +217,7 @@ class Similarity:
                 "### Overlap",
                 "",
                 "The common area of composed and real distributions, its standard deviation over resampled pieces, and "
-                "beside it real with real (mean, and what one draw in twenty falls below). Last, the area under the "
+                "next to it real with real (mean, and the 5th percentile of the draws). Last, the area under the "
                 "curve of the statistic alone.",
                 "",
                 *table(["", "composed", "real", "overlap", "±", "real with real", "low", "alone"], rows),
@@ -252,7 +252,7 @@ class Similarity:
         axes.barh(at - 0.2, [one.weight_squared for one in self.heaviest], 0.4, label="squared")
         axes.axvline(0, color="0.3", linewidth=0.8)
         axes.set_yticks(at, [one.name for one in self.heaviest], fontsize=8)
-        axes.set(title="what tells: weights (right: seems composed)")
+        axes.set(title="weights of the classifier (right: seems composed)")
         axes.legend()
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=90, format="png")

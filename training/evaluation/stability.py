@@ -1,7 +1,7 @@
-"""Whether music holds together: the same statistics for every minute of long pieces, and whether they drift.
+"""Whether long pieces stay consistent: the same statistics for every minute, and whether they drift.
 
 Conventions: scores of the five families, in seconds; a minute is 60 s of the piece, and a note counts where it begins.
-What sounds (polyphony, silence) is clipped to the minute. A statistic without notes to take it from is NaN.
+Sounding time (polyphony, silence) is clipped to the minute. A statistic without notes is NaN.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 MINUTE_S: Final = 60.0
 DEFAULT_MINUTES: Final = 5
-#: A drum hit is heard this long, whatever its note says.
+#: A drum hit sounds for this long, whatever the length of its note.
 HIT_S: Final = 0.5
 #: A note is stuck when it sounds longer than this. One of a second or more that begins again at once goes on.
 STUCK_S: Final = 8.0
@@ -46,7 +46,7 @@ STATISTICS: Final[Mapping[str, str]] = {
 
 
 def long_lists(n: int, seed: int, *, minutes: int = DEFAULT_MINUTES) -> list[CutList]:
-    """Films, n of them, of so many minutes, with cuts as in `landing.random_lists`."""
+    """n films of this many minutes, with cuts as in `landing.random_lists`."""
     if n < 1:
         raise InputError(f"{n} pieces measure nothing; give at least 1")
     if minutes < 2:
@@ -55,7 +55,7 @@ def long_lists(n: int, seed: int, *, minutes: int = DEFAULT_MINUTES) -> list[Cut
 
 
 def minute_by_minute(score: Score, minutes: int) -> dict[str, Floats]:
-    """Each of `STATISTICS` for the first so many minutes of a score of the five families: name -> (minutes,).
+    """Each of `STATISTICS` for the first minutes of a score of the five families: name -> (minutes,).
 
     Pitch-class entropy is that of the onsets, drums left out: -sum p log2 p over the twelve classes (MusDr: Wu & Yang
     2020, Section 4.1).
@@ -103,7 +103,7 @@ def minute_by_minute(score: Score, minutes: int) -> dict[str, Floats]:
 
 
 def _covered(start_s: Floats, end_s: Floats, at_s: Floats) -> Floats:
-    """By each time, how many seconds lay within at least one of the spans; start_s is sorted."""
+    """For each time, how many seconds before it are within at least one of the spans; start_s is sorted."""
     if not len(start_s):
         return np.zeros(len(at_s))
     until = np.maximum.accumulate(end_s)
@@ -115,7 +115,7 @@ def _covered(start_s: Floats, end_s: Floats, at_s: Floats) -> Floats:
 
 
 def _stuck(score: Score) -> Floats:
-    """Where notes begin that sound longer than `STUCK_S`, those counted as one that go on at once."""
+    """Where notes begin that sound longer than `STUCK_S`; notes that continue without a gap count as one."""
     found = []
     for family in range(len(FAMILIES)):
         if family == DRUMS:
@@ -134,8 +134,8 @@ def _stuck(score: Score) -> Floats:
 class Stability:
     """The statistics of P pieces, minute by minute, and how they ended.
 
-    values: name -> (P, minutes), of `STATISTICS`. early_s: (P,) how long before the end that was asked END stands.
-    quiet_s: (P,) how long before that end the last sound ceased.
+    values: name -> (P, minutes), of `STATISTICS`. early_s: (P,) how long before the requested end END is.
+    quiet_s: (P,) how long before that end the last sound ends.
     """
 
     values: Mapping[str, Floats]
@@ -154,7 +154,7 @@ class Stability:
         return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
     def ratio(self, name: str) -> float:
-        """The last minute by the first, of the means; NaN where the first is nothing."""
+        """The mean of the last minute divided by that of the first; NaN where the first is 0."""
         means = self.by_minute(name)
         return float(means[-1] / means[0]) if means[0] else math.nan
 
@@ -182,7 +182,7 @@ class Stability:
                     "## Stability",
                     "",
                     f"{self.n_pieces} pieces of {minutes} minutes, with random cuts; means over pieces. "
-                    f"END stood {self.early_s.mean():.2f} s before the end that was asked (at most "
+                    f"END was {self.early_s.mean():.2f} s before the requested end (at most "
                     f"{self.early_s.max():.2f} s), and the last sound ceased "
                     f"{self.quiet_s.mean():.2f} s before it (at most {self.quiet_s.max():.2f} s).",
                     "",
@@ -193,7 +193,7 @@ class Stability:
         )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """One small picture a statistic: every piece thin, the mean strong, minutes along the bottom (PNG)."""
+        """One small plot for each statistic: thin lines are pieces, the thick one is the mean; x: minutes (PNG)."""
         from matplotlib.figure import Figure
 
         columns = 4
@@ -213,7 +213,7 @@ class Stability:
 
 
 def measure(composed: Sequence[Composed]) -> Stability:
-    """The statistics of pieces of one length, of two minutes or more; a last minute that is not whole is left out.
+    """The statistics of pieces of one length, of two minutes or more; an incomplete last minute is left out.
 
     Raises `InputError` for no pieces, or pieces of other lengths.
     """

@@ -28,7 +28,7 @@ from emsync.training.evaluation.stability import measure as measure_stability
 #: Called with what is being done, and how much is done and to do: seconds of music, or archives.
 Progress = Callable[[str, int, int], None]
 
-#: So many pieces are composed for similarity and memorization; and so many real songs stand beside them, at most.
+#: How many pieces are composed for similarity and memorization, and with how many real songs they are compared at most.
 DEFAULT_PIECES: Final = 100
 MAX_REAL: Final = 500
 
@@ -57,7 +57,7 @@ class Wanted:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not self.lands:
-            raise InputError("no way of landing was asked for; give free, bend or exact")
+            raise InputError("no way of landing was given; give free, bend or exact")
         names = [film.name for film in self.films]
         if len(set(names)) < len(names):
             raise InputError(f"two of the films are called {max(names, key=names.count)}; rename one, or leave it out")
