@@ -15,7 +15,7 @@ from emsync.cli.progress import StageBar
 @click.command()
 @options.output(
     "DIR",
-    "The folder for film, MIDI file and picture; those of an earlier run are replaced. [default: demo]",
+    "The folder for film, MIDI file and picture; files of an earlier run are replaced. [default: demo]",
 )
 @options.duration("How long the film is.", default=30.0, longest_s=demo_film.LONGEST_S)
 @options.seed

@@ -1,4 +1,4 @@
-"""`emsync evaluate`: what an archive's songs cost a model, and how what it composes lands, holds and resembles."""
+"""`emsync evaluate`: bits per note of an archive's songs, and measurements of what a model composes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @options.output(
     "DIR",
-    "The folder to write evaluation.json and evaluation.md (with pictures) into; made if need be.",
+    "The folder to write evaluation.json and evaluation.md (with pictures) into; made if necessary.",
     required=True,
 )
 @options.model
@@ -108,13 +108,13 @@ if TYPE_CHECKING:
     help="How many pieces to compose at a time, at most.",
 )
 @options.seed
-@click.option("--keep", type=options.FILE, metavar="DIR", help="Keep what was composed in this folder, as MIDI.")
+@click.option("--keep", type=options.FILE, metavar="DIR", help="Keep the composed pieces in this folder, as MIDI.")
 @click.option(
     "--compare",
     type=options.FILE,
     metavar="OTHER.json",
     multiple=True,
-    help="Set another model's evaluation.json beside; may be repeated.",
+    help="Add a column with another model's evaluation.json; may be repeated.",
 )
 @options.overwrite
 @options.quiet
@@ -132,7 +132,7 @@ def command(
     composing; a second pass leaves all conditions out. Use songs that the model was not trained on, such as
     valid.npz of emsync prepare.
 
-    The other figures are asked for one by one, and are taken of pieces composed with the settings of emsync compose.
+    The other figures each have an option. They are measured on pieces composed with the defaults of emsync compose.
     """
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
@@ -174,7 +174,7 @@ def command(
 
 
 def _hits(names: tuple[str, ...]) -> tuple[Hits, ...]:
-    """The ways of landing that were asked for, or all of them. "beat" is the old name of "bend"."""
+    """The ways of landing that were given, or all of them. "beat" is the old name of "bend"."""
     found = [hits for hits in HITS if hits in names or (hits == "bend" and "beat" in names)]
     return tuple(found) or HITS
 

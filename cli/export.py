@@ -17,7 +17,7 @@ from emsync.cli import options
 @click.option(
     "--bits",
     type=click.Choice(get_args(Bits)),
-    help=f"With -o: bits of a weight; 8 take a quarter of the room of 32.  [default: {DEFAULT_BITS}]",
+    help=f"With -o: bits per weight; 8 take a quarter of the space of 32.  [default: {DEFAULT_BITS}]",
 )
 @click.option(
     "--join", is_flag=True, help="MODEL_DIR holds parts, as emsync train --parts saves: only join them, to -o."
@@ -26,12 +26,12 @@ from emsync.cli import options
 def command(model: Path, output: Path | None, bits: Bits | None, join: bool, overwrite: bool) -> None:
     """Turn a trained model into one that runs without torch.
 
-    Writes model.onnx, the graph that ONNX Runtime composes with, beside the weights in MODEL_DIR; one that stands there
-    is replaced. With -o, writes a whole model folder to ship: weights, configuration, vocabulary and graph. The graph
+    Writes model.onnx, the graph that ONNX Runtime composes with, beside the weights in MODEL_DIR, and replaces an
+    existing one. With -o, writes a whole model folder to ship: weights, configuration, vocabulary and graph. The graph
     is compared with torch before it is kept.
 
-    With --join, OUT_DIR becomes the model whose parts lie in MODEL_DIR, each checked against its hash: to export, to go
-    on training from, or to compose with on torch.
+    With --join, joins the parts in MODEL_DIR to a model in OUT_DIR and checks each part against its hash. The model can
+    be exported, trained further, or used to compose on torch.
     """
     if join:
         _join(model, output, bits, overwrite)

@@ -12,7 +12,11 @@ from emsync.cli import options
 @click.command("fit-copying")
 @click.argument("archive", type=options.FILE, metavar="ARCHIVE.npz")
 @click.option(
-    "--model", type=options.FILE, metavar="DIR", required=True, help="The model folder to fit for, and write into."
+    "--model",
+    type=options.FILE,
+    metavar="DIR",
+    required=True,
+    help="The model's folder; copying.json is written into it.",
 )
 @click.option(
     "--skip",
@@ -28,7 +32,7 @@ from emsync.cli import options
     metavar="N",
     default=48,
     show_default=True,
-    help="Fit on this many songs behind them.",
+    help="Fit on this many of the songs after them.",
 )
 @options.overwrite
 @options.quiet

@@ -62,7 +62,7 @@ def mood_source(
 ) -> MoodSource:  # fmt: skip
     """Where the mood comes from, by the options.
 
-    If no option is given and the model knows no mood, the mood is left out, and a note says so.
+    If no option is given and the model does not know mood, the mood is left out, and a note says so.
     Raises `InputError` if the options contradict one another or cannot be used, `ModelError` if a mood is given and the
     model knows none.
     """

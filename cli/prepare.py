@@ -14,12 +14,12 @@ from emsync.training.corpus.song_files import MIN_NOTES
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=options.FILE, metavar="INPUT...")
-@options.output("DIR", "The folder to write the archives into; made if need be.", required=True)
+@options.output("DIR", "The folder to write the archives into; made if necessary.", required=True)
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Worker processes.  [default: one a core]",
+    help="Worker processes.  [default: one per core]",
 )
 @click.option(
     "--valid-share",
@@ -51,13 +51,13 @@ from emsync.training.corpus.song_files import MIN_NOTES
     metavar="N",
     default=options.DEFAULT_SEED,
     show_default=True,
-    help="Which songs are kept for validation, and the order of all.",
+    help="Random seed of the songs kept for validation, and of the order of all songs.",
 )
 @click.option(
     "--resume/--fresh",
     default=True,
     show_default=True,
-    help="Go on where an interrupted run stopped, or begin anew.",
+    help="Continue an interrupted run, or start over.",
 )
 @options.overwrite
 @options.quiet
@@ -77,10 +77,10 @@ def command(
 
     INPUTs are files, or folders that are searched: .mid, .midi, .kar, .rmi, and .npz of the Lakh Pianoroll Dataset with
     five or 17 tracks. Instruments are merged into drums, piano, guitar, bass and strings. Of songs that are the same,
-    or nearly, one is kept. Files that cannot be read are passed over; DIR/report.json counts them and says why.
+    or nearly, one is kept. Files that cannot be read are skipped; DIR/report.json counts them and says why.
 
-    INPUTs may also be archives that were built before, alone: their songs get the mood curves that they lack, and the
-    archives are written to DIR under the same names, otherwise as they were.
+    INPUTs may also be existing archives only: their songs get the mood curves that they lack, and the archives are
+    written to DIR under the same names, otherwise unchanged.
     """
     report = prepare(
         inputs,

@@ -1,4 +1,4 @@
-"""Progress bars on standard error, one at a time, for work that says which stage it is in and how far it is."""
+"""Progress bars on standard error, one at a time, for work that reports its stage and its share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TITLES = {"watching": "Watching", "mood": "Reading the mood", "composing": "Comp
 
 
 class StageBar:
-    """A bar from 0 to 100 %, begun anew for each stage; nothing if quiet, or if standard error is no terminal.
+    """A bar from 0 to 100 % for each stage; nothing if quiet, or if standard error is no terminal.
 
     Call it with a stage and the share of it that is done, from 0 to 1.
     """

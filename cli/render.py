@@ -16,10 +16,10 @@ from emsync.errors import printable
 @options.output("SOUND", "The sound file: .wav, .flac, .ogg or .mp3. [default: SONG.wav]")
 @options.sound
 @click.option(
-    "--rate", "rate_hz", type=click.Choice([44100, 48000]), default=44100, show_default=True, help="Frames a second."
+    "--rate", "rate_hz", type=click.Choice([44100, 48000]), default=44100, show_default=True, help="Sample rate in Hz."
 )
 @options.stems
-@options.duration("Exactly this long, fading out if the music goes on.  [default: until the last note has rung out]")
+@options.duration("Exactly this long, fading out if the music continues.  [default: until the last note has decayed]")
 @options.pictures
 @options.overwrite
 def command(

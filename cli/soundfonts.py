@@ -9,7 +9,7 @@ from emsync.errors import printable
 
 @click.command()
 def command() -> None:
-    """List the SoundFonts on this machine, the one that emsync render takes first; and how to get a better one."""
+    """List the SoundFonts on this machine, first the one that emsync render uses, and how to get a better one."""
     from emsync import soundfonts
 
     for found in soundfonts.listed():

@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     type=options.FILE,
     metavar="OUT",
     required=True,
-    help="The folder of the run; made if need be.",
+    help="The folder of the run; made if necessary.",
 )
 @click.option(
     "--minutes",
     type=options.FiniteFloat(min=0, min_open=True),
     metavar="N",
-    help="Train for this long, all parts of a resumed run together.",
+    help="Train for this long, all parts of a resumed run counted together.",
 )
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Train for this many steps instead.")
-@click.option("--resume", is_flag=True, help="Go on with the run in OUT: the same command again, with this.")
-@click.option("--initial", type=options.FILE, metavar="DIR", help="Begin with the weights and the shape of this model.")
+@click.option("--resume", is_flag=True, help="Continue the run in OUT: the same command again, with this option.")
+@click.option("--initial", type=options.FILE, metavar="DIR", help="Start from the weights and the shape of this model.")
 @click.option(
     "--go-on",
     is_flag=True,
-    help="With --initial: count what that model was trained already, so that the rate goes on where it was.",
+    help="With --initial: count the training of that model, so that the learning rate continues where it was.",
 )
-@click.option("--parts", is_flag=True, help="Also save the weights in files under 16 MiB; emsync export --join.")
+@click.option("--parts", is_flag=True, help="Also save the weights in files under 16 MiB, for emsync export --join.")
 @click.option(
     "--valid",
     type=options.FILE,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     "--batch",
     type=click.IntRange(1, 65_536),
     metavar="N",
-    help="Crops a step, on each device.  [default: the preset's]",
+    help="Crops per step, on each device.  [default: the preset's]",
 )
 @click.option(
     "--seed",
@@ -69,31 +69,31 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where to train; auto takes a GPU where there is one.",
+    help="Where to train; auto takes a GPU if there is one.",
 )
 @click.option(
     "--peak-tflops",
     type=options.FiniteFloat(min=0, min_open=True),
     metavar="N",
-    help="The device's dense bf16 peak, to tell the share in use.  [default: known for A100, H100, H200]",
+    help="The device's dense bf16 peak, for the share that is used.  [default: known for A100, H100, H200]",
 )
 @click.option(
     "--samples/--no-samples",
     default=None,
-    help="Compose twenty seconds at each tenth, and log what they were like.  [default: on a GPU only]",
+    help="Compose twenty seconds at each tenth of the run, and log statistics of them.  [default: on a GPU only]",
 )
 @click.option(
     "--compile/--no-compile",
     "compile_model",
     default=True,
     show_default=True,
-    help="Compile the model first: a minute's wait, then faster steps.",
+    help="Compile the model first: takes a minute, then steps are faster.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Processes that tokenize and, on a GPU, draw crops.  [default: one a core]",
+    help="Processes that tokenize and, on a GPU, draw crops.  [default: one per core]",
 )
 @click.option(
     "--snap-tempo/--no-snap-tempo",
@@ -111,9 +111,9 @@ def command(
     PRESET is paper, base, small, tiny, or a TOML file of your own. DATA are archives made by emsync prepare, or folders
     of them; or one folder that is tokenized already. They are tokenized once, into OUT/data.
 
-    OUT/model is the model, for emsync compose --model; OUT/state is what --resume goes on from; OUT/log.jsonl and
-    OUT/loss.png show how it went. Ctrl-C stops and keeps what was learned. Several GPUs: accelerate launch -m emsync
-    train, and so on. docs/training.md walks through a run on a rented GPU.
+    OUT/model is the model, for emsync compose --model; OUT/state is what --resume continues from; OUT/log.jsonl and
+    OUT/loss.png show the course of the run. Ctrl-C stops and saves the run. Several GPUs: accelerate launch -m emsync
+    train, and so on. docs/training.md describes a run on a rented GPU.
     """
     from emsync.training import train
     from emsync.training.dataset import Dataset
@@ -131,7 +131,7 @@ def command(
     quiet = quiet or not processes.is_main_process
     source = Source(output, data, valid, run.resume, snap_tempo, workers, quiet)
     if processes.is_main_process:
-        source.validation()  # the smaller part first: what is wrong is said early
+        source.validation()  # the smaller part first: errors appear early
         source.songs()
     processes.wait_for_everyone()  # the others use what the first one made
     source = replace(source, made=True)
@@ -153,7 +153,7 @@ def command(
 def _plan(
     preset: str, output: Path, batch: int | None, seed: int | None, run: RunOptions
 ) -> tuple[train.Preset, Progress]:
-    """The preset with the options' changes, and where the run stands; all that can be wrong is said here."""
+    """The preset with the options' changes, and the progress of the run; raises what can be wrong early."""
     from emsync import checkpoint
     from emsync.training import train
 
@@ -171,7 +171,7 @@ def _plan(
 
 
 def _report(ended: Progress, output: Path, *, parts: bool) -> None:
-    """Say how the run ended, and draw how it went."""
+    """Say how the run ended, and plot it."""
     drawn = _draw_log(output)
     took = f"{ended.step:,} steps, {ended.tokens / 1e6:.2f} million events, {ended.elapsed_s / 60:.1f} minutes"
     click.echo(f"trained for {took}; at last {ended.loss:.3f} bits per event")
@@ -188,7 +188,7 @@ def _report(ended: Progress, output: Path, *, parts: bool) -> None:
 
 
 def _draw_log(run: Path) -> str:
-    """Draw how the run went, where matplotlib is installed; gives what to say of it."""
+    """Plot the run if matplotlib is installed; returns the words that say so."""
     from emsync.training.train import plot_log
 
     try:
@@ -216,7 +216,7 @@ class _Bar:
         self.bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Move the bar to where `progress` stands."""
+        """Move the bar to `progress`."""
         words = [f"loss {progress.loss:.3f} bits", f"{progress.tokens_per_s:,.0f} events/s"]
         if progress.mfu is not None:
             words.append(f"{progress.mfu:.0%} of peak")

@@ -16,7 +16,7 @@ from emsync.vision import KINDS, Kind
 
 @click.command("train-affect")
 @click.argument("videos", type=options.FILE, metavar="VIDEOS_DIR")
-@options.output("HEAD_DIR", "The folder to write the head into; made if need be.", required=True)
+@options.output("HEAD_DIR", "The folder to write the head into; made if necessary.", required=True)
 @click.option(
     "--model",
     metavar="ID",
@@ -48,7 +48,7 @@ from emsync.vision import KINDS, Kind
     metavar="N",
     default=options.DEFAULT_SEED,
     show_default=True,
-    help="Which films are left out together, and where the perceptron begins.",
+    help="Random seed of the folds of films and of the perceptron's first weights.",
 )
 @options.overwrite
 @options.quiet
@@ -68,14 +68,14 @@ def command(
     VIDEOS_DIR holds films, each with its mood beside it: NAME.mp4 and NAME.csv (time_s,valence,arousal) or NAME.json,
     or a row in labels.csv (file,valence,arousal) for one mood throughout. All values are from -1 to 1.
 
-    With five films or more the head is judged on films that were left out. What the model makes of a film is kept in
-    HEAD_DIR/features: an interrupted run goes on where it stopped when called again. Needs the extra "vision".
+    With five films or more, the head is measured on held-out films. The model's features of each film are kept in
+    HEAD_DIR/features: to continue an interrupted run, run the command again. Needs the extra "vision".
     """
     if kind != "vlm" and (window_s is not None or layer is not None):
         raise click.UsageError("--window and --layer are for --kind vlm; leave them out")
     if model is None and kind == "vlm":
         raise click.UsageError("--kind vlm has no default model; give one with --model")
-    import torch  # noqa: F401  # missing, it is said now and not after the films were read
+    import torch  # noqa: F401  # if missing, fail now and not after the films were read
     import transformers  # noqa: F401
 
     from emsync.training.mood.heads import train

@@ -14,13 +14,13 @@ VALID = "valid.npz"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a run's songs come from; tokenizes them into the run's folder where that was not done yet."""
+    """Where a run's songs come from; tokenizes them into the run's folder if that was not done yet."""
 
     output: Path
     data: tuple[Path, ...]
     valid: Path | None
     made: bool
-    """Whether what stands in the run's folder is to be used again."""
+    """Whether to use what is in the run's folder again."""
     snap_tempo: bool
     workers: int | None
     quiet: bool
@@ -31,7 +31,7 @@ class Source:
 
         tokenized = [path for path in self.data if (path / DATASET).is_file()]
         if tokenized and len(self.data) > 1:
-            raise InputError(f"{tokenized[0]} is tokenized already and stands alone; give either it or archives")
+            raise InputError(f"{tokenized[0]} is tokenized already and cannot be combined; give either it or archives")
         if tokenized:
             return tokenized[0]
         if self.data:

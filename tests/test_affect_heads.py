@@ -262,7 +262,7 @@ def test_a_clip_head_from_films_to_a_reader(tmp_path: Path, source: dict[str, by
     assert report.head is not None
     assert report.zero_shot is not None
     assert np.isfinite(report.head[0].pearson)
-    assert "head, films left out" in report.summary()
+    assert "head, held-out films" in report.summary()
     assert "zero-shot" in report.summary()
     head = read_head(tmp_path / "head", "clip")
     assert head.training["films"] == 5

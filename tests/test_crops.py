@@ -210,10 +210,10 @@ def test_a_song_shorter_than_the_context_is_padded() -> None:
     [
         ({"context": 8}, "a context of 8 is too short; give a whole number of at least 16"),
         ({"context": 64.5}, r"a context of 64\.5"),
-        ({"at_bar": 1.5}, r"at_bar is 1\.5; a share lies between 0 and 1"),
+        ({"at_bar": 1.5}, r"at_bar is 1\.5; a share is between 0 and 1"),
         ({"drop_chord": -0.1}, r"drop_chord is -0\.1"),
         ({"drop_end": float("nan")}, "drop_end is nan"),
-        ({"drop_mood": 2}, "drop_mood is 2; a share lies between 0 and 1"),
+        ({"drop_mood": 2}, "drop_mood is 2; a share is between 0 and 1"),
         ({"drop_piece_mood": -1}, "drop_piece_mood is -1"),
         ({"drop_mood_lanes": 1.01}, r"drop_mood_lanes is 1\.01"),
         ({"drop_axis": float("nan")}, "drop_axis is nan"),

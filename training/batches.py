@@ -1,6 +1,6 @@
-"""Batches ahead of their use: drawn by a thread, or by processes where one thread is too slow for a GPU.
+"""Batches drawn ahead of their use: by a thread, or by processes if one thread is too slow for a GPU.
 
-A batch is a function of its step alone (`crops.Crops`), so that who draws it makes no difference.
+A batch is a function of its step alone (`crops.Crops`), so it does not matter who draws it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Crops: the pieces of songs that training steps on, drawn at random from a tokenized corpus.
 
-A batch is drawn as a function of (seed, step, place in the batch) alone. So a resumed run, or one of several processes,
-draws what it would have drawn.
+A batch depends on (seed, step, place in the batch) alone. So a resumed run, and each of several processes, draws the
+same crops.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PREFIX = len(_SLOTS) + 1  # mood positions and the instrument count
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How crops are drawn. Shares are probabilities; what is left over starts anywhere."""
+    """How crops are drawn. Shares are probabilities; the remaining crops start anywhere."""
 
     context: int = 1024
     at_bar: float = 0.5
@@ -93,7 +93,7 @@ class CropConfig:
             "drop_lane",
         ):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+                raise InputError(f"{name} is {getattr(self, name)}; a share is between 0 and 1")
         if type(self.transpose) is not int or not 0 <= self.transpose <= 12:
             raise InputError(f"transpose is {self.transpose}; give 0 to 12 whole semitones")
 
@@ -196,7 +196,7 @@ class Crops:
             if given.of_song is not None and not (self.augment and rng.random() < c.drop_lane):
                 lanes[:, lane] = given.of_song(ids, velocities, steps)[window]
         inside = window >= begin
-        seen = np.flatnonzero(keep[: window[-1] + 1])  # the model's past: the whole song, but for events left out
+        seen = np.flatnonzero(keep[: window[-1] + 1])  # the model's past: the whole song, without events left out
         copies = lanes_of_song(ids[seen])[np.searchsorted(seen, window[inside])]
         ids, velocities, lanes = ids[window[inside]], velocities[window[inside]], lanes[inside]
         if self.augment and c.transpose:
@@ -310,6 +310,6 @@ def _thinned(boundaries_s: npt.NDArray[np.float64], rng: np.random.Generator) ->
 
 
 def _chord_places(data: Dataset, block: int = 1 << 24) -> npt.NDArray[np.int64]:
-    """Where in the dataset CHORD stands."""
+    """Where CHORD is in the dataset."""
     parts = [np.flatnonzero(data.ids[a : a + block] == v.CHORD) + a for a in range(0, len(data.ids), block)]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)

@@ -163,7 +163,7 @@ class _Writer:
 
 
 class _pool:
-    """A pool of forked workers, or none where one worker is enough or forking is not to be had."""
+    """A pool of forked workers, or none if one worker is enough or forking is not available."""
 
     def __init__(self, workers: int) -> None:
         self.pool: ProcessPoolExecutor | None = None
@@ -189,7 +189,7 @@ def _joined(curves: Sequence[npt.NDArray[np.int8]]) -> tuple[npt.NDArray[np.int8
 
 
 def _row(path: Path) -> np.ndarray:
-    """The array of an .npy file. What its header claims is held against the file's size before memory is taken."""
+    """The array of an .npy file. Its header's claims are checked against the file's size before memory is allocated."""
     return np.array(np.load(path, mmap_mode="r"))
 
 
@@ -206,11 +206,11 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Dataset:
-        """Raises `CorpusError` where the folder is no dataset, is cut off, or speaks another vocabulary."""
+        """Raises `CorpusError` if the folder is no dataset, is incomplete, or has another vocabulary."""
         folder = Path(folder)
         try:
             about = read_json(
-                folder / "dataset.json", _MAX_JSON_BYTES, "tokenized corpus", "tokenize anew", CorpusError
+                folder / "dataset.json", _MAX_JSON_BYTES, "tokenized corpus", "tokenize it again", CorpusError
             )
             offsets = _row(folder / "offsets.npy")
             ids = np.memmap(folder / "ids.bin", dtype=np.uint16, mode="r")

@@ -1,4 +1,4 @@
-"""Holding back Ctrl-C while something must not be torn in two."""
+"""Delaying Ctrl-C while something must not be interrupted."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"train: {name} is {getattr(self, name)}; it must be 0 or more, and finite")
         if not 0 <= self.decay <= 1:
-            raise InputError(f"train: decay is {self.decay}; a share lies between 0 and 1")
+            raise InputError(f"train: decay is {self.decay}; a share is between 0 and 1")
         if self.optimizer not in ("muon", "adam"):
             raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
 
@@ -89,7 +89,7 @@ class Preset:
             table = tomllib.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-            raise InputError(f"{path} is not TOML ({reason}); mend it, or start from a preset") from error
+            raise InputError(f"{path} is not TOML ({reason}); correct it, or start from a preset") from error
         return cls.from_dict(table, str(path))
 
     @classmethod

@@ -1,6 +1,6 @@
-"""A training run's folder: `state/` (everything needed to go on exactly), `log.jsonl` (a line a report), `loss.png`.
+"""A training run's folder: `state/` (everything needed to continue exactly), `log.jsonl` (a line a report), `loss.png`.
 
-The model itself lies beside them as a model folder (`checkpoint`), and in parts where that was asked for.
+The model itself is beside them as a model folder (`checkpoint`), and in parts if requested.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MAX_LOG_BYTES: Final = 1 << 30
 
 @dataclass
 class Progress:
-    """Where a run stands; what `fit` reports."""
+    """How far a run is; `fit` reports it."""
 
     step: int = 0
     elapsed_s: float = 0.0
@@ -52,7 +52,7 @@ class Progress:
 
 
 def check_run(out: str | os.PathLike[str], *, resume: bool) -> None:
-    """Refuse to begin a run where one stands, or to resume one where none does. Raises `InputError`."""
+    """Refuse to begin a run where there is one, or to resume one where there is none. Raises `InputError`."""
     out = Path(out)
     if resume:
         if not (out / "state").is_dir():
@@ -64,7 +64,7 @@ def check_run(out: str | os.PathLike[str], *, resume: bool) -> None:
 
 
 def read_run(out: str | os.PathLike[str]) -> tuple[Progress, Preset]:
-    """Where the run in folder `out` stood when it was last saved, and its preset. Raises `InputError`."""
+    """How far the run in folder `out` was when it was last saved, and its preset. Raises `InputError`."""
     about = read_about(Path(out) / "state")
     return Progress(**about["progress"]), Preset.from_dict(about["preset"], f"{out}")
 
@@ -77,7 +77,7 @@ def save_state(
     preset: Preset,
     bf16: dict[str, bool],
 ) -> None:
-    """Everything needed to go on, in a folder that is replaced whole; bf16: whether it was used, by kind of device."""
+    """Everything needed to continue, in a folder that is replaced whole; bf16: whether it was used, by device."""
     import torch
 
     with atomic_folder(folder, remedy=RESUME) as partial:
@@ -94,14 +94,14 @@ def save_state(
 def load_state(
     folder: Path, model: EventTransformer, opts: list[torch.optim.Optimizer], progress: Progress, preset: Preset
 ) -> None:
-    """Put what `save_state` kept into `model`, `opts` and `progress`. Raises `InputError` where it does not fit."""
+    """Load what `save_state` kept into `model`, `opts` and `progress`. Raises `InputError` if it does not fit."""
     about = read_about(folder)
     if about["preset"]["model"] != preset.model.to_dict():
-        raise InputError(f"{folder} belongs to a model of another shape; resume it with the preset it was begun with")
+        raise InputError(f"{folder} belongs to a model of another shape; resume it with the preset it was started with")
     if about["preset"]["train"]["optimizer"] != preset.train.optimizer:
         raise InputError(
             f"{folder} belongs to a run with optimizer {about['preset']['train']['optimizer']}, not "
-            f"{preset.train.optimizer}; resume it with the preset it was begun with"
+            f"{preset.train.optimizer}; resume it with the preset it was started with"
         )
     import torch
 
@@ -130,7 +130,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 def read_log(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The reports of a run, in the order of their steps: what a resumed run did again replaces what it did before.
 
-    A line that a kill cut off is passed over. Raises `InputError` where there is no log.
+    A line that was cut off by a kill is skipped. Raises `InputError` if there is no log.
     """
     path = Path(run) / "log.jsonl"
     data = read_limited(path, _MAX_LOG_BYTES, "run's log", remedy="give the folder of a training run")

@@ -22,7 +22,7 @@ class RunOptions:
         compile_model: Compile the forward pass and the loss first (`torch.compile`).
         initial: A model folder to begin from, instead of random weights.
         go_on: With `initial`: count the training that model had, so that rate and crops go on where they were. Only the
-            optimizers begin anew.
+            optimizers start over.
         device: "auto" takes a GPU if there is one.
         processes: How many processes draw crops. 0 is a thread; None is a thread on the CPU, and one process a core
             (at most `batches.MOST_PROCESSES`) on a GPU.

@@ -1,6 +1,6 @@
-"""What a model in training composes: a few numbers of a short sample, to see that it goes the right way.
+"""Short samples of a model in training, in a few numbers, to see that the run goes well.
 
-Ten seconds, twice, on torch; too little to judge a model by (`evaluate` does that), enough to see one that plays
+Ten seconds, twice, on torch: too little to judge a model (`evaluate` does that), but enough to notice one that plays
 nothing, everything at once, or off the grid.
 """
 
@@ -37,7 +37,7 @@ def sample_statistics(model: str | os.PathLike[str], *, seed: int = 0, length_s:
 
 def statistics(score: Score, length_s: float) -> dict[str, float]:
     """notes_per_s; on_grid: share of onsets within a step (8 ms) of a sixteenth of their bar; polyphony: how many notes
-    sound at a moment, on average, drums not counted. on_grid is left out where there are no two bars to tell it by.
+    sound at a moment, on average, drums not counted. on_grid is left out if there are fewer than two bars.
     """
     pitched = np.array([not instrument.is_drum for instrument in score.instruments], dtype=bool)[score.instrument]
     out = {

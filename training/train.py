@@ -1,9 +1,9 @@
-"""Training the network: crops in, a model folder out, on whatever machine it is.
+"""Training the network: crops in, a model folder out, on any machine.
 
 Conventions: a run lives in one folder (`run_folder`): `log.jsonl` (a line a report), `loss.png`, `state/` (everything
-needed to go on exactly), `model/` (the model folder of the last save) and, if asked for, `parts/` (the same weights in
-16 bits, in files small enough to move). Time is counted over all parts of a resumed run. A run is bounded by steps or
-by the clock; either way the learning rate has decayed to zero when it ends.
+needed to continue exactly), `model/` (the model folder of the last save) and, if requested, `parts/` (the same weights
+in 16 bits, in files small enough to move). Time is counted over all parts of a resumed run. A run is limited by steps
+or by time; either way the learning rate has decayed to zero when it ends.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ REPORT_EVERY_S = 5.0
 
 
 def check_device(device: Device) -> None:
-    """Raise `InputError` if a GPU is asked for and there is none."""
+    """Raise `InputError` if a GPU is requested and there is none."""
     if device == "cuda" and not has_gpu():
         raise InputError("there is no CUDA GPU that torch can use here; leave out --device cuda to train on the CPU")
 
@@ -72,9 +72,9 @@ def has_gpu() -> bool:
 
 
 def how_far(initial: str | os.PathLike[str] | None, *, go_on: bool, resume: bool) -> Progress:
-    """Where a new run begins: at nothing or, with go_on, where the run that made `initial` ended (its config.json).
+    """Where a new run begins: at step 0 or, with go_on, where the run that made `initial` ended (its config.json).
 
-    Raises `InputError` for options that do not go together, `ModelError` if the model does not say how far it was.
+    Raises `InputError` for options that contradict one another, `ModelError` if the model does not say how far it was.
     """
     if not go_on:
         return Progress()
@@ -104,7 +104,7 @@ def fit(
         valid: The songs to validate on, if any.
         out: The run's folder.
         options: How long, on what, and from where.
-        report: Called every few seconds with where the run stands.
+        report: Called every few seconds with the progress of the run.
 
     Raises:
         InputError: The options do not fit the machine, the folder or the run to resume.
@@ -217,7 +217,7 @@ class Run:
     # ---- going -------------------------------------------------------------------------------------------------------
 
     def go(self) -> Progress:
-        """Train until the end; on any failure keep what was learned, if it can be kept."""
+        """Train until the end; on any failure save what was learned, if possible."""
         progress = self.progress
         self.last_save_s = self.last_report_s = time.monotonic()
         progress.share = self._share()  # of this run's length: a resumed run may have become longer
@@ -265,7 +265,7 @@ class Run:
         return self.options.share(progress.step, progress.elapsed_s)
 
     def _step(self, batch: dict[str, Tensor]) -> None:
-        """One step of the optimizers. An interrupt waits for its end, so that what is saved belongs together."""
+        """One step of the optimizers. An interrupt waits for its end, so that all saved files are of the same step."""
         factor = rate_at(self.progress.share, self.progress.step - self.cold_step, self.config)
         for opt, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(opt.param_groups, rates, strict=True):
@@ -311,7 +311,7 @@ class Run:
                 self.progress.sample = sample_statistics(self.out / "model", seed=self.progress.step)
 
     def _report(self, now_s: float, is_done: bool) -> None:
-        """Measure how the last seconds went, validate if it is time, and write it down."""
+        """Measure the last seconds, validate if it is time, and log both."""
         progress = self.progress
         progress.loss = float(torch.stack(self.recent).mean())
         self.recent.clear()
@@ -340,7 +340,7 @@ class Run:
         return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
 
     def _save(self) -> None:
-        """Write state, model and, if asked for, parts. Raises `CorpusError` if the weights are no longer numbers."""
+        """Write state, model and, if requested, parts. Raises `CorpusError` if the weights are no longer finite."""
         if not self.accelerator.is_main_process:
             return
         if not self._weights_are_finite():

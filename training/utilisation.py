@@ -1,9 +1,9 @@
-"""Model FLOPs utilisation: what share of a device's peak the model's own arithmetic takes (PaLM, appendix B).
+"""Model FLOPs utilisation: the share of a device's peak that the model's own arithmetic uses (PaLM, appendix B).
 
-Counted as there: 6 N for a position's forward and backward pass, N the parameters that are multiplied (tables that are
-only looked up are left out), and 12 H D S for a layer's attention, S the positions it is laid out for: the context for
-a global layer, two blocks for a local one. Causal masks are not deducted, nothing is added for what a kernel computes
-twice, and padding counts as positions.
+As there, a position's forward and backward pass counts 6 N, where N is the number of parameters in products (without
+tables that are only looked up), and a layer's attention 12 H D S, where S is its span: the context for a global layer,
+two blocks for a local one. Causal masks are not deducted, nothing is added for what a kernel computes twice, and
+padding counts as positions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def flops_per_event(model: EventTransformer, context: int) -> float:
 
 
 def peak_tflops(device: torch.device) -> float | None:
-    """The peak of a GPU that is known by its name, TFLOP/s of dense bf16; None for any other device."""
+    """The peak of a GPU with a known name, in TFLOP/s of dense bf16; None for any other device."""
     import torch
 
     return peak_by_name(torch.cuda.get_device_name(device)) if device.type == "cuda" else None

@@ -172,7 +172,7 @@ def test_the_command_refuses_another_run_s_folder(
     assert emsync(toy, corpus, *common, "--steps", 2, "--resume", "--no-snap-tempo") == 2
     assert "or with other settings" in capsys.readouterr().err
     assert emsync(toy, out / "data", corpus, *common, "--steps", 2, "--resume") == 2
-    assert "is tokenized already and stands alone" in capsys.readouterr().err
+    assert "is tokenized already and cannot be combined" in capsys.readouterr().err
     assert contents(out) == before
 
 

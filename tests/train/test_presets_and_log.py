@@ -53,12 +53,12 @@ def test_a_preset_of_one_s_own(tmp_path: Path) -> None:
         ("[train]\nclip = -1.0\n", r"clip is -1\.0"),
         ("[train]\nrate = 'fast'\n", r"\[train\] has a value of the wrong kind"),
         ("[train]\nvelocity_weight = -0.5\n", r"velocity_weight is -0\.5; it must be 0 or more"),
-        ("[train]\ndecay = 1.5\n", r"decay is 1\.5; a share lies between 0 and 1"),
+        ("[train]\ndecay = 1.5\n", r"decay is 1\.5; a share is between 0 and 1"),
         ("[train]\nwarmup_steps = -1\n", "warmup_steps is -1"),
         ("[train]\noptimizer = 'sgd'\n", "optimizer is 'sgd'; choose muon or adam"),
-        ("[crops]\nat_bar = 2.0\n", r"at_bar is 2\.0; a share lies between 0 and 1"),
+        ("[crops]\nat_bar = 2.0\n", r"at_bar is 2\.0; a share is between 0 and 1"),
         ("[model]\ncontext = 64\n[crops]\ncontext = 65\n", "crops of 65 do not fit the model's context of 64"),
-        ("[model\n", "is not TOML .*; mend it, or start from a preset"),
+        ("[model\n", "is not TOML .*; correct it, or start from a preset"),
     ],
 )
 def test_refuses_a_preset(tmp_path: Path, text: str, message: str) -> None:

@@ -2,7 +2,7 @@
 
 The archive's clock is musical (24 steps a quarter note); events live on the 8 ms grid. With `snap_tempo` each tempo
 is first moved to the nearest one whose sixteenth is a whole number of grid steps, q' = 1875 / k quarter notes a minute
-with k = round(1875 / q), so that a rhythm repeats in the same events wherever it stands
+with k = round(1875 / q), so that a rhythm repeats in the same events wherever it occurs
 (docs/decisions/0001-tempo-snapping.md).
 """
 
@@ -24,7 +24,7 @@ DEFAULT_QPM = 120.0
 QPM_RANGE = (20.0, 400.0)
 SNAP_QPM = 60 / (4 * v.STEP_S)  # the tempo at which a sixteenth is one step: 1875
 
-#: At most so many songs, and (but for one long song) notes, are turned at once.
+#: At most this many songs, and (except for one long song) notes, are converted at once.
 _SONGS_AT_ONCE, _NOTES_AT_ONCE = 256, 1 << 17
 _ONSET_BITS = (MAX_STEPS - 1).bit_length()
 _ARRAYS = (
@@ -85,7 +85,7 @@ class _Clock:
 
 
 def _ragged(archive: Archive, name: str, first: int, last: int) -> tuple[np.ndarray, slice]:
-    """Song numbers (from 0) of the entries of songs first..last, and where they stand."""
+    """Song numbers (from 0) of the entries of songs first..last, and their places."""
     offset = archive[f"{name}_offset"][first : last + 1].astype(np.int64)
     return np.repeat(np.arange(last - first), np.diff(offset)), slice(int(offset[0]), int(offset[-1]))
 
@@ -129,7 +129,7 @@ def _bars(archive: Archive, first: int, last: int, end: np.ndarray) -> tuple[np.
 def tokenize(archive: Archive, first: int = 0, last: int | None = None, *, snap_tempo: bool = True) -> SongEvents:
     """Songs first..last (exclusive) of an archive (the arrays of docs/corpus.md) to events.
 
-    Silent bars before the first onset are left out, so that every song begins with the bar in which it begins.
+    Silent bars before the first onset are left out, so that every song begins with the bar of its first note.
     """
     archive = {name: archive[name] for name in _ARRAYS}  # an open .npz would decompress at every look
     n_all = len(archive["note_offset"]) - 1
@@ -181,7 +181,7 @@ def _tokenize(archive: Archive, first: int, last: int, clock: _Clock, base: int)
     off = np.maximum(clock.grid(base + song, start + duration) - zero_of_note, on + 1)
     bar_step = clock.grid(base + bar_song, bar_start) - zero[bar_song]
     half = np.rint(bar_length / (STEPS_PER_QUARTER / 2)).astype(np.int64).clip(1, v.MAX_BAR_HALF_QUARTERS)
-    # Two bars in one step (a meter change after a sliver of a bar): the later one stands.
+    # Two bars in one step (a meter change after a sliver of a bar): the later one counts.
     distinct = np.append((bar_song[1:] != bar_song[:-1]) | (bar_step[1:] != bar_step[:-1]), True)
     bar_song, bar_step, half = bar_song[distinct], bar_step[distinct], half[distinct]
 

@@ -22,7 +22,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many songs were left out: equal to another, and nearly equal."""
+    """How many songs were left out: duplicates and near-duplicates."""
 
     duplicates: int
     near_duplicates: int

@@ -72,7 +72,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class ChunkResult:
-    """What the files of one chunk gave, and what became of those that gave no song."""
+    """The songs of one chunk of files, and the reasons of the files without one."""
 
     songs: list[Entry]
     refused: list[tuple[str, str, str]]  # source, reason, text
@@ -153,14 +153,14 @@ def _read_all(chunks: Sequence[Chunk], workers: int, progress: bool) -> None:
             return
         except BrokenProcessPool:
             waiting = [chunk for chunk in waiting if not chunk.cache.is_file()]
-        # Chunks are begun in order, so what brought the worker down is among the first that are left.
+        # Chunks are started in order, so the file that crashed the worker is among the first remaining ones.
         for chunk in waiting[: 3 * workers]:
             _read_warily(chunk)
         waiting = waiting[3 * workers :]
 
 
 def _read_warily(chunk: Chunk) -> None:
-    """Read a chunk in a process of its own; where that dies, find out which file it dies of and do without."""
+    """Read a chunk in a separate process; if it crashes, find the file that crashes it and skip that file."""
     if survives(_read_chunk, chunk):
         return
     alone = {file: Chunk((file,), chunk.min_notes, chunk.work) for file in chunk.files}

@@ -49,7 +49,7 @@ def label_archives(
     """Write the archives into `output` under their own names, each song with its mood curve, and a report.
 
     Curves that an archive has are kept. Damaged archives are counted in the report and passed over. Raises `InputError`
-    for archives of one name, or such as lie in `output` already, `CorpusError` if no archive can be read, and
+    for archives of one name, or that are in `output` already, `CorpusError` if no archive can be read, and
     `OutputError` where `output` cannot be written.
     """
     names: dict[str, str] = {}

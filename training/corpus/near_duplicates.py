@@ -10,7 +10,7 @@ Method
 - Candidates come from locality-sensitive hashing (Indyk & Motwani 1998): songs that agree in a whole band of their
   signatures. Candidates at least as similar as the threshold are joined, and what is joined is one group (union-find).
 
-Songs with few shingles (drums alone, a few held notes) are never near-duplicates: too little to tell them by.
+Songs with few shingles (drums alone, a few held notes) are never near-duplicates: there is too little to compare.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIGNATURE_SIZE: Final = 126
 BANDS: Final = 42
 #: Estimated Jaccard similarity from which two songs are one (docs/corpus.md has the measurement).
 THRESHOLD: Final = 0.3
-#: Fewer different shingles cannot tell a song from another.
+#: Fewer different shingles cannot distinguish songs.
 MIN_SHINGLES: Final = 32
 #: In a band's bucket of more songs than this, each is compared with its neighbours and the first only.
 _LARGE_BUCKET: Final = 64

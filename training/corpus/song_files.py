@@ -95,7 +95,7 @@ def read_song(path: str | os.PathLike[str], *, source: str = "", min_notes: int 
         if isinstance(error, Refused):
             raise
         reason = UNREADABLE_PIANOROLL if is_pianoroll else UNREADABLE_MIDI
-        # The file's name is enough: reports should be the same wherever the files lie.
+        # The file's name is enough: reports should be the same wherever the files are.
         raise Refused(reason, " ".join(str(error).replace(str(file), file.name).split())) from error
     converted = convert_score(score, song_id=song_id, source=source, min_notes=min_notes)
     return replace(converted, warnings=score.warnings)

@@ -1,6 +1,6 @@
 """A song of an archive in seconds: its tempo, its bars, its notes.
 
-What a file says of its tempo and meters is kept in archives as it is; absurd values are mended here.
+Archives keep the tempo and meters of a file as they are; absurd values are corrected here.
 """
 
 from __future__ import annotations

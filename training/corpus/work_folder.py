@@ -1,6 +1,6 @@
-"""The folder a corpus is made in: opened, worked in by many processes, and published all at once.
+"""The folder in which a corpus is made: opened, used by many processes, and published all at once.
 
-What is not finished lies in `OUT/.work`; finished archives are renamed into place at the end, the report last.
+Unfinished work is in `OUT/.work`. Finished archives are renamed into place at the end, the report last.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from emsync.files import atomic_path, write_bytes
 REPORT: Final = "report.json"
 VALID: Final = "valid.npz"
 WORK: Final = ".work"
-#: A file of the work folder that stands while archives are put in place.
+#: A file of the work folder that exists while archives are put in place.
 _PUBLISHING: Final = "publishing"
 
 T = TypeVar("T")
 
 
 def open_output(output: Path, archives: Iterable[str], *, overwrite: bool, resume: bool) -> Path:
-    """Make the output folder and its work folder, or say why not: archives of these names must not be there yet.
+    """Make the output folder and its work folder, unless archives of these names are there already.
 
-    Those that a process was killed over, while it put them in place, may be replaced.
+    Archives of a process that was killed while it put them in place may be replaced.
     """
     if not overwrite and not (output / WORK / _PUBLISHING).is_file():
         for name in (REPORT, *archives):
@@ -59,7 +59,7 @@ def open_output(output: Path, archives: Iterable[str], *, overwrite: bool, resum
 
 
 def give_up(output: Path) -> None:
-    """Leave nothing behind: the work, and the folders made for it where they are empty."""
+    """Remove the work, and the folders made for it if they are empty."""
     shutil.rmtree(output / WORK, ignore_errors=True)
     with contextlib.suppress(OSError):  # not empty: it was there before
         output.rmdir()
@@ -68,7 +68,7 @@ def give_up(output: Path) -> None:
 def publish(output: Path, archives: Sequence[str], report: str) -> None:
     """Rename the finished archives into place and write the report (JSON); then drop the work.
 
-    Where this is cut short there is no report, and the same command goes on.
+    If this is interrupted there is no report, and the same command continues.
     """
     work = output / WORK
     write_bytes(work / _PUBLISHING, b"")
@@ -83,7 +83,7 @@ def publish(output: Path, archives: Sequence[str], report: str) -> None:
 
 
 def survives(target: Callable[..., object], *arguments: object) -> bool:
-    """Whether a process of its own comes back from `target(*arguments)`."""
+    """Whether a separate process returns from `target(*arguments)`."""
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     with interrupts_held():
         process.start()
@@ -93,14 +93,14 @@ def survives(target: Callable[..., object], *arguments: object) -> bool:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back inside the block; processes that are started in it never hear of it.
+    """Delay Ctrl-C inside the block; processes that are started in it never receive it.
 
-    Without this, one that is still importing what it needs would print a traceback of its own.
+    Without this, a process that is still importing modules would print its own traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    multiprocessing.resource_tracker.ensure_running()  # which would let interrupts through if it were begun later
+    multiprocessing.resource_tracker.ensure_running()  # started later, it would let interrupts through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -109,17 +109,17 @@ def interrupts_held() -> Iterator[None]:
 
 
 def worker_begins() -> None:
-    """What every worker does first.
+    """Every worker calls this first.
 
-    Ctrl-C reaches every process of the terminal; the parent alone answers it. And a worker ends when its parent does,
-    however that came about: it would wait for work for ever otherwise.
+    Ctrl-C reaches every process of the terminal; only the parent handles it. And a worker ends when its parent does,
+    for whatever reason: otherwise it would wait for work forever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process once its parent is gone, also if that was before this function was called."""
+    """End this process once its parent is gone, even if that was before this call."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -195,9 +195,9 @@ class Search:
     def search(self, archive: Archive) -> None:
         """Look for all windows in an archive, and follow those found as far as they go.
 
-        Equal windows, of pieces and of the corpus, form one class. All classes are extended together, one note at a time:
-        the step to that note splits them, and a class without a place in the corpus is dropped. So the work grows with
-        the number of places, not of pairs of places.
+        Equal windows, of pieces and of the corpus, form one class. All classes are extended together, one note at a
+        time: the step to that note splits them, and a class without a place in the corpus is dropped. So the work grows
+        with the number of places, not of pairs of places.
         """
         corpus = lines_of_archive(archive)
         asked, own, places, classes = self._windows_found(corpus)

@@ -52,9 +52,11 @@ class Copy:
 
 @dataclass(frozen=True, eq=False)
 class Recited:
-    """What occurs in the corpus, of P pieces. All (P,): windows that are not plain, and how many of them were found; all
-    windows, and how many of them were found; the longest copy with a window that is not plain; the notes of the longest
-    copy of all, except drums."""
+    """What of P pieces occurs in the corpus.
+
+    All (P,): windows that are not plain, and how many of them were found; all windows, and how many of them were found;
+    the longest copy with a window that is not plain; the notes of the longest copy of all, except drums.
+    """
 
     windows: Ints
     found: Ints
@@ -112,7 +114,7 @@ class Memorization:
     corpus_notes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: the figures, those of validation songs with the prefix `valid_`, and each piece's longest copy."""
+        """Plain values: the figures, those of validation songs as `valid_...`, and each piece's longest copy."""
         return {
             "pieces": len(self.composed.windows),
             "songs": len(self.valid.windows),

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def bin_edges(real: Floats, n_bins: int = N_BINS) -> Floats:
-    """Inner edges of bins for `binned`: the quantiles of the real values, and a separate bin for one that many share."""
+    """Inner edges of bins for `binned`: quantiles of the real values, and a separate bin for one that many share."""
     given = real[~np.isnan(real)]
     if not len(given):
         return np.zeros(0)

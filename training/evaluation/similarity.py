@@ -189,7 +189,7 @@ class Similarity:
         }
 
     def to_markdown(self) -> str:
-        """A section: the classifier, its features, and the table of overlaps, the smallest share of its ceiling first."""
+        """A section: the classifier, its features, and the table of overlaps, farthest from its ceiling first."""
         rows: list[list[str | float]] = [
             [row.title, row.composed, row.real, row.value, row.spread, row.ceiling, row.ceiling_low, row.auc]
             for row in sorted(self.overlaps, key=lambda row: row.value / row.ceiling)

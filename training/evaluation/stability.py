@@ -46,7 +46,7 @@ STATISTICS: Final[Mapping[str, str]] = {
 
 
 def long_lists(n: int, seed: int, *, minutes: int = DEFAULT_MINUTES) -> list[CutList]:
-    """n films of this many minutes, with cuts as in `landing.random_lists`."""
+    """Make `n` films of this many minutes, with cuts as in `landing.random_lists`."""
     if n < 1:
         raise InputError(f"{n} pieces measure nothing; give at least 1")
     if minutes < 2:

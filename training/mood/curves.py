@@ -51,7 +51,7 @@ class Scale:
     """From a regressor's readings to levels in [-1, 1], by a corpus's quantiles.
 
     quantiles (N_QUANTILES, 2), increasing: the readings of valence and arousal below which 0, 1/40, ... 1 of the
-    corpus's seconds lie. songs: how many they were taken from.
+    corpus's seconds are. songs: how many they were taken from.
     """
 
     quantiles: FloatArray

@@ -1,11 +1,11 @@
-"""What music does, window by window, in numbers: the symbolic features that mood is read from.
+"""The symbolic features that mood is read from, window by window.
 
 Conventions
 - Time is cut into bins of one second. A window is `WINDOW_S` bins around a bin, a wide one `WIDE_S`;
-  both are cut off at the music's beginning and end. A row of features stands for one bin.
-- Sums a bin are taken once and windows are differences of running totals, so a song costs a few passes over its notes.
+  both are cut off at the music's beginning and end. A row of features describes one bin.
+- Sums for each bin are computed once, and windows are differences of running totals, so a song needs few passes.
 - "Pitched" is every family but drums. Feature names are `FEATURES`, one a column.
-- Silent windows: rates are 0, and what has no value without notes (pitch, loudness, mode) is NaN.
+- In silent windows rates are 0, and features that need notes (pitch, loudness, mode) are NaN.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IntArray = npt.NDArray[np.integer]
 
 WINDOW_S: Final = 9
 WIDE_S: Final = 25
-#: Harmony is heard in slots of this length: what sounds in one sounds together.
+#: Harmony is measured in slots of this length: everything in a slot sounds together.
 SLOTS_PER_S: Final = 4
 #: Onsets nearer than this are one chord.
 CHORD_S: Final = 0.03
@@ -40,7 +40,7 @@ MAX_DURATION_S: Final = 86_400.0
 #: Krumhansl and Kessler's probe-tone profiles (Krumhansl, Cognitive Foundations of Musical Pitch, 1990).
 MAJOR: Final = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
 MINOR: Final = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
-#: How consonant interval classes 1 to 6 are heard (Huron, Music Perception 11, 1994).
+#: Perceived consonance of interval classes 1 to 6 (Huron, Music Perception 11, 1994).
 CONSONANCE: Final = np.array([-1.428, -0.582, 0.594, 0.386, 1.240, -0.453])
 #: Pitch classes above the root: the four triads.
 TRIADS: Final = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augmented": (0, 4, 8)}

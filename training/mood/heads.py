@@ -3,11 +3,11 @@
     report = train(Path("films"), Path("HEAD"), kind="clip", model="openai/clip-vit-base-patch32")
 
 Conventions
-- A folder of films; each has its mood beside it, NAME.csv or NAME.json as `mood.read_curve` reads them, or a row in
-  labels.csv (`file,valence,arousal`) that holds for all of it. Where a curve covers a part of a film, that is used.
-- Every film weighs the same, however long. Films are left out whole when a head is judged, never single seconds of one.
-- What the frozen model makes of a film is kept in HEAD/features, so that an interrupted run, or one with more films
-  or another seed, watches no film twice.
+- Each film of the folder has its mood beside it, NAME.csv or NAME.json as `mood.read_curve` reads them, or a row in
+  labels.csv (`file,valence,arousal`) for one mood throughout. If a curve covers a part of a film, that part is used.
+- All films have the same weight, however long. Cross-validation holds out whole films, never single seconds of one.
+- The frozen model's features of each film are kept in HEAD/features, so that an interrupted run, or one with more
+  films or another seed, reads no film twice.
 - A CLIP head is a ridge regression (Hoerl & Kennard, Technometrics 12, 1970); a VLM head is NarraScore's perceptron,
   with its loss (eq. 4).
 """
@@ -34,7 +34,7 @@ from emsync.vision import HEAD, Features, Floats, Head, Kind
 
 FEATURES: Final = "features"
 FOLDS: Final = 5
-#: Shares of a feature's variance that are added to it; the one that does best on films left out is taken.
+#: Shares of a feature's variance that are added to it; the one that does best on held-out films is used.
 PENALTIES: Final = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
@@ -49,7 +49,7 @@ class Perceptron:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     l1: float = 1.0
-    """Lambda of equation 4, which the paper leaves open."""
+    """Lambda of equation 4; the paper does not give it."""
 
 
 # --- labels ---------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def fit_ridge(examples: Sequence[Example], penalties: Sequence[float]) -> list[d
 
 
 def fit_clip(examples: Sequence[Example], *, seed: int = 0) -> dict[str, Features]:
-    """A linear head with the penalty that does best on films left out (with fewer than `FOLDS` films, 1)."""
+    """A linear head with the penalty that does best on held-out films (with fewer than `FOLDS` films, 1)."""
     if len(examples) < FOLDS:
         return fit_ridge(examples, (1.0,))[0]
     errors = np.zeros(len(PENALTIES))
@@ -111,7 +111,7 @@ def fit_clip(examples: Sequence[Example], *, seed: int = 0) -> dict[str, Feature
 def fit_vlm(examples: Sequence[Example], how: Perceptron = Perceptron(), *, seed: int = 0) -> dict[str, Features]:
     """A perceptron's weights by AdamW on the paper's loss (eq. 4), L2 + lambda L1, its output not clipped.
 
-    Beyond the plane a clipped output would give no gradient; as labels lie within, this loss is never the smaller one.
+    Outside the plane a clipped output would give no gradient. Labels are inside, so this loss is never the smaller one.
     The scales of the features are folded into the first layer.
     """
     import torch
@@ -136,19 +136,19 @@ def fit_vlm(examples: Sequence[Example], how: Perceptron = Perceptron(), *, seed
 
 
 def _read(kind: Kind, weights: dict[str, Features], example: Example) -> Floats:
-    """What the reader would say of a film (M, 2), with these weights."""
+    """The reading of a film (M, 2) with these weights."""
     head = Head(kind, "this model", weights)
     return affect_clip.linear(head, example.sight) if kind == "clip" else affect_vlm.probed(head, example.sight)
 
 
 def _folds(n: int, seed: int) -> list[tuple[list[int], list[int]]]:
-    """`FOLDS` times which of `n` films are left out, and which are not."""
+    """For each of `FOLDS` folds, which of `n` films are held out, and which are not."""
     order = np.random.default_rng(seed).permutation(n).tolist()
     return [(order[i::FOLDS], [k for j in range(FOLDS) if j != i for k in order[j::FOLDS]]) for i in range(FOLDS)]
 
 
 def cross_validated(examples: Sequence[Example], kind: Kind, fit: Fit, *, seed: int = 0) -> list[Floats]:
-    """What heads say (M, 2) of each film, each by one that saw nothing of that film."""
+    """The reading (M, 2) of each film, by a head that was not fitted on that film."""
     found: list[Floats] = [np.zeros((0, 2))] * len(examples)
     for held, seen in _folds(len(examples), seed):
         weights = fit([examples[k] for k in seen])
@@ -169,12 +169,12 @@ def judged(readings: Sequence[Floats], examples: Sequence[Example]) -> tuple[Agr
     return pairs[0], pairs[1]
 
 
-# --- the whole way --------------------------------------------------------------------------------------------------
+# --- training --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was trained, on how much, and how well it reads films that it did not see."""
+    """What was trained, on how much, and how well it reads held-out films."""
 
     kind: Kind
     model: str
@@ -184,15 +184,15 @@ class Report:
     head: tuple[Agreement, Agreement] | None
     """Valence and arousal, cross-validated by film; None with fewer than `FOLDS` films."""
     zero_shot: tuple[Agreement, Agreement] | None
-    """The same films and seconds by zero-shot; None for a VLM, which has none."""
+    """The same films and seconds, read zero-shot; None for a VLM, which cannot do that."""
 
     def summary(self) -> str:
-        """A few lines: what it was trained on, and a table of Pearson's and the concordance correlation."""
+        """A few lines: what it was trained on, and a table of Pearson's and the concordance correlations."""
         films = "1 film" if self.films == 1 else f"{self.films} films"
         lines = [f"{films}, {self.seconds} labelled seconds, a {self.kind} head on {self.model}."]
         if self.head is None:
             lines.append(f"Not cross-validated: that takes {FOLDS} films or more.")
-        rows = [("head, films left out", self.head), ("zero-shot", self.zero_shot)]
+        rows = [("head, held-out films", self.head), ("zero-shot", self.zero_shot)]
         if any(row for _, row in rows):
             lines.append(f"{'':<22}{'valence':^18}{'arousal':^18}".rstrip())
             lines.append(f"{'':<22}" + f"{'r':>8}{'ccc':>8}  " * 2)
@@ -218,7 +218,7 @@ def train(
     overwrite: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Report:
-    """Watch the films of `videos`, fit a head, judge it by films left out, and write it to `folder`.
+    """Read the films of `videos`, fit a head, measure it on held-out films, and write it to `folder`.
 
     `progress` is called with the film's number, how many there are, and the share of this one that is done.
     `settings` and `perceptron` are for the kind "vlm". Raises `InputError`, `VideoError`, `ModelError`, `OutputError`.
@@ -266,7 +266,7 @@ def _plain(judgement: tuple[Agreement, Agreement] | None) -> dict[str, dict[str,
 
 
 def _working_folder(place: Path, overwrite: bool) -> Path:
-    """Refuse a folder that holds something else, or a head that is not to be replaced. Raises `OutputError`."""
+    """Refuse a folder that holds something else, or a head that must not be replaced. Raises `OutputError`."""
     if (place / HEAD).exists() and not overwrite:
         raise OutputError(f"{place} holds a head already; give --overwrite to replace it, or another folder")
     ours = (place / HEAD).exists() or (place / FEATURES).is_dir()

@@ -44,7 +44,7 @@ class Labelled:
     """Whether it is one mood for all of the film."""
 
     def known(self, times_s: Floats) -> npt.NDArray[np.bool_]:
-        """Which of the times (T,) the label speaks for: of a curve, half a second around its points and all between."""
+        """Which of the times (T,) the label covers: of a curve, half a second around its points and all between."""
         first_s, last_s = self.curve.times_s[[0, -1]]
         return self.throughout | ((times_s >= first_s - 0.5) & (times_s <= last_s + 0.5))
 
@@ -108,7 +108,7 @@ def _constants(file: Path, films: set[str]) -> dict[str, MoodCurve]:
         name = (row["file"] or "").strip()
         if name not in films or name in moods:
             problem = "is named twice" if name in moods else "is not a film in the same folder"
-            raise InputError(f"row {number} of {file}: {name!r} {problem}; mend the name, or take the row out")
+            raise InputError(f"row {number} of {file}: {name!r} {problem}; correct the name, or remove the row")
         try:
             moods[name] = MoodCurve.constant(*(float(row[axis]) for axis in AXES))
         except (TypeError, ValueError) as error:
@@ -121,7 +121,7 @@ def _constants(file: Path, films: set[str]) -> dict[str, MoodCurve]:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A film as a head sees it: what the model made of it, and the mood of the moments that are labelled."""
+    """A film as a head sees it: the model's features, and the mood of the labelled moments."""
 
     sight: Sight
     known: npt.NDArray[np.bool_]  # (M,)
@@ -129,7 +129,7 @@ class Example:
 
     @classmethod
     def of(cls, film: Labelled, sight: Sight) -> Example:
-        """Raises `InputError` for a curve that outlasts its film, or speaks for none of it."""
+        """Raises `InputError` for a curve that is longer than its film, or covers none of it."""
         film.check_fits(float(sight.times_s[-1]) + 0.5)
         known = film.known(sight.times_s)
         if not known.any():
@@ -150,7 +150,7 @@ def watched(
     folder: Path,
     progress: Callable[[int, float], None] | None = None,
 ) -> list[Example]:
-    """What the model makes of each film, from `folder` where it was kept there before.
+    """The model's features of each film, from `folder` if they were kept there before.
 
     `progress` is called with the film's number and the share of it that is done.
     """
@@ -187,7 +187,7 @@ def _write_sight(sight: Sight, path: Path) -> None:
 
 
 def _read_sight(path: Path) -> Sight | None:
-    """What `_write_sight` kept; None where there is nothing, or nothing whole."""
+    """The features that `_write_sight` kept; None if there are none, or they are incomplete."""
     try:
         # Opened here, since numpy leaves the file open when it is no whole archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
