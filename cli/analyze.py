@@ -12,9 +12,11 @@ import click
 
 from emsync.affect import DEFAULT_READER, NO_READER, open_reader
 from emsync.cli import options
+from emsync.cutfiles.programme import WRITERS, Programme, writer_for
 from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
 from emsync.mood import MoodCurve, nearest_emotion
+from emsync.timecode import Counting
 from emsync.video import DEFAULT_T_DIFF_S, Detector, Scene, analyze
 
 if TYPE_CHECKING:
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
 
 @click.command("analyze")
 @click.argument("video", type=options.FILE)
-@options.output("SCENE.json", "Write everything that was found to this file.")
+@options.output("FILE", "Write everything that was found as .json; or the cuts as .csv, .edl, .otio, .fcpxml or .txt.")
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(list(WRITERS)),
+    help="The format of -o, where the ending does not say it: reaper writes REAPER's markers as .csv.",
+)
+@options.counting
 @click.option(
     "--plot",
     type=options.FILE,
@@ -53,6 +62,9 @@ if TYPE_CHECKING:
 def command(
     video: Path,
     output: Path | None,
+    name: str | None,
+    counting: Counting | None,
+    start: str | None,
     plot: Path | None,
     overwrite: bool,
     spec: str,
@@ -64,13 +76,15 @@ def command(
     """Find a video's length, frame rate, cuts and mood.
 
     Prints a summary. With -o, writes length, cuts, motion, brightness, colour, loudness and mood as JSON, which
-    emsync compose reads by --mood and --cuts. With --plot, draws them. Times are in seconds from the first frame.
+    emsync compose reads by --mood and --cuts; or the cuts alone, as a list for an editing program or a DAW, counted
+    from the beginning of the file. With --plot, draws them. Times are in seconds from the first frame.
     """
     for path in (output, plot):
         if path is not None:
             check_writable(path, overwrite=overwrite, inputs=(video,))  # before the work, not after it
     if output is not None and plot is not None and output.resolve() == plot.resolve():
         raise OutputError(f"{output} cannot be both the JSON and the picture; give --plot another name")
+    writer = None if output is None else writer_for(output, name)
     reader = None if spec == NO_READER else open_reader(spec)
     stills = None
     if plot is not None:
@@ -82,17 +96,24 @@ def command(
     if reader is not None:
         with _bar("Reading the mood", quiet) as show:
             curve = reader.read(video, scene, progress=show)
-    name = "" if reader is None else reader.name
-    if output is not None:
-        mood = None if curve is None else {**curve.as_json(), "reader": name}
+    reader_name = "" if reader is None else reader.name
+    if output is not None and writer is WRITERS["json"]:
+        mood = None if curve is None else {**curve.as_json(), "reader": reader_name}
         write_bytes(output, scene.to_json(mood=mood).encode(), overwrite=overwrite)
+    elif output is not None and writer is not None:
+        late_s = scene.pictures_from_s if writer.of_file else 0.0
+        programme = Programme(
+            video.name, (scene.cuts_s + late_s).tolist(), scene.duration_s + late_s,
+            counting or Counting(scene.frame_rate), start, media=video,
+        )  # fmt: skip
+        write_bytes(output, writer.write(programme).encode(), overwrite=overwrite)
     if plot is not None and stills is not None:
         from emsync.plot import save_film
 
-        save_film(scene, curve, stills, plot, reader=name, overwrite=overwrite)
+        save_film(scene, curve, stills, plot, reader=reader_name, overwrite=overwrite)
     click.echo(summary(scene))
     if curve is not None:
-        click.echo(mood_line(curve, name))
+        click.echo(mood_line(curve, reader_name))
     for path in (output, plot):
         if path is not None:
             click.echo(f"Written: {printable(str(path))}")
@@ -147,6 +168,9 @@ def summary(scene: Scene) -> str:
     if not scene.is_complete:
         lines.append("Warning: the file breaks off or is damaged; this is what could be decoded.")
     lines += [f"Warning: {printable(text)}." for text in scene.warnings]
+    if scene.pictures_from_s:
+        late = f"{scene.pictures_from_s:.3f} s"
+        lines.append(f"The pictures begin {late} into the file; editing programs count from the file's beginning.")
     n = len(scene.cuts_s)
     cuts = "1 cut" if n == 1 else f"{n} cuts"
     lines.append(f"{cuts} found, {len(kept)} at least {scene.t_diff_s:g} s apart:" if n else "No cuts.")
