@@ -261,6 +261,7 @@ LANES: Final = (
 )  # fmt: skip
 LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
+AROUSAL_LANE: Final = LANE_NAMES.index("arousal")
 #: The lanes that `meter` computes from the events; `Conditions.at` leaves them NaN.
 METER_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + meter.N_VALUES)
 #: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.

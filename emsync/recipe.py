@@ -220,6 +220,12 @@ class Recipe:
         0.8, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
         "--theme-strength", "SHARE", low=0, high=1,
     )  # fmt: skip
+    density_limit: float = _choice(
+        1.0,
+        "No four seconds have more notes than this times what 95 of 100 such stretches of real songs of the same "
+        "arousal have at most; 0 sets no limit.",
+        "--density-limit", "TIMES", low=0, high=10, since=0.0,
+    )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
         "While the harmony stands still, added to the logits of the last bar's pitches, times the square of how many "

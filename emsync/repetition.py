@@ -1,4 +1,4 @@
-"""Biases against music that cannot move on: a harmony that stands still, and a note that is struck again and again.
+"""Limits of taste: a harmony that stands still, a note that is struck again and again, more notes than anyone plays.
 
 docs/decisions/0011-sampling.md says how often real songs repeat, and what the biases change.
 """
@@ -6,6 +6,7 @@ docs/decisions/0011-sampling.md says how often real songs repeat, and what the b
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,13 @@ REPEAT_BEATS: Final = 0.55
 #: How often in a row it may be repeated, by family, before `Recipe.repeat_bias` counts. Three of four real songs never
 #: repeat a note more often within 40 s. Drums may repeat as they like.
 FREE_REPEATS: Final = {v.PIANO: 6, v.GUITAR: 9, v.BASS: 5, v.STRINGS: 5}
+#: Notes a second that 95 of 100 stretches of so many seconds have at most: by arousal, and whatever the arousal.
+DENSITY_S: Final = 4.0
+MOST_NOTES_PER_S: Final = (
+    (-0.9, -0.7, -0.5, -0.3, -0.1, 0.1, 0.3, 0.5, 0.7, 0.9),
+    (15.5, 20.2, 24.0, 27.8, 31.2, 34.8, 39.0, 45.0, 50.2, 66.0),
+)
+MOST_WITHOUT_AROUSAL: Final = 44.0
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
 
@@ -76,6 +84,32 @@ class RepeatedNotes:
         self._runs = {on: run for on, run in self._runs.items() if run[0] >= since}
         beyond = [(on, times - FREE_REPEATS[int(v.FAMILY[on])]) for on, (_, times) in self._runs.items()]
         return [(on, times) for on, times in beyond if times > 0]
+
+
+class Density:
+    """How many notes begin, and whether that is as many as real songs have.
+
+    `MOST_NOTES_PER_S` says how many notes a second 95 of 100 stretches of `DENSITY_S` seconds have at most, by their
+    arousal, in 3,000 of the training songs.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._struck: deque[int] = deque()  # the steps of the notes of the last `DENSITY_S` seconds
+
+    def strike(self, step: int) -> None:
+        """A note begins at `step`."""
+        self._struck.append(step)
+
+    def is_full(self, step: int, arousal: float) -> bool:
+        """Whether no more notes should begin at `step`; `arousal` in [-1, 1], NaN if it is not given."""
+        if not self._limit:
+            return False
+        since = step - DENSITY_S / v.STEP_S
+        while self._struck and self._struck[0] <= since:
+            self._struck.popleft()
+        most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
+        return len(self._struck) >= self._limit * most * DENSITY_S
 
 
 def add_biases(

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, METER_LANES, SENSITIVITY_S, Conditions
+from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
-from emsync.repetition import RepeatedNotes, StaleHarmony, add_biases
+from emsync.repetition import Density, RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.tokenizer.events import Events
@@ -141,7 +141,11 @@ class Writer:
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
-        self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
+        self._harmony, self._repeated, self._density = (
+            StaleHarmony(recipe),
+            RepeatedNotes(),
+            Density(recipe.density_limit),
+        )
         self._sections = Sections(plan or Plan(), recipe, mixture, beat_steps)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
@@ -171,6 +175,7 @@ class Writer:
             self._begin_bar(int(v.VALUE[event]))
         elif kind == v.K_ON:
             self._harmony.strike(event)
+            self._density.strike(self.grammar.step)
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
         # All lanes but the copy lanes change only with the clock, a CHORD or BAR, or the boundaries.
         changed = kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._conditioned is not before
@@ -205,7 +210,8 @@ class Writer:
         """Sample an event that the grammar allows, with the biases of the recipe."""
         grammar, recipe = self.grammar, self.recipe
         allowed = grammar.allowed()
-        if len(self.ids) > self._max_events:
+        arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
+        if len(self.ids) > self._max_events or self._density.is_full(grammar.step, float(arousal)):
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []

@@ -714,3 +714,18 @@ def test_on_the_grid_notes_begin_on_sixteenths_and_end_anywhere(land: Any) -> No
         off_grid, n_ends = off_grid + (ends % 16 != 0).sum(), n_ends + len(ends)
         assert len(piece.boundaries_s) == 2 or land == FREE
     assert off_grid > n_ends / 5
+
+
+@pytest.mark.parametrize(("arousal", "most"), [(None, 44.0), (-0.9, 15.5), (0.0, 33.0)])
+def test_no_more_notes_than_real_songs_have(arousal: float | None, most: float) -> None:
+    """A model that wants nothing but notes is held to what songs of that arousal have; without a limit it is not."""
+    greedy = np.where(v.KIND == v.K_ON, 9.0, np.where(v.KIND == v.K_OFF, 4.0, 0.0))
+    for limit, bound in ((1.0, most), (0.5, most / 2), (0.0, None)):
+        (piece,) = compose(Fake(bias=greedy), [asked(12.0, arousal=arousal)], density_limit=limit)
+        on_s = clock_s(piece)[v.KIND[piece.events.ids] == v.K_ON]
+        densest = max(((on_s > t - 4) & (on_s <= t)).sum() / 4 for t in np.unique(on_s))
+        if bound is None:
+            assert densest > 1.1 * most
+        else:
+            # A chord that must come may pass the limit by its notes.
+            assert 0.9 * bound < densest <= bound + 2

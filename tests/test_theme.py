@@ -13,6 +13,7 @@ from emsync.composer import compose
 from emsync.conditions import Conditions
 from emsync.errors import InputError
 from emsync.form import plan_form
+from emsync.guide import LONGEST_BARS
 from emsync.recipe import Recipe
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.sections import Plan
@@ -161,3 +162,24 @@ def test_a_theme_needs_a_tempo() -> None:
     recipe = Recipe(grid="free", finish="off")
     with pytest.raises(InputError, match="a theme needs a tempo; give --tempo, or a --grid other than free"):
         compose(Fake(), [Conditions(end_s=8.0)], recipe, plans=[Plan((), Theme.of_score(reduced(tune())))])
+
+
+def test_a_hundred_pieces_run_no_loop() -> None:
+    """Even note for note, no return is longer than its passage, and most bars of a piece are new."""
+    bias = np.where(v.KIND == v.K_BAR, -20.0, 0.0)
+    bias[v.ID_OF["BAR_4"]] = 20.0
+    recipe = Recipe(form="auto", theme_strength=1.0, tempo_qpm=120.0, finish="off", hits="free")
+    plans = [Plan(plan_form("auto", 26.0, cuts_s=np.arange(3.0 + i % 7, 24.0, 3.0 + i % 5))) for i in range(100)]
+    pieces = compose(Fake(bias=bias), [Conditions(end_s=26.0)] * 100, recipe, plans=plans)
+    assert all(len(plan.sections) > 1 for plan in plans)
+    copied = []
+    for piece in pieces:
+        ids = piece.events.ids
+        bars = [tuple(bar.tolist()) for bar in np.split(ids, np.flatnonzero(v.KIND[ids] == v.K_BAR))[1:]]
+        runs = [0]
+        for i, bar in enumerate(bars):
+            runs.append(runs[-1] + 1 if bar in bars[:i] else 0)
+        assert max(runs) <= LONGEST_BARS
+        copied.append(sum(run > 0 for run in runs) / len(bars))
+    assert max(copied) < 0.7
+    assert float(np.mean(copied)) > 0.05  # there are returns
