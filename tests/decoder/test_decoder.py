@@ -1,12 +1,11 @@
-"""The decoder: cached decoding equals the whole pass, ONNX Runtime equals torch, and damaged folders are refused."""
+"""Decoders: cached steps equal the whole pass, with ONNX Runtime and with torch."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,124 +13,18 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from click.testing import CliRunner
 
 import emsync
-from emsync import checkpoint, decoder, export, onnx_graph
-from emsync import vocabulary as v
-from emsync.cli.export import command
+from emsync import checkpoint, decoder, export
 from emsync.composer import compose
-from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, N_LANES, Conditions
+from emsync.conditions import N_LANES, Conditions
 from emsync.copying import N_STRENGTHS
-from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder, open_decoder
-from emsync.errors import MissingExtraError, ModelError, OutputError
+from emsync.decoder import open_decoder
+from emsync.errors import MissingExtraError, ModelError
 from emsync.mixture import Mixture
-from emsync.model import EventTransformer
-from emsync.model_config import ModelConfig
 from emsync.networks import OnnxNetwork
+from tests.decoder.variants import BACKENDS, BLOCK, CONTEXT, VARIANTS, Song, close, song, tiny
 from tests.fakes import plain_recipe
-
-BACKENDS = ("onnx", "torch")
-CONTEXT, BLOCK = 64, 16
-ROTARY = {"attention": "rotary", "local_block": BLOCK, "global_every": 2}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "paper": {"attention": "relative", "lane_encoding": "scalar"},
-    "relative-normed": {"attention": "relative", "qk_norm": True, "norm": "rms", "lane_encoding": "lookup"},
-    "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
-    "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
-    "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
-    "before-meter": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
-    "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
-    "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
-}
-
-
-def tiny(**shape: Any) -> EventTransformer:
-    """A model of a few thousand parameters, none of them zero (outputs begin at zero, which would hide every error)."""
-    config = ModelConfig(**{"n_layers": 3, "n_heads": 2, "width": 32, "ff_width": 48, "context": CONTEXT, **shape})
-    model = EventTransformer(config)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.25)
-    return model.eval()
-
-
-@dataclass(frozen=True)
-class Song:
-    """Random input, (B, T), and what torch's whole pass makes of it at every position."""
-
-    ids: np.ndarray
-    previous_velocity: np.ndarray
-    lanes: np.ndarray
-    mood: np.ndarray
-
-    def right(self, model: EventTransformer) -> tuple[np.ndarray, np.ndarray]:
-        with torch.inference_mode():
-            tensors = (torch.tensor(x) for x in (self.ids, self.previous_velocity, self.lanes, self.mood))
-            logits, levels = model(*tensors)
-        return logits.numpy(), levels.numpy()
-
-    def rows(self, rows: list[int]) -> Song:
-        return Song(self.ids[rows], self.previous_velocity[rows], self.lanes[rows], self.mood[rows])
-
-    def prefill(self, into: CachedDecoder, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.prefill(self.ids[:, :count], self.previous_velocity[:, :count], self.lanes[:, :count], self.mood)
-
-    def step(self, into: CachedDecoder, t: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.step(self.ids[:, t], self.previous_velocity[:, t], self.lanes[:, t])
-
-
-def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
-    random = np.random.default_rng(seed)
-    ids = random.integers(0, v.SIZE, (rows, count))
-    ids[:, 0], ids[:, 1] = VALENCE_SLOT, AROUSAL_SLOT
-    lanes = np.stack([random.uniform(lane.low, lane.high, (rows, count)) for lane in LANES], axis=-1)
-    lanes[:, ::2, 0] = np.round(lanes[:, ::2, 0] / 0.004) * 0.004  # on the grid, and half way between its steps
-    lanes[random.random(lanes.shape) < 0.3] = np.nan
-    mood = np.where(np.arange(rows)[:, None] % 2, np.nan, random.uniform(-1, 1, (rows, 2)))
-    previous_velocity = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
-    return Song(ids, previous_velocity, lanes.astype(np.float32), mood.astype(np.float32))
-
-
-def close(found: np.ndarray, right: np.ndarray) -> None:
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, right, rtol=0, atol=1e-4)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Products this small only lose by being shared out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A model folder with its graph, for each variant once."""
-    made: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp("models") / name
-            checkpoint.save(tiny(**VARIANTS[name]), made[name])
-            assert export.export(made[name]) == made[name] / "model.onnx"
-        return made[name]
-
-    return folder
-
-
-@pytest.fixture
-def copied(folders: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A model folder to spoil."""
-    target = tmp_path / "model"
-    target.mkdir()
-    for file in folders("small").iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-    return target
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -231,19 +124,6 @@ def test_8_bits_whose_scales_are_gone_are_refused(tmp_path: Path) -> None:
             ModelError, match=r"has head\.weight in 8 bits, but head\.weight\.scale is missing, not F32"
         ):
             read(tmp_path / "model")
-
-
-def test_the_weights_are_not_in_the_graph(folders: Callable[[str], Path]) -> None:
-    """The graph's size does not follow the model's width: it points into model.safetensors."""
-    import onnx
-
-    graph = onnx.load(str(folders("small") / "model.onnx"), load_external_data=False)
-    outside = [t for t in graph.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-    assert len(outside) == len(checkpoint.load(folders("small")).state_dict())
-    assert {entry.value for t in outside for entry in t.external_data if entry.key == "location"} == {
-        "model.safetensors"
-    }
-    assert max(np.prod(t.dims) for t in graph.graph.initializer if t not in outside) <= CONTEXT
 
 
 def test_weights_of_another_training_need_no_other_graph(copied: Path) -> None:
@@ -423,60 +303,6 @@ def test_a_nonsensical_configuration_is_refused(copied: Path, change: dict[str, 
         open_decoder(copied)
 
 
-def test_a_graph_that_strays_is_not_kept(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check that guards the export sees a small error, and leaves the folder as it was."""
-    before = {file.name: file.read_bytes() for file in copied.iterdir()}
-    right = onnx_graph._level_lane
-
-    def louder(g: Any, level: str, name: str, width: int) -> str:
-        return right(g, g.op("Mul", level, g.constant(1.05)), name, width)
-
-    monkeypatch.setattr(onnx_graph, "_level_lane", louder)
-    with pytest.raises(ModelError, match="the graph strays from torch by"):
-        export.export(copied)
-    assert {file.name: file.read_bytes() for file in copied.iterdir()} == before
-
-
-def test_the_same_graph_is_written_again(copied: Path) -> None:
-    before = (copied / "model.onnx").read_bytes()
-    assert export.export(copied).read_bytes() == before
-
-
-@pytest.mark.parametrize("name", ["paper", "small"])
-def test_every_value_in_the_graph_has_a_name_of_its_own(name: str, folders: Callable[[str], Path]) -> None:
-    """A weight named as an input (as "positions" is in both) would take its place."""
-    import onnx
-
-    graph = onnx.load(str(folders(name) / "model.onnx"), load_external_data=False).graph
-    names = [value.name for value in (*graph.input, *graph.initializer)]
-    names += [output for node in graph.node for output in node.output]
-    assert len(names) == len(set(names))
-
-
-# ---- emsync export --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "bits", "share"), [((), 16, 0.6), (("--bits", "8"), 8, 0.4), (("--bits", "32"), 32, 1.01)]
-)
-def test_shipping_takes_the_room_of_its_bits(
-    copied: Path, tmp_path: Path, words: tuple[str, ...], bits: int, share: float
-) -> None:
-    full = (copied / "model.safetensors").stat().st_size
-    result = CliRunner().invoke(command, [str(copied), "-o", str(tmp_path / "shipped"), *words], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert "Written:" in result.output
-    shipped = tmp_path / "shipped"
-    assert sorted(file.name for file in shipped.iterdir()) == [
-        "config.json", "model.onnx", "model.safetensors", "vocabulary.json",
-    ]  # fmt: skip
-    assert (shipped / "model.safetensors").stat().st_size < share * full
-    assert checkpoint.read_config(shipped)["bits"] == bits
-    given = song()
-    logits, _ = given.right(checkpoint.load(shipped))
-    close(given.prefill(open_decoder(shipped), 33)[0], logits[:, 32])
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["paper", "small", "before-copying"])
 def test_hidden_states_are_the_models(folders: Callable[[str], Path], name: str, backend: Any) -> None:
@@ -523,86 +349,3 @@ def test_a_models_mixture_is_opened_with_it(copied: Path, backend: Any) -> None:
     (copied / "copying.json").write_text("[]")
     with pytest.raises(ModelError, match=r"copying\.json cannot be read"):
         open_decoder(copied, backend=backend)
-
-
-def test_shipping_in_full_keeps_every_bit(copied: Path, tmp_path: Path) -> None:
-    export.ship(copied, tmp_path / "shipped", bits=32)
-    one, other = (checkpoint.load(folder).state_dict() for folder in (copied, tmp_path / "shipped"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
-def test_exporting_in_place_replaces_the_graph_only(copied: Path) -> None:
-    before = {file.name: file.read_bytes() for file in copied.iterdir()}
-    (copied / "model.onnx").write_bytes(b"old")
-    result = CliRunner().invoke(command, [str(copied)], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert {file.name: file.read_bytes() for file in copied.iterdir()} == before
-
-
-def test_bits_need_an_output_and_are_8_16_or_32(copied: Path) -> None:
-    for words, sentence in (
-        (("--bits", "8"), "--bits goes with -o OUT_DIR"),
-        (("--bits", "4", "-o", "x"), "'4' is not one of '8', '16', '32'"),
-        (("--join", "--bits", "8", "-o", "x"), "give -o OUT_DIR, without --bits"),
-    ):
-        result = CliRunner().invoke(command, [str(copied), *words])
-        assert result.exit_code == 2
-        assert sentence in result.output
-
-
-def test_shipping_refuses_what_it_would_destroy(copied: Path, tmp_path: Path) -> None:
-    target = tmp_path / "shipped"
-    export.ship(copied, target)
-    with pytest.raises(OutputError, match="exists already; give --overwrite"):
-        export.ship(copied, target)
-    (target / export.CARD).write_text("what it can do")
-    export.ship(copied, target, overwrite=True)
-    assert (target / export.CARD).read_text() == "what it can do"
-    mixture = Mixture((0.0, *[0.25] * (N_STRENGTHS - 1)))
-    mixture.write(copied)
-    for _ in range(2):  # it comes along, and is no reason to refuse
-        export.ship(copied, target, overwrite=True)
-        assert Mixture.read(target) == mixture
-    (target / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds more than a model \(notes\.txt\)"):
-        export.ship(copied, target, overwrite=True)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file; give the name of a folder"):
-        export.ship(copied, tmp_path / "file", overwrite=True)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "model", "shipped"]
-
-
-def test_weights_beyond_half_precision_are_refused(tmp_path: Path) -> None:
-    model = tiny(**VARIANTS["small"])
-    with torch.no_grad():
-        model.head.weight[0, 0] = 1e5
-    checkpoint.save(model, tmp_path / "model")
-    with pytest.raises(
-        ModelError, match=r"a weight of 1e\+05, and float16 ends at 65504; keep it in 32 bits \(--bits 32\)"
-    ):
-        export.ship(tmp_path / "model", tmp_path / "shipped")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["model"]
-
-
-def test_what_is_no_model_is_not_exported(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is not a model folder"):
-        export.export(tmp_path / "nothing")
-    with pytest.raises(ModelError, match=r"has no config\.json"):
-        export.ship(tmp_path, tmp_path / "shipped")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("about", ["[" * 200_000, "{", "[1]", "7"])
-def test_a_graph_that_garbles_its_model_is_refused(tmp_path: Path, about: str) -> None:
-    import onnx
-
-    folder = tmp_path / "model"
-    checkpoint.save(tiny(**VARIANTS["small"]), folder)
-    export.export(folder)
-    graph = onnx.load(folder / checkpoint.GRAPH, load_external_data=False)
-    for entry in graph.metadata_props:
-        if entry.key == "model":
-            entry.value = about
-    onnx.save(graph, folder / checkpoint.GRAPH)
-    with pytest.raises(ModelError, match="does not say which model it is of; write it again with: emsync export"):
-        open_decoder(folder, backend="onnx")

@@ -1,0 +1,83 @@
+"""What tests of decoders share: tiny models of every shape, and songs for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from emsync import vocabulary as v
+from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
+from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder
+from emsync.model import EventTransformer
+from emsync.model_config import ModelConfig
+
+BACKENDS = ("onnx", "torch")
+CONTEXT, BLOCK = 64, 16
+ROTARY = {"attention": "rotary", "local_block": BLOCK, "global_every": 2}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {"attention": "relative", "lane_encoding": "scalar"},
+    "relative-normed": {"attention": "relative", "qk_norm": True, "norm": "rms", "lane_encoding": "lookup"},
+    "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
+    "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
+    "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
+    "before-meter": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
+    "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
+    "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
+}
+
+
+def tiny(**shape: Any) -> EventTransformer:
+    """A model of a few thousand parameters, none of them zero (outputs begin at zero, which would hide every error)."""
+    config = ModelConfig(**{"n_layers": 3, "n_heads": 2, "width": 32, "ff_width": 48, "context": CONTEXT, **shape})
+    model = EventTransformer(config)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.25)
+    return model.eval()
+
+
+@dataclass(frozen=True)
+class Song:
+    """Random input, (B, T), and what torch's whole pass makes of it at every position."""
+
+    ids: np.ndarray
+    previous_velocity: np.ndarray
+    lanes: np.ndarray
+    mood: np.ndarray
+
+    def right(self, model: EventTransformer) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode():
+            tensors = (torch.tensor(x) for x in (self.ids, self.previous_velocity, self.lanes, self.mood))
+            logits, levels = model(*tensors)
+        return logits.numpy(), levels.numpy()
+
+    def rows(self, rows: list[int]) -> Song:
+        return Song(self.ids[rows], self.previous_velocity[rows], self.lanes[rows], self.mood[rows])
+
+    def prefill(self, into: CachedDecoder, count: int) -> tuple[np.ndarray, np.ndarray]:
+        return into.prefill(self.ids[:, :count], self.previous_velocity[:, :count], self.lanes[:, :count], self.mood)
+
+    def step(self, into: CachedDecoder, t: int) -> tuple[np.ndarray, np.ndarray]:
+        return into.step(self.ids[:, t], self.previous_velocity[:, t], self.lanes[:, t])
+
+
+def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
+    random = np.random.default_rng(seed)
+    ids = random.integers(0, v.SIZE, (rows, count))
+    ids[:, 0], ids[:, 1] = VALENCE_SLOT, AROUSAL_SLOT
+    lanes = np.stack([random.uniform(lane.low, lane.high, (rows, count)) for lane in LANES], axis=-1)
+    lanes[:, ::2, 0] = np.round(lanes[:, ::2, 0] / 0.004) * 0.004  # on the grid, and half way between its steps
+    lanes[random.random(lanes.shape) < 0.3] = np.nan
+    mood = np.where(np.arange(rows)[:, None] % 2, np.nan, random.uniform(-1, 1, (rows, 2)))
+    previous_velocity = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
+    return Song(ids, previous_velocity, lanes.astype(np.float32), mood.astype(np.float32))
+
+
+def close(found: np.ndarray, right: np.ndarray) -> None:
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, right, rtol=0, atol=1e-4)
