@@ -32,12 +32,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ablation_arms import ARMS, CURATED, CURATED_TIMES, SCRATCH_M, TRAINED_M, Arm
+from ablation_results import draw, read_results, row, show_table
 
 from emsync import checkpoint
 from emsync import vocabulary as v
@@ -48,110 +50,13 @@ from emsync.training.corpus.archive import read_archive
 from emsync.training.crops import Batch, CropConfig, Crops
 from emsync.training.dataset import Dataset, build
 from emsync.training.evaluation import evaluate
-from emsync.training.presets import Preset
 
 if TYPE_CHECKING:
     from emsync.model import EventTransformer
-    from emsync.model_config import ModelConfig
 
-#: Going on with the trained model: its shape, but for the context; half the rates, falling at once.
-TRAINED: dict[str, dict[str, Any]] = {
-    "model": {"context": 1024}, "crops": {},
-    "train": {"batch": 4, "optimizer": "muon", "matrix_rate": 0.01, "rate": 7.5e-4, "warmup_steps": 5, "decay": 1.0,
-              "saves": 1, "validations": 1},
-}  # fmt: skip
-SCRATCH: dict[str, dict[str, Any]] = {
-    "model": {
-        "n_layers": 6, "n_heads": 2, "width": 128, "ff_width": 512, "context": 1024, "attention": "rotary",
-        "local_block": 256, "global_every": 3, "activation": "relu2", "norm": "rms", "qk_norm": True,
-        "lane_encoding": "lookup",
-    },
-    "crops": {},
-    "train": {"batch": 2, "optimizer": "muon", "rate": 6e-3, "warmup_steps": 20, "saves": 1, "validations": 1},
-}  # fmt: skip
-RELATIVE = {"attention": "relative", "local_block": 0}
-#: Millions of positions of the bases, times `--positions`.
-TRAINED_M, SCRATCH_M = 0.2, 0.5
-#: Whose songs somebody chose or wrote with care; weighed up in one arm.
-CURATED = ("music-x-lab/POP909-Dataset", "lucasnfe/vgmidi", "AyHa1810/touhou-midi-collection", "reubenson/midi-archive")
-CURATED_TIMES = 8
 SONG_EVENTS = (3_000, 7_000)  # songs to measure on: neither snippets nor suites
 N_SONGS, N_CROPS = 12, 40
 BOUNDARY = LANE_NAMES.index("boundary")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
-
-    scratch: trained from nothing. fresh: begins with new encodings of the offset lanes ("lanes"), or of all lanes, and
-    new attention ("attention"), or with meter lanes that nothing is known of ("metre"), and trains `longer` times.
-    """
-
-    topic: str
-    name: str
-    model: dict[str, Any] = field(default_factory=dict)
-    crops: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-    songs: str = "all"
-    strings: bool = False
-    scratch: bool = False
-    fresh: str = ""
-    longer: float = 1.0
-
-    @property
-    def key(self) -> str:
-        return f"{self.topic}/{self.name}"
-
-    @property
-    def base(self) -> str:
-        """The topic of the arms that this one is held against."""
-        return "scratch" if self.scratch else self.fresh or "base"
-
-    def preset(self, shape: ModelConfig | None) -> Preset:
-        """What `fit` is given; shape: of the trained model."""
-        going_on = {**TRAINED, "model": {**(shape.to_dict() if shape else {}), **TRAINED["model"], "lanes": LANE_NAMES}}
-        base = SCRATCH if self.scratch or shape is None else going_on
-        return Preset.from_dict({name: {**base[name], **getattr(self, name)} for name in base}, self.key)
-
-
-ARMS = (
-    Arm("base", "trained, seed 1"),
-    Arm("base", "trained, seed 2", train={"seed": 2}),
-    Arm("rate", "matrices, half", train={"matrix_rate": 0.005}),
-    Arm("rate", "matrices, double", train={"matrix_rate": 0.02}),
-    Arm("rate", "the rest, half", train={"rate": 3.75e-4}),
-    Arm("rate", "the rest, fourfold", train={"rate": 3e-3}),
-    Arm("lanes", "lookup", fresh="lanes", longer=1.5),
-    Arm("lanes", "scalar (the paper)", model={"lane_encoding": "scalar"}, fresh="lanes", longer=1.5),
-    Arm("lanes", "fourier", model={"lane_encoding": "fourier"}, fresh="lanes", longer=1.5),
-    Arm("chords", "weight 1", train={"chord_weight": 1.0}),
-    Arm("chords", "weight 30", train={"chord_weight": 30.0}),
-    Arm("chords", "none left out", crops={"drop_chord": 0.0}),
-    Arm("context", "2048", model={"context": 2048}, train={"batch": 2}),
-    Arm("end", "never told", crops={"drop_end": 1.0}),
-    Arm("velocity", "no head (weight 0)", train={"velocity_weight": 0.0}),
-    Arm("songs", "no `fewer` pool", songs="more"),
-    Arm("songs", "the half nearest the grid", songs="tight"),
-    Arm("families", "strings make chords too", strings=True),
-    Arm("scratch", "seed 1", scratch=True),
-    Arm("attention", "rotary, three of four layers local", fresh="attention", longer=1.5),
-    Arm("attention", "rotary, all layers global", model={"local_block": 0}, fresh="attention", longer=1.5),
-    Arm("optimizer", "Adam, 3e-4", train={"optimizer": "adam", "rate": 3e-4}),
-    Arm("optimizer", "Adam, 1e-3", train={"optimizer": "adam", "rate": 1e-3}),
-    Arm("optimizer", "Muon and AdamW, a quarter of the rates", train={"matrix_rate": 2.5e-3, "rate": 1.9e-4}),
-    Arm("songs", f"curated {CURATED_TIMES} times", songs="curated"),
-    Arm("context", "4096", model={"context": 4096}, train={"batch": 1}),
-    Arm("attention", "relative, all layers global", model=RELATIVE, fresh="attention", longer=1.5),
-    Arm("shape", "3 layers of 184", model={"n_layers": 3, "width": 184, "ff_width": 736}, scratch=True),
-    Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}, scratch=True),
-    Arm("scratch", "seed 2", train={"seed": 2}, scratch=True),
-    Arm("chords", "half left out", crops={"drop_chord": 0.5}),
-    Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
-    Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
-    Arm("metre", "never told", crops={"drop_metre": 1.0}, fresh="metre", longer=2.0),
-    Arm("metre", "told", fresh="metre", longer=2.0),
-)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -329,11 +234,6 @@ def learned(arm: Arm, songs: Dataset, run: Path, positions: float, model: Path) 
     }  # fmt: skip
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    path = folder / "results.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
 def train_all(args: argparse.Namespace) -> None:
     for arm in ARMS:
         if (args.only and arm.topic not in args.only) or arm.key in read_results(args.output):
@@ -350,83 +250,7 @@ def train_all(args: argparse.Namespace) -> None:
         with atomic_path(args.output / "results.json") as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n")
         shutil.rmtree(run / "state", ignore_errors=True)
-        print(_row(arm.key, figures), flush=True)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Showing
-
-_COLUMNS = ("positions, M", "bits/note", "velocity", "END", "CHORD told", "untold", "precision", "CPU minutes")
-
-
-def _row(key: str, x: dict[str, Any]) -> str:
-    values = (
-        x["positions"] / 1e6, x["bits_per_note"], x["velocity_bits_per_note"], x["per_event"].get("END_bits", math.nan),
-        x["decision_bits_told"], x["decision_bits_untold"], x["precision_told"], x["cpu_minutes"],
-    )  # fmt: skip
-    return f"| {key} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
-
-
-def show_table(args: argparse.Namespace) -> None:
-    results = read_results(args.folder)
-    print("| | " + " | ".join(_COLUMNS) + " |\n" + "|---" * (len(_COLUMNS) + 1) + "|")
-    for arm in ARMS:
-        if arm.key in results:
-            print(_row(arm.key, results[arm.key]))
-
-
-#: What is drawn: a figure, and its title.
-_DRAWN = (
-    ("bits_per_note", "bits per note"),
-    ("decision_bits_told", "bits per CHORD decision, told"),
-)
-
-
-def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, float]]:
-    """Of each arm that is held against a base: how much more than its base it has, and how far the base's seeds are.
-
-    The bases of new lanes and of new attention have one seed; how far two seeds are is taken from the trained base.
-    """
-    of = {topic: [results[a.key][name] for a in ARMS if a.topic == topic and a.key in results] for topic in BASES}
-    found = {}
-    for arm in ARMS:
-        if arm.key in results and of[arm.base] and arm.key not in FIRST:
-            apart = of["scratch" if arm.scratch else "base"]
-            found[arm.key] = results[arm.key][name] - of[arm.base][0], float(np.ptp(apart)) if apart else 0.0
-    return found
-
-
-BASES = ("base", "scratch", "lanes", "attention", "metre")
-#: The arms that others are held against.
-FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}
-
-
-def draw(args: argparse.Namespace) -> None:
-    """A picture for each topic: bars of each arm's difference from its base; grey: how far two seeds are apart."""
-    from matplotlib.figure import Figure
-
-    results = read_results(args.folder)
-    shown = {name: differences(results, name) for name, _ in _DRAWN}
-    arms = [arm for arm in ARMS if arm.key in shown[_DRAWN[0][0]]][::-1]
-    args.output.mkdir(parents=True, exist_ok=True)
-    for topic in dict.fromkeys(arm.topic for arm in arms if arm.topic not in ("base", "scratch")):
-        mine = [arm for arm in arms if arm.topic == topic]
-        figure = Figure(figsize=(12, 0.3 * len(mine) + 0.9), layout="constrained")
-        for column, (name, title) in enumerate(_DRAWN):
-            axes = figure.add_subplot(1, len(_DRAWN), column + 1)
-            shift = np.array([shown[name][arm.key][0] for arm in mine])
-            apart = max(shown[name][arm.key][1] for arm in mine)
-            axes.axvspan(-apart, apart, color="0.88")
-            axes.barh(np.arange(len(mine)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
-            for y, x in enumerate(shift):
-                axes.text(x, y, f" {x:+.3f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
-            axes.margins(x=0.25)
-            axes.axvline(0, color="black", linewidth=0.8)
-            axes.set_title(f"{title}: more than the base", fontsize=9)
-            axes.tick_params(labelsize=8)
-            axes.set_yticks(np.arange(len(mine)), [arm.name for arm in mine] if not column else [])
-        with atomic_path(args.output / f"ablations-{topic}.png") as partial:
-            figure.savefig(partial, dpi=80, format="png")
+        print(row(arm.key, figures), flush=True)
 
 
 def main() -> None:
