@@ -70,6 +70,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         "Decisions": [{"All": "decisions/index.md"}, *(f"decisions/{path.name}" for path in decisions())],
     }
     config.nav = _filled(config.nav, sections)
+    listed = {*pages(), *re.findall(r"[\w/.-]+\.md", str(config.nav))}
+    written = (path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).rglob("*.md"))
+    rest = sorted(set(written) - listed)
+    if rest:  # a page that nobody has placed can be found all the same
+        config.nav.append({"More": rest})
     return config
 
 
