@@ -1,6 +1,6 @@
 """The program `emsync`, which is also `python -m emsync`.
 
-It stands apart from `emsync.cli.main` so that Ctrl-C is answered from the first moment, while that is imported.
+It is separate from `emsync.cli.main`, so that Ctrl-C is handled from the first moment, while that is imported.
 """
 
 import sys

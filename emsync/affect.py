@@ -90,7 +90,7 @@ PACE_S: Final = 12.0
 #: The first and the last shot count as at least this long, since the ends of a film are not cuts. It is about the
 #: average shot length of today's films (Cutting, Brunick, DeLong, Iricinschi & Candan 2011).
 END_SHOT_S: Final = 5.0
-#: Added to motion before taking its logarithm: the noise of frames that stand still, in changes a second.
+#: Added to motion before taking its logarithm: the noise of still frames, in changes a second.
 STILL: Final = 0.02
 #: A second below this level counts as silent.
 SILENT_DB: Final = -60.0

@@ -101,7 +101,7 @@ class Probe:
 
     @property
     def image_token_id(self) -> int:
-        """The token that stands for a part of a picture in a prompt. Raises `ModelError` when the model names none."""
+        """The token for a part of a picture in a prompt. Raises `ModelError` if the model names none."""
         for place in (self.network.config, self.processor):
             for name in ("image_token_id", "image_token_index"):
                 if isinstance(number := getattr(place, name, None), int):
@@ -172,7 +172,7 @@ class Probe:
         """The positions of the tokens of each of `n` frames in a prompt, (n, tokens a frame).
 
         Frames of one film have one size, so each has the same number of tokens. Raises `ModelError` if not, or if no
-        words stand between two frames.
+        text is between two frames.
         """
         at = np.flatnonzero(ids == self.image_token_id)
         each, rest = divmod(len(at), n)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emsync.model_config import ModelConfig
 
-#: Relative attention takes this many queries at a time: what lies ahead of them is not computed, 40 % at 1216.
+#: Relative attention takes this many queries at a time: positions ahead of them are not computed, 40 % at 1216.
 RELATIVE_CHUNK = 256
 
 
@@ -71,7 +71,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.config, self.local = config, config.is_local(layer)
-        # Three matrices, not one: Muon orthogonalises each for itself.
+        # Three matrices, not one: Muon orthogonalises each separately.
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, config.width, bias=False)
         self.value = nn.Linear(config.width, config.width, bias=False)
@@ -179,7 +179,7 @@ def flash_block_attention(q: Tensor, k: Tensor, value: Tensor, block: int) -> Te
     def pairs(y: Tensor) -> Tensor:
         y = F.pad(y, (0, 0, 0, pad))
         halves = [part.reshape(b, h, n, block, d) for part in (y[:, :, :-block], y[:, :, block:])]
-        return torch.cat(halves, dim=3).reshape(b, h * n, 2 * block, d)  # a head's pairs are as good as heads
+        return torch.cat(halves, dim=3).reshape(b, h * n, 2 * block, d)  # pairs of a head are treated as heads
 
     out = F.scaled_dot_product_attention(pairs(q), pairs(k), pairs(value), is_causal=True)
     out = out.reshape(b, h, n, 2 * block, d)

@@ -2,8 +2,8 @@
 
     results = score_all(find_films(["films/", "trailer.mov"]), "scores", Recipe(seed=7), jobs=2)
 
-A film is done when SONG.mid and its record both stand in the output folder and the record has the same recipe. So a run
-that was killed goes on where it stopped, with `skip_existing`.
+A film is done when SONG.mid and its record are both in the output folder and the record has the same recipe. So a run
+that was killed continues where it stopped, with `skip_existing`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REPORTS: Final = ("report.csv", "report.json")
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of one film.
+    """The result for one film.
 
     Attributes:
         film, song: The paths.
@@ -133,9 +133,9 @@ def score_all(
         overwrite: Replace songs that exist.
         detector: How cuts are found; see `video.analyze`.
         threshold: Its sensitivity.
-        progress: Called after each film with what became of it, how many are done, and how many there are.
+        progress: Called after each film with its result, how many are done, and how many there are.
 
-    Returns what became of each film, in their order. A film that fails does not stop the others.
+    Returns the result of each film, in their order. A film that fails does not stop the others.
 
     Raises:
         InputError: Two films would be one song.
@@ -194,7 +194,7 @@ def _make_folder(out: Path) -> None:
 
 
 def is_done(song: Path, film: Path, recipe: Recipe) -> bool:
-    """Whether the song and its record both stand, belong together, and the record is of this film and this recipe."""
+    """Whether the song and its record both exist, belong together, and the record is of this film and this recipe."""
     beside = song.with_name(song.name + ".json")
     if not (song.is_file() and beside.is_file()) or is_cut_short(song):
         return False
@@ -233,7 +233,7 @@ def _score(
     film: Path, song: Path, *, recipe: Recipe, mood: MoodSource | None, overwrite: bool, detector: Detector,
     threshold: float | None,
 ) -> Scored:  # fmt: skip
-    """Score one film; what goes wrong is told in the result."""
+    """Score one film; a failure is reported in the result."""
     begun = time.monotonic()
     try:
         track = for_video(

@@ -1,4 +1,4 @@
-"""Model folders: weights, shape and vocabulary, saved together and refused apart.
+"""Model folders: weights, shape and vocabulary, saved together and refused if they do not match.
 
 A model folder holds
     config.json        format, model shape (`ModelConfig`), vocabulary hash, what is known of the training
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: How many bits a weight may be saved in.
 Bits = Literal[8, 16, 32]
-#: Of a model that is shipped, where nothing else is asked for.
+#: Of a model that is shipped, unless something else is requested.
 DEFAULT_BITS: Final = 16
 
 FORMAT = 1
@@ -106,7 +106,7 @@ class WeightsHeader:
 
 
 def weights_header(path: Path) -> WeightsHeader:
-    """Read where the tensors of a safetensors file lie. Needs no torch.
+    """Read where the tensors of a safetensors file are. Needs no torch.
 
     The format: 8 bytes, the header's length (little endian); the header, JSON; then the tensors, one after the other.
     Raises `ModelError` when the file is cut off or no such file, or a matrix of 8 bits lacks its scales.

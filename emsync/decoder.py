@@ -5,7 +5,7 @@ torch, and from torch. A decoder is a network behind a cache of keys and values:
 
 - Layers are of two kinds. Global ones attend to every position; local ones to their own block of `local_block`
   positions and the one before, so two blocks are all they keep.
-- A kind's keys and values lie in one buffer (layers, 2, B, H, C, D), position p in slot p modulo the ring's size. The
+- A kind's keys and values are in one buffer (layers, 2, B, H, C, D), position p in slot p modulo the ring's size. The
   buffer grows with what it holds, in steps of `GROWTH` slots, so that a short piece pays for a short one.
 - A long beginning is worked through in chunks that end with a block, so that all positions of a chunk see the same
   slots.
@@ -71,7 +71,7 @@ class Decoder(Protocol):
     def prefill(
         self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Begin anew with T positions; see `CachedDecoder.prefill`."""
+        """Start over with T positions; see `CachedDecoder.prefill`."""
 
     def step(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Append one position; see `CachedDecoder.step`."""
@@ -120,7 +120,7 @@ class CachedDecoder:
     def prefill(
         self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Begin anew: forget what was held, take T positions, numbered from 0.
+        """Start over: clear the cache and take T positions, numbered from 0.
 
         ids: (B, T), events or the mood slots. previous_velocity: (B, T), the velocity level + 1 of the event before
         each, 0 where that has none. lanes: (B, T, N), NaN where not given. mood: (B, 2), kept for every later step.

@@ -1,6 +1,6 @@
 """The exception tree.
 
-    EmsyncError              anything the user can mend; the command line prints it and exits with 2
+    EmsyncError              anything the user can fix; the command line prints it and exits with 2
     +-- InputError           a file, a cut list, a curve, an option that cannot be used as given
     |   +-- MidiError        a MIDI file that cannot be read, or a score that cannot be written as one
     |   +-- VideoError       a video that cannot be decoded
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 class EmsyncError(Exception):
-    """Root of every error that emsync raises for something its user can mend."""
+    """Root of every error that emsync raises for something its user can fix."""
 
 
 class InputError(EmsyncError, ValueError):

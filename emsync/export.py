@@ -2,7 +2,7 @@
 
 The graph is `EventTransformer.step`, written node by node from the model's shape rather than traced, so that it is
 small, the same every time, and what is constant is laid out for ONNX Runtime to fold when it loads. The weights are
-not in it: each initializer is ONNX external data that points into model.safetensors, whose tensors lie there raw. At
+not in it: each initializer is ONNX external data that points to the raw tensors in model.safetensors. At
 loading they are cast to float32 (matrices of 8 bits multiplied by their scales, too), transposed and joined, once.
 
 Inputs
@@ -92,7 +92,7 @@ def difference(model: EventTransformer, decoder: CachedDecoder, *, seed: int = 0
 
 
 def export(folder: str | os.PathLike[str]) -> Path:
-    """Write `model.onnx` for the weights that stand in a model folder, and return its path.
+    """Write `model.onnx` for the weights in a model folder, and return its path.
 
     The graph is compared with torch on random input before it takes its name. Raises `ModelError` when the folder is
     incomplete or damaged, or the two differ by more than `TOLERANCE`, and `OutputError` when it cannot be written.
@@ -124,7 +124,7 @@ def ship(
 ) -> Path:
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
-    The target appears all at once; a model card (`CARD`) that stands there is kept, and the model's mixture
+    The target appears all at once; an existing model card (`CARD`) is kept, and the model's mixture
     (`mixture.Mixture`) comes along. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
     target cannot be written, exists without `overwrite`, or holds anything but a model.
     """

@@ -6,7 +6,7 @@
     film.duration_s, film.frame_rate, film.loudness_db(), film.warnings
 
 All times are measured from the first frame, whatever the file's clock says (some start at 0.5 s, a broadcast at ten
-hours). `emsync.film_clock` mends time stamps that begin anew, jump or stand out of order. ffmpeg's own messages never
+hours). `emsync.film_clock` corrects time stamps that restart, jump or are out of order. ffmpeg's own messages never
 reach the terminal: PyAV keeps them to itself by default.
 """
 
@@ -62,7 +62,7 @@ class Film:
       (likewise).
     - From the first frame on: `width`, `height`, `orientation`, as shown.
     - After the pass: `frame_rate`, `n_frames`, `duration_s`, `n_damaged` (packets that could not be decoded),
-      `warnings` (what was mended, a sentence each).
+      `warnings` (the corrections, a sentence each).
 
     Raises `VideoError` when there is nothing to decode.
     """
@@ -224,7 +224,7 @@ class Film:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was mended in this file, a sentence each."""
+        """The corrections in this file, a sentence each."""
         found = list(self._clock.warnings)
         if self._n_unknown_sound:
             found.append("the sound is of a kind that cannot be measured; its loudness is left out")

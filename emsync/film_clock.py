@@ -1,6 +1,6 @@
 """The clock of a film: when each frame is shown, whatever the file's time stamps are, and the frame rate.
 
-Files have time stamps that begin anew, jump, repeat, stand out of order or are missing. `FrameClock` gives each frame a
+Files have time stamps that restart, jump, repeat, are out of order or are missing. `FrameClock` gives each frame a
 time that a player would give it: the first frame is at 0, times strictly increase, and jumps that last are bridged by
 the length of one frame. `settled_rate` finds a frame rate that films have.
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-#: How many frames are looked at to tell one wrong time stamp from a clock that begins anew.
+#: How many frames decide whether a time stamp is a single error or the clock restarts.
 LOOKAHEAD: Final = 8
 
 #: A gap longer than this is looked at. In formats whose clock may jump (transport and program streams), one longer than
@@ -51,7 +51,7 @@ class Span:
 
 
 class FrameClock:
-    """Gives frames their times. After the last frame, `ticks` holds the time of each, and `warnings` what was mended.
+    """Gives frames their times. After the last frame, `ticks` holds the time of each, and `warnings` the corrections.
 
     - time_base: seconds a tick.
     - step: ticks from one frame to the next at the nominal rate, where nothing else is known.

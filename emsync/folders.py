@@ -33,7 +33,7 @@ def atomic_folder(target: str | os.PathLike[str], *, remedy: str = FREE_SPACE) -
 
     Args:
         target: The folder to write. Its parents are made.
-        remedy: What an error tells the user to do.
+        remedy: What the user should do, for the error message.
 
     Raises:
         OutputError: Something cannot be written.
@@ -75,7 +75,7 @@ def replace_folder(new: Path, target: Path) -> None:
         new.rename(target)
     elif _exchange(new, target):
         shutil.rmtree(new, ignore_errors=True)
-    else:  # no such call on this system: the old folder is kept aside until the new one stands
+    else:  # no such call on this system: the old folder is kept aside until the new one is in place
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
         try:
             target.rename(aside)

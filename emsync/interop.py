@@ -142,7 +142,7 @@ def _bars(changes: list[tuple[float, int, int]], tempo: TempoMap, end_s: float) 
         if 1 <= above <= 255 and below in DENOMINATORS and (time_s < end_s or time_s == 0):
             at[float(time_s)] = (above, below)
     places = tempo.quarters_at(np.array(list(at)))
-    # Seconds that came from ticks stand on a fine grid of quarter notes, up to rounding.
+    # Seconds that came from ticks are on a fine grid of quarter notes, up to rounding.
     places = np.where(np.abs(places - np.round(places, 6)) < 1e-7, np.round(places, 6), places)
     return Bars.from_meters(places, list(at.values()), float(tempo.quarters_at(end_s)), tempo.seconds_at)
 
@@ -239,7 +239,7 @@ def to_music21(score: Score, *, quantize: bool = False) -> music21.stream.Score:
 
 
 def _insert(part: Any, offset: float, element: Any) -> None:
-    """Put an element into the measure in which it stands."""
+    """Put an element into its measure."""
     measure = part.getElementAtOrBefore(offset, classList=["Measure"])
     if measure is None:
         part.insert(offset, element)

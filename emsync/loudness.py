@@ -21,7 +21,7 @@ SILENCE_DB: Final = -120.0
 #: Sound is measured in pieces of this many samples, so that a long packet still falls into the right seconds.
 _PIECE_SAMPLES: Final = 1024
 
-#: Sound that goes back by more than this begins anew.
+#: Sound that goes back by more than this starts over.
 _BACK_S: Final = 1.0
 
 

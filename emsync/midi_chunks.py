@@ -1,6 +1,6 @@
 """The container of a MIDI file: its header and its tracks, also where counts and lengths are wrong.
 
-A file is read as mainstream players read it. Whatever had to be mended or left out is said in a warning, so that no
+A file is read as mainstream players read it. Whatever had to be repaired or left out gives a warning, so that no
 track is lost silently. What is cut off inside a track is refused.
 """
 
@@ -82,7 +82,7 @@ def _unwrap(data: bytes, name: str, warnings: list[str]) -> bytes:
 
 
 def _from_riff(data: bytes) -> bytes:
-    """The MIDI file in the data chunk of a RIFF file, wherever that stands; else the data itself."""
+    """The MIDI file in the data chunk of a RIFF file, wherever that is; else the data itself."""
     order = "little" if data.startswith(b"RIFF") else "big"
     position = 12
     while position + 8 <= len(data):
@@ -132,7 +132,7 @@ def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[st
 
 
 def _foreign_size(data: bytes, position: int) -> int | None:
-    """The size of a chunk that is no track but a vendor's own; None where no such chunk stands."""
+    """The size of a chunk that is no track but a vendor's own; None if there is no such chunk."""
     if not _TAG.match(data, position) or data.startswith((b"MTrk", b"MThd"), position):
         return None
     size = int.from_bytes(data[position + 4 : position + 8], "big")
@@ -144,7 +144,7 @@ def _foreign_size(data: bytes, position: int) -> int | None:
 
 
 def _is_boundary(data: bytes, position: int) -> bool:
-    """Whether a chunk may end here: another begins, or the file ends but for some padding."""
+    """Whether a chunk may end here: another begins, or the file ends, except for some padding."""
     if data.startswith((b"MTrk", b"MThd"), position) or _foreign_size(data, position) is not None:
         return True
     return len(data) - 64 <= position <= len(data) and not data[position:].strip(_PADDING)

@@ -1,4 +1,4 @@
-"""A MIDI file's ticks and the seconds they stand for."""
+"""The ticks of a MIDI file, and their seconds."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
     playable(data).data       # the bytes of a type 1 file with all events of `data` that can be heard
     playable(data).parts      # which channels play notes, and what they are called
 
-Everything that can be heard is kept as it stands: notes, programs, controllers, pressure, pitch bends, SysEx and tempo.
+Everything audible is kept as it is: notes, programs, controllers, pressure, pitch bends, SysEx and tempo.
 Texts and other meta events are left out, since some players refuse a file for one of a wrong length. What players trip
-over is mended: wrong counts and lengths, foreign chunks and junk, a missing End of Track, negative delta times, notes
+over is repaired: wrong counts and lengths, foreign chunks and junk, a missing End of Track, negative delta times, notes
 without an end, SMPTE time, and type 2, whose tracks are played one after another. It is the reading of `midi_chunks`
 and `midi_track`, so that what is played is what `midi.read` reads.
 """
@@ -37,7 +37,7 @@ class Part:
     """A channel that plays notes.
 
     Attributes:
-        channel: From 0 to 15. Ports are not told apart, as players without ports do.
+        channel: From 0 to 15. Ports are not distinguished, as in players without ports.
         names: The names of the tracks that play on it, without repeats; those without one are left out.
         program: The General MIDI program of its first note, from 0 to 127.
         is_drum: Whether it is a drum kit at its first note.
@@ -59,7 +59,7 @@ class Playable:
 
 
 def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
-    """What can be heard of any Standard MIDI File, as a type 1 file without faults, and its parts.
+    """The audible part of any Standard MIDI File, as a type 1 file without faults, and its parts.
 
     Raises `MidiError`, beginning with `name`, where `midi.from_bytes` does for the container.
     """
@@ -85,7 +85,7 @@ def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
 def _division(division: int) -> tuple[int, bytes | None]:
     """Ticks a quarter note, and the one tempo that gives them the length of SMPTE ticks; None for musical time.
 
-    A quarter note is made a second long: 29 frames a second stand for 30000/1001.
+    A quarter note is made a second long: 29 frames a second mean 30000/1001.
     """
     if division > 0:
         return division, None
@@ -99,7 +99,7 @@ def _is_note(event: bytes) -> bool:
 
 
 def _heard(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[Event]:
-    """The events that can be heard: of meta events only tempo, and nothing hours after the last note."""
+    """The audible events: of meta events only tempo, and nothing hours after the last note."""
     for tick, data in events:
         if data[:2] == bytes((0xFF, TEMPO)):
             if keeps_tempo and 3 <= data[2] < 0x80 and tick <= last:

@@ -162,7 +162,7 @@ def _stray_offs(tracks: list[Track]) -> dict[int, IntArray]:
 
 
 def _line_up(tracks: list[Track], ends: list[IntArray]) -> None:
-    """Type 2: each track is a piece of its own, with its own tempo and meter. Put them one behind the other."""
+    """Type 2: each track is a separate piece, with its own tempo and meter. Put them one after the other."""
     offset = 0
     for number, track in enumerate(tracks):
         if not any(tick == 0 for tick, _ in track.tempos):
@@ -237,7 +237,7 @@ def _keys(tracks: list[Track], clock: Clock, end: int) -> list[KeySignature]:
 
 
 def _bars(tracks: list[Track], clock: Clock, end: int, name: str) -> Bars:
-    """Bars from 0 to the end tick: meter after meter, each from where it stands."""
+    """Bars from 0 to the end tick: meter after meter, each from its own tick."""
     at = {0: (4, 4)}
     events = [(*event, index) for index, track in enumerate(tracks) for event in track.meters if event[0] < end]
     running, owner = (4, 4), -1

@@ -23,7 +23,7 @@ from emsync.tempo_map import DENOMINATORS
 _BANK: Final = 0  # the controller that selects a bank, most significant byte
 #: Longest variable-length quantity: 64 bits in bytes of seven bits.
 _MAX_QUANTITY_BYTES: Final = 10
-#: No tick may lie further than this, so that ticks are exact as float64.
+#: No tick may be larger than this, so that ticks are exact as float64.
 _MAX_TICK: Final = 2**52
 #: SysEx that may concern drums: universal, Roland, Yamaha.
 _MAKERS: Final = (0x7E, 0x41, 0x43)
@@ -50,7 +50,7 @@ class Track:
     setup: (tick, line, bank) and (tick, port, SysEx without its F0), in order.
     end: the tick of End of Track, or of the last event without it. last: the tick of the last event before it.
     stop: the byte behind the last one read.
-    events: (tick, bytes) of every event but End of Track, if they were asked for: with its status byte, lengths in
+    events: (tick, bytes) of every event but End of Track, if they were requested: with its status byte, lengths in
     their shortest form and data bytes of at most 127, as a file may hold it.
     """
 
@@ -185,7 +185,7 @@ class _Reader:
         raise TrackError(f"has a number of more than {_MAX_QUANTITY_BYTES} bytes at its byte {position}")
 
     def _keep(self, tick: int, first: int, begin: int, behind: int) -> None:
-        """Keep an event whose data stands from `begin` to `behind`; what has no place in a file is left out."""
+        """Keep an event whose data is from `begin` to `behind`; what does not belong in a file is left out."""
         data = self.data[begin:behind]
         if first < 0xF0:
             event = bytes((first, *(min(value, 0x7F) for value in data)))

@@ -1,6 +1,6 @@
 """Write a Score as a Standard MIDI File of type 1.
 
-Track 0 holds tempo, meter, keys and markers; each instrument has a track of its own after it.
+Track 0 holds tempo, meter, keys and markers; each instrument has its own track after it.
 """
 
 from __future__ import annotations

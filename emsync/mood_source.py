@@ -32,7 +32,7 @@ def mean_mood(mood: MoodCurve, duration_s: float) -> tuple[float, float]:
 
 
 def not_followed(what: str) -> ModelError:
-    """The error that `what` (a mood, or the option that gives one) is asked of a model trained without mood."""
+    """The error for `what` (a mood, or the option that gives one) with a model that was trained without mood."""
     return ModelError(
         f"this model was trained without mood, so {what} cannot be followed; leave it out, "
         "or give --model one that knows mood"
@@ -62,7 +62,7 @@ class Mood:
 
 @dataclass(frozen=True)
 class MoodSource:
-    """A mood, or a reader of the film's mood, or neither; `note` is what to tell the user if there is neither."""
+    """A mood, or a reader of the film's mood, or neither; `note` is the message to the user if there is neither."""
 
     mood: Mood | None = None
     reader: AffectReader | None = None

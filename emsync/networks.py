@@ -68,7 +68,7 @@ class Geometry:
 
 @dataclass
 class Span:
-    """The cache of one kind of layers: which position stands in which slot, and the buffer of keys and values.
+    """The cache of one kind of layers: which position is in which slot, and the buffer of keys and values.
 
     positions: (C,) int64, -1 where a slot is empty. buffer: (layers, 2, B, H, C, D), keys and values, of the network's
     own array type. block: 0 for global layers.
@@ -98,7 +98,7 @@ class Span:
 
 
 class Network(Protocol):
-    """One way to run the model: it keeps arrays of its own kind and knows nothing of rings."""
+    """One way to run the model: it keeps its own kind of arrays and knows nothing about rings."""
 
     backend: str
     states: FloatArray | None
@@ -151,7 +151,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = threads or THREADS
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
-        # Weights of 8 bits become float32 once, at loading; else ONNX Runtime would do that anew at every step.
+        # Weights of 8 bits become float32 once, at loading; otherwise ONNX Runtime would do that again at every step.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -188,7 +188,7 @@ class OnnxNetwork:
         return np.take(buffer, rows, axis=2)  # in C order, unlike buffer[:, :, rows]: what ONNX Runtime reads in place
 
     def forget(self) -> None:
-        """Buffers were replaced: slice them anew at the next run."""
+        """Buffers were replaced: slice them again at the next run."""
         self._pasts = {}
 
     def run(

@@ -53,7 +53,7 @@ class Cut:
     """A cut and how the music meets it.
 
     - time_s: when.
-    - hit: the nearest chord; None if no chord was asked for, because another cut or an end is too near.
+    - hit: the nearest chord; None if no chord was required, because another cut or an end is too near.
     """
 
     time_s: float
@@ -180,7 +180,7 @@ class Piece:
 
     @property
     def asked(self) -> tuple[Cut, ...]:
-        """The cuts that a chord was asked for."""
+        """The cuts that require a chord."""
         return tuple(cut for cut in self.cuts if cut.hit is not None)
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Picture = npt.NDArray[np.uint8]
 
-#: Colours that people with any kind of colour vision can tell apart (Okabe and Ito,
+#: Colours that people with any kind of colour vision can distinguish (Okabe and Ito,
 #: https://jfly.uni-koeln.de/color/). Drums are grey, the first; other instruments take the rest in turn.
 COLOURS: Final = ("#666666", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
@@ -39,7 +39,7 @@ def instrument_colours(score: Score) -> list[str]:
 def draw_roll(axes: Axes, score: Score, cuts_s: npt.ArrayLike = (), *, title: str = "") -> None:
     """Draw a score into axes of seconds by pitch: notes (velocity as strength), bars (thin), cuts (dashed).
 
-    Drums stand below, on rows of their own.
+    Drums are below, on their own rows.
     """
     from matplotlib.collections import LineCollection
 

@@ -1,6 +1,6 @@
-"""The record: SONG.mid.json, which lies beside SONG.mid and is enough to write the same bytes again.
+"""The record: SONG.mid.json, which is beside SONG.mid and is enough to write the same bytes again.
 
-It holds the versions, the model's hash, the recipe (as "settings"), the cuts and what became of each, and the mood.
+It holds the versions, the model's hash, the recipe (as "settings"), the cuts and how each was met, and the mood.
 """
 
 from __future__ import annotations

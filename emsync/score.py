@@ -91,7 +91,7 @@ class KeySignature:
 
 @dataclass(frozen=True, eq=False)
 class Score(ByValue):
-    """A song: N notes as arrays, and the time grid they stand on.
+    """A song: N notes as arrays, and their time grid.
 
     - instruments: a tuple of `Instrument`.
     - instrument (N,): index into `instruments`. pitch (N,): 0 to 127. velocity (N,): 1 to 127.

@@ -117,7 +117,7 @@ class TempoMap(ByValue):
     - times_s (M,): seconds, strictly increasing, the first 0; M >= 1.
     - qpm (M,): quarter notes a minute, over 0 and up to 100,000.
 
-    Quarter note 0 is at 0 s. The first tempo also holds before 0 s, the last one for ever.
+    Quarter note 0 is at 0 s. The first tempo also holds before 0 s, and the last one never ends.
     """
 
     times_s: FloatArray
@@ -181,7 +181,7 @@ class TempoMap(ByValue):
         - tolerance_s: how far a bar may move, in seconds (> 0).
         - duration_s: where the music ends; only a lone bar needs it.
 
-        Tempo changes stand at bar starts only, and there are as few as the tolerance allows. Tempi are round numbers
+        Tempo changes are at bar starts only, and there are as few as the tolerance allows. Tempi are round numbers
         where the tolerance allows that, too. In the result bar 0 starts at 0 s and bar i exactly at
         `tempo.seconds_at(sum of the quarter notes before it)`.
 

@@ -244,7 +244,7 @@ def analyze(
     - progress: called about once a second of film with the seconds analyzed and the seconds expected (None: unknown).
     - stills: gathers small pictures during the pass.
 
-    A file that breaks off half way gives what can be decoded, with `is_complete` False. Time stamps that are mended are
+    A file that ends early gives what can be decoded, with `is_complete` False. Corrected time stamps are
     named in `warnings`. Raises `VideoError` for a file that is missing, empty, cut off, or no video, and `InputError`
     for an option out of range.
     """
@@ -316,7 +316,7 @@ def _measured(
     from emsync.stills import small
 
     finder = make_finder(detector, threshold, film.time_base, film.nominal_rate or Fraction(25))
-    # One reformatter for each size: a new one for each frame would build its tables anew, at twice the cost.
+    # One reformatter for each size: a new one for each frame would rebuild its tables, at twice the cost.
     to_grey, to_colour = VideoReformatter(), VideoReformatter()
     before: npt.NDArray[np.int16] | None = None
     rows: list[tuple[float, float, float, float]] = []

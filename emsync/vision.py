@@ -47,7 +47,7 @@ _MAX_HEAD_BYTES: Final = 1 << 20
 def moments(duration_s: float) -> Floats:
     """Points once a second over a film of `duration_s` > 0: 0.5, 1.5, ... s; (ceil(duration_s),).
 
-    If the last second is shorter than half a second, its point is in its middle, so that none lies past the end.
+    If the last second is shorter than half a second, its point is in its middle, so that none is past the end.
     """
     times_s = np.arange(max(1, math.ceil(round(duration_s, 6))), dtype=np.float64) + 0.5
     if times_s[-1] > duration_s:

@@ -59,7 +59,7 @@ def save_parts(
 def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Put a folder of parts together again: writes the model folder `folder`, and gives it. Needs no torch.
 
-    Raises `ModelError` naming the part that is missing or damaged, and `OutputError` where a folder stands that
+    Raises `ModelError` naming the part that is missing or damaged, and `OutputError` if there is a folder that
     `overwrite` does not allow to replace, or that is no model folder.
     """
     parts, folder = Path(parts), Path(folder)

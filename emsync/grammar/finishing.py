@@ -15,7 +15,7 @@ from emsync.chords import MIN_PITCHES
 from emsync.grammar.state import Mask, Rule, State
 from emsync.grammar.tables import FAMILY, HELD_QUARTERS, KIND, MARGIN, ON, PARTNER, PITCHED_ON, SHIFT, VALUE, BoolArray
 
-#: How long one pitch of a family may go on, even if it is struck anew. Then it rests. In beats.
+#: How long one pitch of a family may continue, even if it is struck again. Then it rests. In beats.
 MAX_STAY_BEATS: Final = {v.PIANO: 32.0, v.GUITAR: 32.0, v.BASS: 20.0, v.STRINGS: 32.0}
 STAY_GAP_BEATS, REST_BEATS = 0.55, 4.0
 #: At most this many pitches of a family rest at a time.

@@ -38,7 +38,7 @@ class GridTable:
 
 
 def parts_of(beat_steps: float, parts: int) -> BoolArray:
-    """(steps,) Which whole steps lie on one of `parts` parts of a beat, to half a step.
+    """(steps,) Which whole steps are on one of `parts` parts of a beat, to half a step.
 
     The table covers the longest bar, what the last bar may be longer (`State.next_bar`), and a TIMESHIFT or an
     unmarked chord after that.
