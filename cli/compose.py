@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from emsync import hits
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
@@ -210,6 +212,15 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     click.echo(f"Wrote {song} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {song.name}.json.")
     for line in _on_cuts(track):
         click.echo(line)
+    closest = hits.closest_s(score)
+    n_crowded = hits.crowded(score, track.boundaries_s)
+    if n_crowded and track.n_within_frame < len(track.boundaries_s):
+        click.echo(
+            f"Warning: {n_crowded} cuts come less than {closest:.1f} s after the one before, which is how long a chord "
+            f"is held; not every one can have a chord of its own. "
+            f"Give --t-diff {math.ceil(closest * 10) / 10:g} or more.",
+            err=True,
+        )
     if track.sections:
         click.echo("Form: " + ", ".join(f"{s.label} at {s.start_s:.1f} s" for s in track.sections) + ".")
     if track.theme is not None:

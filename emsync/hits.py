@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 #: A frame at 30 frames per second, and the wide window of the paper (Section IV-C).
 FRAME_S: Final = 1 / 30
 WIDE_S: Final = 1.0
+#: How long a chord is held (`emsync.chords`).
+CHORD_BEATS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,19 @@ def sounding_chords(score: Score) -> FloatArray:
     song = np.zeros(len(score), dtype=np.int64)
     first = chord_onsets(song, score.instrument, onset, score.pitch, length + slack)
     return np.unique(score.start_s[first])
+
+
+def closest_s(score: Score) -> float:
+    """How close cuts may be, in seconds, for each to have a chord of its own: two beats, which a chord is held for.
+
+    It is taken at the mean tempo, which bending towards cuts leaves as it is.
+    """
+    return CHORD_BEATS * score.duration_s / max(float(score.tempo.quarters_at(score.duration_s)), CHORD_BEATS)
+
+
+def crowded(score: Score, cuts_s: npt.ArrayLike) -> int:
+    """How many cuts come sooner after the one before than `closest_s`, by more than a frame."""
+    return int(np.count_nonzero(np.diff(np.asarray(cuts_s, dtype=np.float64)) < closest_s(score) - FRAME_S))
 
 
 def measure(score: Score, cuts_s: npt.ArrayLike) -> list[Hit]:

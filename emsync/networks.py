@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, load, weights_header
 from emsync.errors import ModelError
 
@@ -154,7 +155,9 @@ class OnnxNetwork:
         # Weights of 8 bits become float32 once, at loading; otherwise ONNX Runtime would do that again at every step.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
             about = session.get_modelmeta().custom_metadata_map
         except Exception as error:  # onnxruntime's own exceptions share no root but this one
             raise ModelError(
@@ -171,7 +174,7 @@ class OnnxNetwork:
                 f"{graph} was made for other weights than {folder / WEIGHTS}; "
                 f"write it again with: emsync export {folder}"
             )
-        self._session = session
+        self._session, self._graph = session, graph
         self._relative = config["attention"] == "relative"
         self._outputs = [output.name for output in session.get_outputs()]
         self._context, self._n_lanes = int(config["context"]), len(config["lanes"])
@@ -215,11 +218,18 @@ class OnnxNetwork:
         if self._relative:
             every = np.concatenate([spans[0].positions, feeds["positions"]])
             feeds["distance"] = np.clip(feeds["positions"][:, None] - every, 0, self._context - 1)
-        logits, velocity_logits, *new = self._session.run(self._outputs, feeds)
-        if self.gives_states:
-            self.states = new.pop(self._outputs.index("states") - 2)
-        shapes = [(len(span.layers), 2, batch, -1, count, span.buffer.shape[-1]) for span in spans]
-        return logits, velocity_logits, [kept.reshape(shape) for kept, shape in zip(new, shapes, strict=True)]
+        try:
+            logits, velocity_logits, *new = self._session.run(self._outputs, feeds)
+            if self.gives_states:
+                self.states = new.pop(self._outputs.index("states") - 2)
+            if logits.shape != (batch, v.SIZE) or velocity_logits.shape != (batch, v.VELOCITY_LEVELS):
+                raise ValueError(f"it gives logits of {list(logits.shape)} and {list(velocity_logits.shape)}")
+            shapes = [(len(span.layers), 2, batch, -1, count, span.buffer.shape[-1]) for span in spans]
+            return logits, velocity_logits, [kept.reshape(shape) for kept, shape in zip(new, shapes, strict=True)]
+        except Exception as error:  # onnxruntime's own exceptions share no root but this one
+            raise ModelError(
+                f"{self._graph} cannot be run ({_first_line(error)}); write it again with: emsync export"
+            ) from error
 
 
 def _first_line(error: BaseException) -> str:

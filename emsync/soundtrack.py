@@ -32,7 +32,7 @@ from emsync.errors import InputError
 from emsync.files import atomic_paths
 from emsync.finish import finish
 from emsync.form import Section
-from emsync.hits import Hit, land, measure
+from emsync.hits import Hit, closest_s, crowded, land, measure
 from emsync.mood import MoodCurve
 from emsync.mood_source import Mood, MoodSource, mean_mood, not_followed
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
@@ -123,13 +123,13 @@ class Soundtrack:
         if self.session is None:
             raise InputError("this piece does not say which model composed it; compose it with a session to save it")
         found = {
-            "cuts_s": self.cuts_s.tolist(),
-            "boundaries_s": self.boundaries_s.tolist(),
+            "cuts_s": self.cuts_s.tolist(), "boundaries_s": self.boundaries_s.tolist(),
             "hits": [{"cut_s": h.cut_s, "chord_s": h.chord_s} for h in self.hits],
+            "met": self.n_within_frame, "closest_s": round(closest_s(self.score), 3),
+            "crowded": crowded(self.score, self.boundaries_s),
             "form": [{"label": str(s.label), "start_s": s.start_s} for s in self.sections],
-            "notes": len(self.score),
-            "events": self.n_events,
-        }
+            "notes": len(self.score), "events": self.n_events,
+        }  # fmt: skip
         if any(self.weights):
             found["weights"] = list(self.weights)
         return record.to_dict(

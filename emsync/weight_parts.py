@@ -68,7 +68,7 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
     try:
         config = dict(index["config"])
         listed = [(str(part["name"]), int(part["bytes"]), str(part["sha256"])) for part in index["parts"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ModelError(f"{parts / INDEX} cannot be read ({error!r}); {remedy}") from error
     if index.get("format") != FORMAT:
         raise ModelError(f"{parts / INDEX} is not of format {FORMAT}; train again with this version of emsync")
@@ -82,9 +82,12 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
         raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")
     for name, size, digest in listed:
         path = parts / Path(name).name  # an index must not lead elsewhere
-        if not path.is_file():
+        try:
+            found = path.stat().st_size if path.is_file() else None
+        except (OSError, ValueError):  # no name that a file can have
+            found = None
+        if found is None:
             raise ModelError(f"{parts} lacks {name}, one of {len(listed)} parts; bring it over, then join them again")
-        found = path.stat().st_size
         if found != size or file_hash(path) != digest:
             raise ModelError(f"{path} is damaged, or of another save ({found} bytes of {size}); bring it over again")
     with atomic_folder(folder) as partial:

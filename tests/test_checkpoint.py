@@ -345,6 +345,14 @@ def of_another_save(folder: Path) -> None:
         (of_another_save, r"part-01\.bin is damaged, or of another save \(5000 bytes of 5000\)"),
         (without("index.json"), r"index\.json cannot be read .*; give the folder that emsync train --parts wrote"),
         (cut("index.json", 0.5), r"index\.json is not JSON \(.*\); give the folder that"),
+        (
+            edit_json("index.json", lambda x: x | {"parts": [x["parts"][0] | {"name": "n" * 5000}]}),
+            r"lacks n{5000}, one of 1 parts; bring it over",
+        ),
+        (
+            edit_json("index.json", lambda x: x | {"parts": [x["parts"][0] | {"bytes": 1e999}]}),
+            "cannot convert float inf",
+        ),
         (edit_json("index.json", lambda x: []), r"index\.json cannot be read"),
         (edit_json("index.json", lambda x: x | {"format": 99}), r"index\.json is not of format 1"),
         (edit_json("index.json", lambda x: x | {"config": {"vocabulary": "0"}}), "speaks another vocabulary .hash 0."),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
-from emsync.hits import FRAME_S, Hit, land, measure, sounding_chords, warp
+from emsync.hits import FRAME_S, Hit, closest_s, crowded, land, measure, sounding_chords, warp
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_PROGRAMS
 
@@ -32,6 +32,18 @@ def score_of(
         FAMILIES, family.astype(int), pitch.astype(int), np.full(len(family), 80), start, end, tempo, bars,
         [Marker(3.0, "three")], [KeySignature(2.0, 5)], duration_s=duration_s,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("qpm", [60.0, 120.0])
+def test_how_close_cuts_may_be(qpm: float) -> None:
+    """Two beats at the mean tempo, as a chord is held for; a frame sooner is not too soon."""
+    beat_s = 60 / qpm
+    score = score_of([(1, 60, 0.0, 1.0)], tempo=TempoMap([0.0, 5.0, 15.0], [1.5 * qpm, 0.5 * qpm, 1.5 * qpm]))
+    assert closest_s(score) == pytest.approx(2 * beat_s)
+    assert closest_s(land(score, [4.0, 8.0], [3.5, 9.0])) == pytest.approx(2 * beat_s)
+    gaps = np.array([2.0, 2.0 - 0.9 * FRAME_S / beat_s, 1.0, 1.9 - FRAME_S / beat_s, 3.0]) * beat_s
+    assert crowded(score, 1.0 + np.cumsum([0.0, *gaps])) == 2
+    assert crowded(score, []) == crowded(score, [3.0]) == 0
 
 
 def chord(family: int, start_s: float, length_s: float = 1.0, pitches: Sequence[int] = (60, 64, 67)) -> list:

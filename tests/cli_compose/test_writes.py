@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -192,3 +193,23 @@ def test_composing_writes_nothing_outside_its_folder(tmp_path: Path, model: Path
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["song.mid", "song.mid.json"]
     assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_cuts_that_come_too_fast_are_said_to(run: Run) -> None:
+    Path("cuts.csv").write_text("time_s\n" + "".join(f"{1 + i / 16}\n" for i in range(80)))
+    said = run("--duration", "8", "--cuts", "cuts.csv", "--t-diff", "0", "--tempo", "120", "-o", "song.mid")
+    assert said.code == 0
+    assert re.search(
+        r"Warning: \d\d cuts come less than \d\.\d s after the one before, which is how long a chord is held; "
+        r"not every one can have a chord of its own\. Give --t-diff \d\.\d or more\.\n",
+        said.err,
+    )
+    record = json.loads(Path("song.mid.json").read_text())
+    assert record["crowded"] >= 70
+    assert record["met"] == sum(
+        hit["chord_s"] is not None and abs(hit["chord_s"] - hit["cut_s"]) <= 1 / 30 for hit in record["hits"]
+    )
+    assert 0.3 < record["closest_s"] < 1.2
+    calm = run("--duration", "8", "--cuts", "cuts.csv", "--t-diff", "1.2", "--tempo", "120", "-o", "calm.mid")
+    assert "Warning" not in calm.err
+    assert json.loads(Path("calm.mid.json").read_text())["crowded"] == 0

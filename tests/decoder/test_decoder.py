@@ -303,6 +303,26 @@ def test_a_nonsensical_configuration_is_refused(copied: Path, change: dict[str, 
         open_decoder(copied)
 
 
+@pytest.mark.parametrize("result", [RuntimeError("node Reshape_1 failed\nat line 7"), [np.zeros((1, 3))] * 2, [], None])
+def test_a_graph_that_fails_when_it_is_run_is_refused(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, result: object
+) -> None:
+    opened = open_decoder(copied, backend="onnx")
+    network = opened._network
+    assert isinstance(network, OnnxNetwork)
+
+    class Failing:
+        def run(self, *_: object) -> object:
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+    monkeypatch.setattr(network, "_session", Failing())
+    zeros = np.zeros((1, 2), dtype=np.int64)
+    with pytest.raises(ModelError, match=r"model\.onnx cannot be run \(.+\); write it again with: emsync export$"):
+        opened.prefill(zeros, zeros, np.zeros((1, 2, N_LANES)), np.zeros((1, 2)))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["paper", "small", "before-copying"])
 def test_hidden_states_are_the_models(folders: Callable[[str], Path], name: str, backend: Any) -> None:
