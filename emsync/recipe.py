@@ -226,6 +226,10 @@ class Recipe:
         "arousal have at most; 0 sets no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
+    alone_bias: float = _choice(
+        2.0, "Added to the logits of pitched notes for every second, from 1.5 s on, that none has sounded.",
+        low=0, high=100, since=0.0,
+    )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
         "While the harmony stands still, added to the logits of the last bar's pitches, times the square of how many "

@@ -32,6 +32,8 @@ MOST_NOTES_PER_S: Final = (
     (15.5, 20.2, 24.0, 27.8, 31.2, 34.8, 39.0, 45.0, 50.2, 66.0),
 )
 MOST_WITHOUT_AROUSAL: Final = 44.0
+#: For so many seconds no pitched note need sound. In real songs none sounds for longer once in eight minutes.
+ALONE_S: Final = 1.5
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
 
@@ -86,6 +88,23 @@ class RepeatedNotes:
         return [(on, times) for on, times in beyond if times > 0]
 
 
+class Alone:
+    """A bias on pitched notes that grows while none sounds: drums that play alone for seconds leave a hole."""
+
+    def __init__(self, strength: float) -> None:
+        self._strength = strength
+        self._last = 0  # the latest step at which a pitched note sounded
+
+    def bias(self, step: int, *, sounds: bool) -> float:
+        """What to add to the logits of pitched notes at `step`; `sounds` says whether one sounds now.
+
+        It is 0 for `ALONE_S` seconds, and then grows by the strength with every second.
+        """
+        if sounds:
+            self._last = step
+        return self._strength * max((step - self._last) * v.STEP_S - ALONE_S, 0.0)
+
+
 class Density:
     """How many notes begin, and whether that is as many as real songs have.
 
@@ -114,16 +133,19 @@ class Density:
 
 def add_biases(
     logits: npt.NDArray[np.float32], off_grid: npt.NDArray[np.intp], harmony: StaleHarmony,
-    repeated: list[tuple[int, int]], recipe: Recipe,
+    repeated: list[tuple[int, int]], recipe: Recipe, alone: float = 0.0,
 ) -> npt.NDArray[np.float32]:  # fmt: skip
     """Logits (vocabulary,) with the biases of the recipe added; a copy, unless there is nothing to add.
 
     off_grid: ids of the TIMESHIFTs that leave the sixteenths, for `Recipe.loose_bias`.
     repeated: as `RepeatedNotes.excess` returns it.
+    alone: as `Alone.bias` returns it.
     """
-    if not (len(off_grid) or repeated or recipe.stale_bias):
+    if not (len(off_grid) or repeated or recipe.stale_bias or alone):
         return logits
     logits = logits + harmony.bias
+    if alone:
+        logits[_PITCHED_ONS] += alone
     logits[off_grid] += recipe.loose_bias
     for on, times in repeated:
         logits[on] += recipe.repeat_bias * times

@@ -16,7 +16,7 @@ from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
-from emsync.repetition import Density, RepeatedNotes, StaleHarmony, add_biases
+from emsync.repetition import Alone, Density, RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.tokenizer.events import Events
@@ -141,6 +141,7 @@ class Writer:
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
+        self._alone = Alone(recipe.alone_bias)
         self._harmony, self._repeated, self._density = (
             StaleHarmony(recipe),
             RepeatedNotes(),
@@ -215,7 +216,8 @@ class Writer:
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
-        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe)
+        alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
+        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone)
         logits = self._sections.mix(logits, allowed, grammar.sounding)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
 

@@ -16,6 +16,7 @@ from emsync.composer import beat_of
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
+from emsync.repetition import ALONE_S
 from emsync.tokenizer import events
 from tests.composing import BEND, EXACT, FILM, FREE, JOY, asked, clock_s, compose, written
 from tests.fakes import MOST, SIZE, Fake
@@ -294,3 +295,19 @@ def test_no_more_notes_than_real_songs_have(arousal: float | None, most: float) 
         else:
             # A chord that must come may pass the limit by its notes.
             assert 0.9 * bound < densest <= bound + 2
+
+
+def test_drums_do_not_play_alone_for_long() -> None:
+    """A model that wants drums alone is brought to play something else, and sooner with a larger bias."""
+    pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+    drummer = np.where(pitched, -9.0, np.where(v.KIND == v.K_TIMESHIFT, 1.0, 0.0))
+    longest = []
+    for bias in (0.0, 2.0, 20.0):
+        (piece,) = compose(Fake(bias=drummer), [asked(24.0)], hits=FREE, alone_bias=bias)
+        ids = piece.events.ids
+        sounding = np.cumsum(pitched[ids].astype(int) - (v.KIND[ids] == v.K_OFF))
+        silent_s = np.where(sounding > 0, 0.0, v.SHIFT_STEPS[np.append(ids[1:], v.PAD)] * v.STEP_S)
+        runs = np.split(silent_s, np.flatnonzero(sounding > 0))
+        longest.append(max(float(run.sum()) for run in runs))
+    assert longest[0] > longest[1] > longest[2]
+    assert longest[2] < ALONE_S + 2
