@@ -11,7 +11,7 @@ from emsync.training.presets import Preset
 if TYPE_CHECKING:
     from emsync.model_config import ModelConfig
 
-#: Going on with the trained model: its shape, but for the context; half the rates, falling at once.
+#: Continuing with the trained model: its shape, except for the context; half the rates, falling from the start.
 TRAINED: dict[str, dict[str, Any]] = {
     "model": {"context": 1024}, "crops": {},
     "train": {"batch": 4, "optimizer": "muon", "matrix_rate": 0.01, "rate": 7.5e-4, "warmup_steps": 5, "decay": 1.0,
@@ -29,7 +29,7 @@ SCRATCH: dict[str, dict[str, Any]] = {
 RELATIVE = {"attention": "relative", "local_block": 0}
 #: Millions of positions of the bases, times `--positions`.
 TRAINED_M, SCRATCH_M = 0.2, 0.5
-#: Whose songs somebody chose or wrote with care; weighed up in one arm.
+#: Curated sources; they have more weight in one arm.
 CURATED = ("music-x-lab/POP909-Dataset", "lucasnfe/vgmidi", "AyHa1810/touhou-midi-collection", "reubenson/midi-archive")
 CURATED_TIMES = 8
 
@@ -38,8 +38,8 @@ CURATED_TIMES = 8
 class Arm:
     """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
 
-    scratch: trained from nothing. fresh: begins with new encodings of the offset lanes ("lanes"), or of all lanes, and
-    new attention ("attention"), or with meter lanes that nothing is known of ("metre"), and trains `longer` times.
+    scratch: trained from scratch. fresh: starts with new encodings of the offset lanes ("lanes"), or of all lanes and
+    new attention ("attention"), or with untrained meter lanes ("metre"), and trains `longer` times.
     """
 
     topic: str
@@ -59,11 +59,11 @@ class Arm:
 
     @property
     def base(self) -> str:
-        """The topic of the arms that this one is held against."""
+        """The topic of the arms that this one is compared with."""
         return "scratch" if self.scratch else self.fresh or "base"
 
     def preset(self, shape: ModelConfig | None) -> Preset:
-        """What `fit` is given; shape: of the trained model."""
+        """The arguments of `fit`; shape: of the trained model."""
         going_on = {**TRAINED, "model": {**(shape.to_dict() if shape else {}), **TRAINED["model"], "lanes": LANE_NAMES}}
         base = SCRATCH if self.scratch or shape is None else going_on
         return Preset.from_dict({name: {**base[name], **getattr(self, name)} for name in base}, self.key)
@@ -107,5 +107,5 @@ ARMS = (
     Arm("metre", "told", fresh="metre", longer=2.0),
 )
 BASES = ("base", "scratch", "lanes", "attention", "metre")
-#: The arms that others are held against.
+#: The arms that others are compared with.
 FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}

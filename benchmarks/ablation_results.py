@@ -14,7 +14,7 @@ from ablation_arms import ARMS, BASES, FIRST
 from emsync.files import atomic_path
 
 _COLUMNS = ("positions, M", "bits/note", "velocity", "END", "CHORD told", "untold", "precision", "CPU minutes")
-#: What is drawn: a figure, and its title.
+#: The figures that are drawn, and their titles.
 _DRAWN = (
     ("bits_per_note", "bits per note"),
     ("decision_bits_told", "bits per CHORD decision, told"),
@@ -43,9 +43,9 @@ def show_table(args: argparse.Namespace) -> None:
 
 
 def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, float]]:
-    """Of each arm that is held against a base: how much more than its base it has, and how far the base's seeds are.
+    """For each arm that is compared with a base: its difference from the base, and that of the base's two seeds.
 
-    The bases of new lanes and of new attention have one seed; how far two seeds are is taken from the trained base.
+    The bases of new lanes and of new attention have one seed; for them, the difference of the trained base is used.
     """
     of = {topic: [results[a.key][name] for a in ARMS if a.topic == topic and a.key in results] for topic in BASES}
     found = {}
@@ -57,7 +57,7 @@ def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, fl
 
 
 def draw(args: argparse.Namespace) -> None:
-    """A picture for each topic: bars of each arm's difference from its base; grey: how far two seeds are apart."""
+    """A picture for each topic: bars of each arm's difference from its base; grey: the difference between two seeds."""
     from matplotlib.figure import Figure
 
     results = read_results(args.folder)

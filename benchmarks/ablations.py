@@ -1,26 +1,26 @@
-"""What each choice in the composer is worth: equal compute, one choice changed at a time.
+"""The value of each choice in the composer: equal compute, one choice changed at a time.
 
     python benchmarks/ablations.py train TRAIN.npz VALID.npz -o FOLDER [--model DIR] [--only TOPIC ...]
     python benchmarks/ablations.py draw FOLDER -o docs/pictures
     python benchmarks/ablations.py table FOLDER
 
 `train` tokenizes both archives into FOLDER, trains one arm after the other and keeps each arm's figures in
-FOLDER/results.json; what stands there already is not trained again.
+FOLDER/results.json; arms that are there already are not trained again.
 
-Two CPU cores cannot train a composer for each question. What does not touch the weights' shape is therefore asked of
-the trained model (`--model`; the embedded one): each arm goes on from it for `--positions` million positions, with
-the same crops in the same order, so that small differences show. Encodings of the lanes, and attention, are asked of
-it, too: each arm begins with new ones in the trained model. What else changes the shape is trained from nothing,
-small and for a short time (`SCRATCH`). Every arm may spend the floating-point operations
-(`utilisation.flops_per_event`) that its base does, so that an arm that costs more a position sees fewer of them.
-Measured of each:
+Two CPU cores cannot train a model for each question. Choices that do not change the shape of the weights are
+therefore tested on the trained model (`--model`; by default the embedded one): each arm continues from it for
+`--positions` million positions, with the same crops in the same order, so that small differences show. Encodings of
+the lanes, and attention, are tested in the same way: each arm starts with new ones in the trained model. Other changes
+of the shape are trained from scratch, small and for a short time (`SCRATCH`). Every arm may spend as many
+floating-point operations (`utilisation.flops_per_event`) as its base, so an arm that costs more per position sees fewer
+positions. Measured for each:
 
 - bits per note of whole validation songs, given their conditions (`evaluate.bits`), by kind of event, and velocities;
-- CHORD decisions: at every event of fixed crops, the bits it costs to say whether a CHORD comes next, per CHORD, with
-  the boundaries given and without. The difference says how well the model uses boundaries. With boundaries thinned as
-  in film, the average precision of P(CHORD) among all events at finding the chords.
+- CHORD decisions: at every event of fixed crops, the bits for deciding whether a CHORD comes next, per CHORD, with the
+  boundaries given and without. The difference says how well the model uses boundaries. With boundaries as sparse as in
+  films, the average precision of P(CHORD) among all events at finding the chords.
 
-Each base is trained with two seeds, which means other crops: what lies within their distance is no difference.
+Each base is trained with two seeds, which means other crops; smaller differences than theirs mean nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _chords_of(families: tuple[int, ...]) -> Iterator[None]:
 
 
 def tokenized(archive: Path, folder: Path, *, strings: bool) -> Dataset:
-    """The archive as a dataset in `folder`, made where it is not there yet."""
+    """The archive as a dataset in `folder`, made if it is not there yet."""
     if not (folder / "dataset.json").is_file():
         with _chords_of((*v.CHORD_FAMILIES, v.STRINGS) if strings else v.CHORD_FAMILIES):
             build([archive], folder)
@@ -106,7 +106,7 @@ def tightness(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def chosen_songs(kind: str, archive: Path) -> np.ndarray | None:
-    """Which songs an arm learns from, by number; None: all."""
+    """The songs an arm is trained on, by number; None: all."""
     if kind == "all":
         return None
     arrays = read_archive(archive).arrays
@@ -125,7 +125,7 @@ def chosen_songs(kind: str, archive: Path) -> np.ndarray | None:
 
 
 def still_crops(data: Dataset, context: int) -> list[Batch]:
-    """Fixed crops, told everything; boundaries thinned as a film's are."""
+    """Fixed crops with all conditions; boundaries as sparse as a film's."""
     config = replace(CropConfig(), context=context, drop_chord=0.0, drop_boundaries=0.0,
                      sparse_boundaries=1.0, drop_end=0.0, late_end=0.0, transpose=0, drop_mood=0.0,
                      drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, drop_metre=0.0, drop_tempo=0.0,
@@ -135,7 +135,7 @@ def still_crops(data: Dataset, context: int) -> list[Batch]:
 
 
 def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
-    """What it costs to say whether a CHORD comes next: bits per CHORD told and untold; average precision told."""
+    """Cost of deciding whether a CHORD comes next: bits per CHORD with boundaries and without; average precision."""
     import torch
 
     from emsync.training.train import bf16_pays, tensors
@@ -189,7 +189,7 @@ def measured(folder: Path, data: Dataset, songs: np.ndarray) -> dict[str, Any]:
 
 
 def begun(arm: Arm, trained: EventTransformer, folder: Path) -> Path:
-    """A model folder for the arm to begin with: the trained model in the arm's shape; what does not fit is new."""
+    """A model folder for the arm to start from: the trained model in the arm's shape; what does not fit is new."""
     from emsync.model import EventTransformer, OffsetLane
 
     model = EventTransformer(arm.preset(trained.config).model)

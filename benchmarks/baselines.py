@@ -1,4 +1,4 @@
-"""The n-gram rows of docs/validation.md: what songs cost models that count.
+"""The n-gram rows of docs/validation.md.
 
     python benchmarks/baselines.py train-00.npz valid.npz [--songs 200] [--raw-tempo] [--only NAME ...]
 
@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("train", type=Path, help="the archive to count")
     parser.add_argument("archive", type=Path, help="the archive to measure on")
     parser.add_argument("--songs", type=int, default=200, help="how many songs, from the first (200)")
-    parser.add_argument("--raw-tempo", action="store_true", help="leave tempi as they are, instead of snapping them")
+    parser.add_argument("--raw-tempo", action="store_true", help="leave tempi unchanged, instead of snapping them")
     names = [name for name, _, _ in BASELINES]
     parser.add_argument("--only", action="append", choices=names, help="only this baseline (may be given repeatedly)")
     options = parser.parse_args()

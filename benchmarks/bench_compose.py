@@ -1,4 +1,4 @@
-"""Where composing spends its time: opening the model, the model's own steps, grammar and sampling, and the rest.
+"""Where composing spends its time: opening the model, its steps, grammar and sampling, and the rest.
 
     python benchmarks/bench_compose.py [--model DIR] [--backend auto|onnx|torch] [--seconds 30 60] [--seed 0]
 
@@ -23,7 +23,7 @@ from emsync.recipe import Recipe
 
 
 class Timed:
-    """A decoder that counts the seconds and the calls of the one it holds."""
+    """A decoder that measures the seconds and counts the calls of the one it wraps."""
 
     def __init__(self, decoder: Any) -> None:
         self._decoder = decoder
@@ -49,13 +49,13 @@ class Timed:
 
 
 class Stopwatch:
-    """Counts the seconds spent in functions that it is put around."""
+    """Measures the seconds spent in the functions that it wraps."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def around(self, owner: Any, name: str) -> None:
-        """Replace `owner.name` by itself with the time taken."""
+        """Replace `owner.name` with a wrapper that measures its time."""
         inner, label = getattr(owner, name), name
         self.seconds[label] = 0.0
 

@@ -1,10 +1,10 @@
-"""How fast a model composes: tokens/s of ONNX Runtime and torch, by batch and context, in turns and in one run.
+"""How fast a model composes: tokens/s of ONNX Runtime and torch, by batch and context, alternating in one run.
 
     python benchmarks/bench_decoder.py [--model DIR | --preset small] [--rounds 4]
 
-Without --model, random weights of a preset's shape: speed does not depend on what they say. The machine may be busy, so
-the turns are interleaved and the ratios are what to trust; "best" is a lone step's time, "median" what a busy machine
-gives. Python's share of a step is in it.
+Without --model, random weights of a preset's shape are used: speed does not depend on their values. The machine may be
+busy, so the rounds are interleaved; trust the ratios. "best" is the fastest single step, "median" is typical of a busy
+machine. Both include Python's share of a step.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def random_model(preset: str, folder: Path) -> Path:
 
 
 def begin(decoder: CachedDecoder, batch: int, context: int) -> tuple[float, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Prefill with random events up to `context`, room for all steps left; seconds taken, and what to step with."""
+    """Prefill with random events to `context`, leaving room for all steps; seconds taken, and inputs of a step."""
     random = np.random.default_rng(0)
     ids, previous_velocity = random.integers(0, v.SIZE, (batch, context)), np.zeros((batch, context), dtype=np.int64)
     lanes = random.uniform(0, 1, (batch, context, N_LANES)).astype(np.float32)
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def compare(decoders: dict[str, CachedDecoder], batch: int, length: int, rounds: int) -> None:
-    """Print one row a decoder; torch's best step is the unit of the ratios."""
+    """Print one row for each decoder; torch's best step is the unit of the ratios."""
     context = min(length, min(d.context for d in decoders.values()) - STEPS)
     taken: dict[str, list[float]] = {name: [] for name in decoders}
     prefills: dict[str, list[float]] = {name: [] for name in decoders}

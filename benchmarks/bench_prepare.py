@@ -1,10 +1,10 @@
-"""How fast a corpus is built from MIDI files, beside pretty_midi merely parsing the same files, in turns.
+"""How fast a corpus is built from MIDI files, compared with pretty_midi only parsing the same files, alternating.
 
     python benchmarks/bench_prepare.py FOLDER [--files 100] [--rounds 3]
 
-One process does both, so that cores do not count. `read` is one file to a song in the archives' form, `fingerprint` the
-shingles and the signature, `prepare` everything from the folder to written archives. The machine may be busy: trust the
-ratios rather than the files a second. Files that pretty_midi cannot parse are left out of both.
+One process does both, so the number of cores does not matter. `read` is one file to a song in the archives' form,
+`fingerprint` the shingles and the signature, `prepare` everything from the folder to written archives. The machine may
+be busy: trust the ratios rather than the files a second. Files that pretty_midi cannot parse are left out of both.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from emsync.training.corpus.songs import Refused
 
 
 def parse(path: str) -> object:
-    """The file as pretty_midi reads it; its warnings about odd files are not of interest."""
+    """The file as pretty_midi reads it, without its warnings about odd files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pretty_midi.PrettyMIDI(path)
 
 
 def read(path: str) -> object:
-    """The file as a song, None where it is refused."""
+    """The file as a song, or None if it is refused."""
     try:
         return read_song(path).song
     except Refused:
@@ -56,7 +56,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def parses(path: str) -> bool:
-    """Whether pretty_midi can read the file; it raises whatever it comes upon."""
+    """Whether pretty_midi can read the file; it may raise any error."""
     try:
         parse(path)
     except Exception:
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a folder of MIDI files")
     parser.add_argument("--files", type=int, default=100, help="how many of them (100)")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each program (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each program (3)")
     options = parser.parse_args()
 
     found = [file.path for file in find([options.folder]) if Path(file.path).suffix.lower() in MIDI_SUFFIXES]

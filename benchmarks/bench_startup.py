@@ -1,8 +1,8 @@
-"""How long `emsync --help` takes, beside a bare Python, in turns and in one run.
+"""How long `emsync --help` takes, compared with a bare Python, alternating in one run.
 
     python benchmarks/bench_startup.py [--rounds 15]
 
-The machine may be busy: trust the ratio of medians rather than the milliseconds. The promise is under 0.5 s.
+The machine may be busy: trust the ratio of medians rather than the milliseconds. The goal is under 0.5 s.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each program (15)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of each program (15)")
     rounds = parser.parse_args().rounds
 
     taken: dict[str, list[float]] = {name: [] for name in PROGRAMS}

@@ -1,11 +1,11 @@
-"""Songs a second from an archive to events, beside the same work through pypianoroll and pretty_midi.
+"""Songs a second from an archive to events, compared with the same work through pypianoroll and pretty_midi.
 
     python benchmarks/bench_tokenizer.py ARCHIVE.npz [--songs 512] [--loop-songs 16] [--rounds 5]
 
-Both make event ids with bars and chords on one core (processor time, so that another program on the machine counts
-little); ours have velocities too, and follow tempo changes, which pypianoroll does not. The other way is the usual one:
-a pypianoroll Multitrack a song, its pretty_midi object, and a loop over the sorted notes. The machine may be
-busy: trust the ratio within one run. The promise is 400 songs a second from the archive, and 30 times the loop.
+Both make event ids with bars and chords on one core (processor time, so that other programs matter little). Ours have
+velocities too, and follow tempo changes, which pypianoroll does not. The other way is the usual one: a pypianoroll
+Multitrack for each song, its pretty_midi object, and a loop over the sorted notes. The machine may be busy: trust the
+ratio within one run. The goal is 400 songs a second from the archive, and 30 times the loop.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path)
     parser.add_argument("--songs", type=int, default=512, help="songs from the archive in each round (512)")
-    parser.add_argument("--loop-songs", type=int, default=16, help="songs of those for the loop in each round (16)")
+    parser.add_argument(
+        "--loop-songs", type=int, default=16, help="how many of them go through the loop in each round (16)"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     archive = read_archive(arguments.archive)

@@ -1,10 +1,10 @@
-"""How many events a second a training step eats: float32 or bfloat16, eager or compiled, local blocks or all-global.
+"""How many events a second training processes: float32 or bfloat16, eager or compiled, local blocks or all-global.
 
     python benchmarks/bench_train.py [--preset small] [--batch 4] [--rounds 5] [--steps 2] [--compile] [--threads N]
 
-Every variant takes the same made-up crops through a whole step (forward, backward, clipping, both optimizers), in turns
-and in one run. The machine may be busy: trust the ratios, each to the first variant. --compile adds the compiled
-variants (a minute or more each to compile, not counted).
+Every variant takes the same random crops through a whole step (forward, backward, clipping, both optimizers),
+alternating in one run. The machine may be busy: trust the ratios, each to the first variant. --compile adds the
+compiled variants (a minute or more each to compile, not counted).
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def stepper(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="small", help="paper, base, small, tiny or a TOML file (small)")
-    parser.add_argument("--batch", type=int, help="crops a step (the preset's)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each variant (5)")
-    parser.add_argument("--steps", type=int, default=2, help="steps a turn (2)")
+    parser.add_argument("--batch", type=int, help="crops per step (the preset's)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each variant (5)")
+    parser.add_argument("--steps", type=int, default=2, help="steps per round (2)")
     parser.add_argument("--compile", action="store_true", help="compiled variants, too")
     parser.add_argument("--threads", type=int, help="CPU threads (torch's choice)")
     options = parser.parse_args()

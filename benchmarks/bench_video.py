@@ -1,9 +1,9 @@
-"""Measure the cut detectors on clips whose cuts are known, and how fast each goes.
+"""Measure the cut detectors and their speed on clips whose cuts are known.
 
     python benchmarks/bench_video.py FOLDER
 
 FOLDER holds clips and a manifest.json: {"videos": [{"file": "a.mp4", "hard_cuts": [1.24, ...]}, ...]}, seconds from the
-first picture. A cut is found when one is told within 0.11 s of it, each told cut counting once. Prints Markdown.
+first frame. A cut is found if a detection is within 0.11 s of it; each detection counts once. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOLERANCE_S = 0.11
 
 @dataclass(frozen=True)
 class Count:
-    """Cuts told rightly, told at all, and there to be told."""
+    """Correct detections, all detections, and true cuts."""
 
     hits: int = 0
     told: int = 0
@@ -39,7 +39,7 @@ class Count:
 
 
 def count(told_s: list[float], true_s: list[float]) -> Count:
-    """Match in order of time, each told cut once."""
+    """Match in order of time, each detection once."""
     left, hits = sorted(told_s), 0
     for true in sorted(true_s):
         near = [told for told in left if abs(told - true) <= TOLERANCE_S]

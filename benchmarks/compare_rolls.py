@@ -1,4 +1,4 @@
-"""Draw composed pieces beside real songs of the same length, for the eye.
+"""Draw composed pieces beside real songs of the same length, to compare by eye.
 
     python benchmarks/compare_rolls.py ARCHIVE.npz -o rolls.png [--model DIR] [--seconds 30] [--pieces 3]
 

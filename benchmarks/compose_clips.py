@@ -1,8 +1,8 @@
-"""Compose for every clip of a folder and print a table: cuts, chords, how near they stand, seconds taken.
+"""Compose for every clip of a folder and print a table: cuts, chords, how near they are to cuts, seconds taken.
 
     python benchmarks/compose_clips.py FOLDER [--model DIR] [--hits bend|exact|free] [-o OUT]
 
-Each file is read back with four libraries, which must agree on the notes and markers, and must lie within the film.
+Each file is read back with four libraries, which must agree on notes and markers; all notes must be within the film.
 Needs the extras `interop` and `theory`.
 """
 
@@ -25,7 +25,7 @@ from emsync.recipe import Recipe
 
 
 def checked(path: Path, track: soundtrack.Soundtrack) -> str:
-    """What four libraries say of a file, or an AssertionError naming the first that differs."""
+    """What four libraries read from a file, or an AssertionError naming the first that differs."""
     import music21
 
     n = len(track.score)

@@ -1,10 +1,10 @@
-"""Listen with figures: what of a piece a musician would stumble over, in composed pieces beside real songs.
+"""Figures of what a musician would notice first, for composed pieces and real songs.
 
     python benchmarks/listening.py [--archive ARCHIVE.npz] [--model DIR] [--pieces 8] [--finish on|off] [-o OUT]
 
-Composes pieces of 30 to 60 s with cuts 4 to 12 s apart, prints a row of figures for each (`FIGURES`), and of the songs
-of an archive the span that 90 % of them keep to. With -o it writes each piece's MIDI and piano roll, and its sound
-where fluidsynth and a SoundFont are installed.
+Composes pieces of 30 to 60 s with cuts 4 to 12 s apart and prints a row of figures for each (`FIGURES`), and the range
+of 90 % of an archive's songs. With -o it writes each piece's MIDI and piano roll, and its sound if fluidsynth and a
+SoundFont are installed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from emsync.score import Score
 from emsync.training.corpus.archive import read_archive
 from emsync.training.corpus.song_to_score import song_score
 
-#: What is measured, in the order of `figures`.
+#: The measurements, in the order of `figures`.
 FIGURES: Final = {
     "first": "first onset (beats)",
     "cut": "notes struck in the last beat that do not ring to the last",
@@ -65,7 +65,7 @@ def longest(start: npt.NDArray[np.float64], stop: npt.NDArray[np.float64], gap: 
 
 
 def figures(score: Score, boundaries_s: npt.ArrayLike = (), *, ends: bool = True) -> list[float]:
-    """The figures of a score of five families; ends: whether it begins and ends where the music does."""
+    """The figures of a score of five families; ends: whether it has the music's beginning and end."""
     q = score.tempo.quarters_at
     start, stop, end = q(score.start_s), q(score.end_s), float(q(score.duration_s))
     pitched = score.instrument != v.DRUMS
@@ -82,7 +82,7 @@ def figures(score: Score, boundaries_s: npt.ArrayLike = (), *, ends: bool = True
             roll = max(roll, longest(start[mine], start[mine], 0.3))
     sixteenth = np.arange(0, end, 0.25)
     beats = np.bincount(start[drums].astype(int), minlength=1)
-    # Who sounds at each sixteenth: drums for a beat behind a hit.
+    # Which families sound at each sixteenth: drums for a beat after a hit.
     heard = np.zeros((5, len(sixteenth)), dtype=bool)
     for f, a, b in zip(score.instrument, start, np.where(drums, start + 1.0, stop), strict=True):
         heard[f, int(a * 4 + 1e-6) : max(int(np.ceil(b * 4 - 1e-6)), int(a * 4 + 1e-6) + 1)] = True
@@ -129,7 +129,7 @@ def excerpt(score: Score, from_s: float, to_s: float) -> Score:
 
 
 def sound(path: Path) -> None:
-    """Render a MIDI file beside it, where there is something to render it with."""
+    """Render a MIDI file to a sound file beside it, if possible."""
     program = shutil.which("fluidsynth")
     try:
         font = soundfonts.find()

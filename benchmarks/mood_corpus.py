@@ -2,7 +2,7 @@
 
     python benchmarks/mood_corpus.py ARCHIVE.npz ... -o docs/pictures/mood-corpus.png
 
-Archives that `emsync prepare` labelled are read as they are; songs of others are labelled first (a minute for 6,000
+Archives that `emsync prepare` labelled are used as they are; songs of others are labelled first (a minute for 6,000
 songs on one core). The four songs are those of 90 s to 300 s whose means are nearest the corners, among songs whose
 curves move (`MOVES`); they are named by their number, counted over all archives in order.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LENGTH_S = (90, 300)
-#: How far a curve must move on each axis: from its 10th to its 90th percentile. Songs of one mood show little.
+#: How far a curve must move on each axis: from its 10th to its 90th percentile. Songs with a single mood show little.
 MOVES = 0.5
 CORNERS = {
     "high valence, high arousal": (1, 1), "low valence, high arousal": (-1, 1),
@@ -121,7 +121,7 @@ def draw(songs: list[Labelled], path: Path) -> None:
 
 
 def plane(axes: Axes, points: np.ndarray, bins: int, title: str) -> None:
-    """A histogram over valence and arousal, the shade telling how many times as many as an even spread would give."""
+    """A histogram over valence and arousal; the shade is the ratio to a uniform distribution."""
     edges = np.linspace(-EDGE, EDGE, bins + 1)
     counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))
     density = counts.T / len(points) * bins**2

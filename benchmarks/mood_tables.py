@@ -4,7 +4,7 @@
         [--write FOLDER [--scale ARCHIVE.npz ...]]
 
 VGMIDI_DIR holds `annotations.json` and `midi/`. With archives, their first 500 songs are read by both halves'
-regressors; with labels (`{song_id: {"lastfm_tags": [...]}}`) too, the tags' songs are told apart. `--write` writes
+regressors; with labels (`{song_id: {"lastfm_tags": [...]}}`) too, the tagged songs are compared. `--write` writes
 `regressor.json` (fitted on every piece), `labeller.json` and `judge.json` (each on half of them), and
 with `--scale` also `scale.json`, of the first 1,000 songs of each of these archives. One thread; half a minute for
 VGMIDI, ten seconds for 1,000 songs.
@@ -44,7 +44,7 @@ from emsync.training.mood.regressor import AXES, LAG_S, PENALTY, SHIPPED, Regres
 #: Songs that are read twice, and songs of each archive that the scale is taken from.
 COMPARED, SCALED = 500, 1000
 COLUMNS = ["", "Pearson", "concordance", "R² of means", "Pearson within"]
-#: Left out one at a time, to see what each is worth.
+#: Left out one at a time, to measure the worth of each.
 GROUPS = {
     "tempo and onsets": ("tempo", "chord_rate", "chord_size", "busiest_family"),
     "loudness": ("loudness", "loudness_sd", "loudness_change"),
@@ -164,7 +164,7 @@ def by_halves(pieces: tuple[Piece, ...], labeller: Regressor, judge: Regressor) 
 
 
 def twice_read(archives: list[Path], regressors: dict[str, Regressor]) -> None:
-    """How the regressors' readings of songs agree, second by second, and what the scale makes of the labeller's."""
+    """How the regressors' readings of songs agree, second by second, and the labeller's readings on the scale."""
     songs: list[np.ndarray] = []
     for path in archives:
         archive = read_archive(path)

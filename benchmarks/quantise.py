@@ -1,11 +1,11 @@
-"""What weights of fewer bits cost: bits per note on whole songs, and the room that the weights take.
+"""The cost of weights with fewer bits: bits per note on whole songs, and the size of the weights.
 
     python benchmarks/quantise.py ARCHIVE.npz [--model DIR] [--songs 12]
 
 Give the model as it was trained, in 32 bits. All products are taken in float32: bfloat16 would round weights by as much
 as 8 bits do. "8", "16" and "32" are what `emsync export --bits` writes; the other rows are simulated in memory. MiB are
-of the weights alone. The cost stands with twice its standard error, song by song against the first row. About a minute
-a row for 12 songs of 8,000 events on one core, with the 7 M parameters of the small model.
+of the weights alone. The cost is given with twice its standard error, song by song against the first row. About a
+minute per row for 12 songs of 8,000 events on one core, with the 7 M parameters of the small model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from emsync.training.evaluation.evaluate import bits
 
 
 def simulated(model: EventTransformer, n_bits: int, *, per_row: bool = True) -> tuple[EventTransformer, float]:
-    """The model after its matrices went through so many bits, and what they would take on disk, in MiB."""
+    """The model after its matrices were rounded to this many bits, and their size on disk in MiB."""
     state, stored_bits = model.state_dict(), 0
     for name, tensor in state.items():
         if name == "head.weight" and model.config.tied:
@@ -44,7 +44,7 @@ def simulated(model: EventTransformer, n_bits: int, *, per_row: bool = True) -> 
 
 
 def saved(model: EventTransformer, n_bits: checkpoint.Bits) -> tuple[EventTransformer, float]:
-    """The model as it comes back from a folder of so many bits, and the size of its weights in MiB."""
+    """The model as loaded from a folder with this many bits, and the size of its weights in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(model, Path(folder) / "model", bits=n_bits)
         size_bytes = (Path(folder) / "model" / checkpoint.WEIGHTS).stat().st_size
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path)
     parser.add_argument("--model", type=Path, help="a model folder (the one that ships with emsync)")
-    parser.add_argument("--songs", type=int, default=12, help="the first so many of the archive (12)")
+    parser.add_argument("--songs", type=int, default=12, help="how many songs, from the first (12)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     trained = checkpoint.load(arguments.model or checkpoint.embedded_folder())

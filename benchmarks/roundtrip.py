@@ -3,7 +3,7 @@
     python benchmarks/roundtrip.py FOLDER_OR_ARCHIVE... [--songs 500] [--all]
 
 A folder is searched for MIDI files, an .npz is an archive of `emsync prepare`. Each song is encoded and decoded, and
-its notes are compared with those of `families.reduce`, whose losses have columns of their own. Onsets and ends must
+its notes are compared with those of `families.reduce`, whose losses have their own columns. Onsets and ends must
 come back within 4 ms (a drum hit has no end), no note may be lost, and no velocity leave its level.
 
 Columns: notes in the file · effects and drums without a sound (dropped) · folded by octaves · duplicates merged in
@@ -53,7 +53,7 @@ class Row:
 
 
 def round_trip(score: Score) -> Row:
-    """Encode, decode, and compare with what `reduce` makes of the score."""
+    """Encode, decode, and compare with the reduced score."""
     reduction = reduce(score)
     kept = reduction.score
     encoded = events.encode(score)
@@ -88,7 +88,7 @@ def round_trip(score: Score) -> Row:
 
 
 def songs(paths: list[Path], limit: int) -> Iterator[tuple[str, Score | EmsyncError]]:
-    """Every song by name; what cannot be read as the error that says why."""
+    """Every song by name; files that cannot be read as their error."""
     for path in paths:
         if path.is_dir():
             for file in sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES):

@@ -1,16 +1,16 @@
-"""Choose sampling settings by figures: pieces composed with each, beside real songs.
+"""Figures for choosing sampling settings: pieces composed with each, beside real songs.
 
     python benchmarks/sampling.py ARCHIVE.npz [--model DIR] [--pieces 16] [--seconds 40] [--songs 300]
         [--land bend|free|exact] [--setting "temperature=1 top_p=0.98 velocity=1 TIMESHIFT=0.8,0.9"] ...
 
 A setting changes `temperature`, `top_p`, `velocity` (the velocities' temperature), `chord_bias`, `stray_bias`,
 `loose_bias`, `stale_bias`, `repeat_bias`, `grid`, `finish` (by name), or the temperature and top-p within
-one kind of event; all else is as users get it. Without --setting the table of docs/decisions/0011-sampling.md is made.
-Every setting composes for the same random cut lists with the same seeds. Of each: the mean overlap of statistics and
-textures with real songs, and the area under the curve of the classifier that tells composed from real, with and without
-its knowledge of timing (`similarity.measure`); medians of some statistics, real ones in the second row; and recall /
-precision / IoU of CHORD events within a frame and a second of the cuts, before any bending, chance in brackets. --land
-free shows the model's own anticipation.
+one kind of event; everything else is as users get it. Without --setting it makes the table of
+docs/decisions/0011-sampling.md. Every setting composes for the same random cut lists with the same seeds. For each: the
+mean overlap of statistics and textures with real songs, and the area under the curve of the classifier that separates
+composed from real, with and without features of timing (`similarity.measure`); medians of some statistics, real ones in
+the second row; and recall / precision / IoU of CHORD events within a frame and a second of the cuts, before any
+bending, chance in brackets. --land free shows the model's own anticipation.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def recipe_of(setting: str) -> Recipe:
 
 
 def judged(decoder: Decoder, setting: str, args: argparse.Namespace, real: list[Score]) -> similarity.Similarity:
-    """Compose with one setting, print its row, give what was found."""
+    """Compose with one setting, print its row, and return the figures."""
     films = []
     for i in range(args.pieces):
         films.append(landing.random_list(np.random.default_rng([args.seed, i]), f"{i:03d}", args.seconds))

@@ -3,7 +3,7 @@
 Conventions
 - VGMIDI (Ferreira & Whitehead, ISMIR 2019) is `annotations.json` and `midi/`. One rated value covers four quarter
   notes, whatever the meter; the raters' values are averaged.
-- Rows of a piece weigh together as much as those of any other. Evaluation leaves whole pieces out.
+- All pieces have the same total weight. Evaluation holds out whole pieces.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FloatArray = npt.NDArray[np.float64]
 
 QUARTERS_PER_VALUE: Final = 4.0
 FOLDS: Final = 10
-#: Not listened to: VGMIDI is piano alone, so how many families play and which of them says nothing there.
+#: Not used: VGMIDI is piano alone, so the number and kind of families carry no information there.
 UNUSED: Final = frozenset({"families", "onsets_pitched"} | {f"onsets_{name.lower()}" for name in FAMILIES})
 USED: Final = tuple(name for name in FEATURES if name not in UNUSED)
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A piece people rated: features (bins, F), when each value stands (M,) in seconds, values (raters, M) an axis.
+    """A rated piece: features (bins, F), times of the values (M,) in seconds, values (raters, M) for each axis.
 
     note_density (bins,): notes per second over instruments, the paper's forerunner's arousal, for comparison.
     """
@@ -68,7 +68,7 @@ class Piece:
 
 
 def read_vgmidi(folder: str | os.PathLike[str]) -> tuple[Piece, ...]:
-    """The rated pieces of a VGMIDI folder. Raises `CorpusError` naming what is missing or not as it should be."""
+    """The rated pieces of a VGMIDI folder. Raises `CorpusError` naming what is missing or wrong."""
     place = Path(folder)
     file = place / "annotations.json"
     try:
@@ -83,7 +83,7 @@ def read_vgmidi(folder: str | os.PathLike[str]) -> tuple[Piece, ...]:
 def _piece(place: Path, entry: Any) -> Piece:
     try:
         name, count = str(entry["midi"]), int(entry["measures"])
-        # One rater of one piece answered once too often: what lies beyond the measures is left out.
+        # One rater of one piece gave one value too many: values past the end are left out.
         ratings = [np.array([rater[:count] for rater in entry[axis]], dtype=np.float64) for axis in AXES]
     except (KeyError, TypeError, ValueError) as error:
         raise CorpusError(
@@ -109,7 +109,7 @@ def note_density(notes: Notes, *, window_s: int = WINDOW_S) -> FloatArray:
 def fit(
     pieces: Sequence[Piece], *, penalty: float = PENALTY, lag_s: float = LAG_S, names: Sequence[str] = USED
 ) -> Regressor:
-    """Ridge regression (scikit-learn) of raters' means on features; every piece weighs one.
+    """Ridge regression (scikit-learn) of raters' means on features; all pieces have the same weight.
 
     Raises `CorpusError` for fewer than two pieces.
     """

@@ -18,7 +18,7 @@ def asked(end_s: float = 12.0, *boundaries_s: float, **more: Any) -> Conditions:
 
 
 def compose(decoder: Any, conditions: list[Conditions], *, progress: Any = None, **choices: Any) -> list[Piece]:
-    """Compose with a plain recipe, but for these choices."""
+    """Compose with a plain recipe, except for these choices."""
     return composer.compose(decoder, conditions, plain_recipe(**choices), progress=progress)
 
 

@@ -47,7 +47,7 @@ def ids_of(*names: str) -> list[int]:
 
 @st.composite
 def tempo_and_bars(draw: st.DrawFn) -> tuple[TempoMap, Bars]:
-    """A tempo map, and bars that stand on its grid, after a pickup or none; some tempi are far from music."""
+    """A tempo map, and bars on its grid, after a pickup or none; some tempi are far from music."""
     changes = draw(st.lists(st.floats(0.05, 8.0), max_size=4))
     qpm = draw(st.lists(st.floats(20.0, 400.0), min_size=len(changes) + 1, max_size=len(changes) + 1))
     tempo = TempoMap(np.append(0.0, np.cumsum(changes)), qpm)
@@ -74,7 +74,7 @@ def scores(draw: st.DrawFn, *, from_s: float = 0.0) -> Score:
 
 
 def encode_by_loop(score: Score) -> tuple[list[str], list[int]]:
-    """The names and velocities of `encode` but for CHORD and BAR, from a reduced Score, an event at a time."""
+    """The names and velocities of `encode` except for CHORD and BAR, from a reduced Score, an event at a time."""
     moments: list[tuple[int, int, int, int, str, int]] = []  # step, rank, family, pitch, name, velocity
     for family, pitch, velocity, start_s, end_s in zip(
         score.instrument, score.pitch, score.velocity, score.start_s, score.end_s, strict=True

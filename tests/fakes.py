@@ -1,4 +1,4 @@
-"""A decoder that needs no model, records what it is told and answers the same everywhere; and a tiny real model."""
+"""A decoder that needs no model, records its inputs and answers the same everywhere; and a tiny real model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def spread(key: np.ndarray, count: int) -> np.ndarray:
 
 
 def plain_recipe(**choices: Any) -> Recipe:
-    """A recipe that leaves the model alone, but for the choices given: no grid, no finishing, temperature 1."""
+    """A recipe that leaves the model alone, except for the given choices: no grid, no finishing, temperature 1."""
     return Recipe(
         **{"temperature": 1.0, "by_kind": {}, "grid": "free", "finish": "off", "mood_strength": 1.0, **choices}
     )
@@ -46,11 +46,11 @@ class Fake:
     bias: np.ndarray = field(default_factory=lambda: np.zeros(SIZE))
     length: int = 0
     prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    #: (B,) ids, (B,) previous_velocity and (B, N_LANES) lanes of every event told, the first ones by prefill.
+    #: (B,) ids, (B,) previous_velocity and (B, N_LANES) lanes of every event given, the first ones by prefill.
     told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    #: Where in `told` the last event of each prefill stands.
+    #: The place in `told` of the last event of each prefill.
     prefilled_at: list[int] = field(default_factory=list)
-    #: Which rows were read on when others were finished, and how many events each had been told by then.
+    #: Which rows were read on when others were finished, and how many events each had been given by then.
     selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     knows_mood = False
@@ -92,7 +92,7 @@ FEELINGS = spread(np.arange(4), SIZE + v.VELOCITY_LEVELS)
 
 @dataclass
 class Feeling(Fake):
-    """A fake that knows mood: what it answers without goes up and down with the mood it is told, times `gain`."""
+    """A fake that knows mood: what it answers without goes up and down with the given mood, times `gain`."""
 
     gain: float = 1.0
     knows_mood = True

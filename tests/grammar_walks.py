@@ -119,7 +119,7 @@ _PLACE_OF_FAMILY = {"DRUMS": 0, "BASS": 1, "GUITAR": 2, "PIANO": 3, "STRINGS": 4
 
 
 def place(name: str) -> tuple[int, int, float]:
-    """Where an event stands within its moment."""
+    """The place of an event within its moment."""
     kind, _, rest = name.partition("_")
     if kind in ("OFF", "ON"):
         family, _, pitch = rest.partition("_")

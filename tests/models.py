@@ -60,7 +60,8 @@ def random_inputs(length: int, *, batch: int = 2, seed: int = 0) -> tuple[Tensor
 def toy_song(seed: int = 0, *, bars: int = 8, chords: bool = True, qpm: float = 120.0) -> Song:
     """Drums, a bass, a piano that plays a long chord every other bar, and strings: the same bar again and again.
 
-    The song's number is its key (of twelve), and a bar's number its velocity (of sixteen), so that places can be told.
+    The song's number is its key (of twelve), and a bar's number its velocity (of sixteen), so that places can be
+    distinguished.
     """
     root = 48 + seed % 12
 

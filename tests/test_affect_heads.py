@@ -169,7 +169,7 @@ def test_ridge_finds_a_straight_line() -> None:
 
 
 def test_ridge_is_the_normal_equations() -> None:
-    """Standardise, then (X'WX + p) b = X'Wy, solved as they stand; films of unequal length weigh the same."""
+    """Standardise, then (X'WX + p) b = X'Wy, solved directly; films of unequal length weigh the same."""
     films = [examples(1, seed=i, moments=10 + 5 * i, noise=0.1)[0] for i in range(3)]
     x = np.concatenate([e.sight.features for e in films]).astype(np.float64)
     y = np.concatenate([e.target for e in films])

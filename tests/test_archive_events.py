@@ -118,7 +118,8 @@ def test_parts_of_an_archive_are_its_songs(many: list[Song], snap: bool) -> None
         one = sorted((name, step) for step, name in moments(whole.ids[whole.offsets[k] : whole.offsets[k + 1]]))
         same = sorted((name, step) for step, name in moments(part.ids[part.offsets[k - 1] : part.offsets[k]]))
         assert [name for name, _ in one] == [name for name, _ in same]
-        # A time in the middle between two steps may be rounded either way, by what stands before it in the archive.
+        # A time in the middle between two steps may be rounded either way, depending on what is before it in the
+        # archive.
         assert all(abs(a - b) <= 1 for (_, a), (_, b) in zip(one, same, strict=True))
 
 

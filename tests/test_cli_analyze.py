@@ -1,4 +1,4 @@
-"""emsync analyze: the mood it tells, writes and draws. What it says of cuts is in test_video.py."""
+"""emsync analyze: the mood it prints, writes and draws. Cuts are tested in test_video.py."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_bent_chords_stand_on_beats() -> None:
             before = [(t, i) for t, i in bars if t <= target]
             if len(before) < 4:
                 continue  # no tempo to speak of yet
-            # The grammar keeps bars near their tempo, so that one of the last whole bars tells the beat.
+            # The grammar keeps bars near their tempo, so that one of the last whole bars gives the beat.
             beats = [(b - a) / (v.VALUE[i] / 2) for (a, i), (b, _) in pairwise(before)]
             total += 1
             on_beat += any(
@@ -183,7 +183,7 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
         kept = window.shape[1] - 3
         assert window[0, :3].tolist() == [VALENCE_SLOT, AROUSAL_SLOT, v.MORE]
         if i:
-            # 128 positions were taken, three of them by the beginning: the next event begins a window anew.
+            # 128 positions were taken, three of them by the beginning: the next event begins a new window.
             reached += 128 - decoder.prefills[i - 1][0].shape[1] + 1
             assert 32 < kept <= 64
             if kept < 64:

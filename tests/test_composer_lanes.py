@@ -114,7 +114,7 @@ def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
 def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
     asked_for = boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
     settings: dict[str, Any] = {}
-    if grid:  # told on the sixteenths of the tempo
+    if grid:  # given on the sixteenths of the tempo
         settings = {"tempo_qpm": 96.0, "grid": "sixteenths"}
         sixteenth_s = beat_of(96.0) // 4 * v.STEP_S
         boundaries = (np.rint(np.array(asked_for) / sixteenth_s) * sixteenth_s).tolist()
@@ -131,7 +131,7 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         first = int(grid)  # there is no grid before the first bar
         assert offsets[first:] == pytest.approx(algorithm_1(ids, boundaries)[first:], abs=1e-6)
         n_chords += ids.count(v.CHORD)
-        # The same function that training calls, on the whole sequence at once; the end is told when it is near.
+        # The same function that training calls, on the whole sequence at once; the end is given when it is near.
         times_s = clock_s(piece)[1:]
         whole = asked(16.0, *boundaries, end_known_s=8.0).at(times_s, piece.events.ids[1:] == v.CHORD)
         steps = np.rint(times_s / v.STEP_S).astype(np.int64)

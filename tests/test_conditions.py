@@ -55,7 +55,7 @@ def columns(events: Events) -> tuple[np.ndarray, np.ndarray]:
     return times_s, np.array([chord for _, chord in events], dtype=bool)
 
 
-#: A CHORD may come with a shift here, so that chords stand at equal times, at once, and far apart alike.
+#: A CHORD may come with a shift here, so that chords are at equal times, at once, and far apart alike.
 event_lists = st.lists(
     st.tuples(st.one_of(st.just(0), st.sampled_from([1, 62, 63, MAX_SHIFT_STEPS]), st.integers(0, 400)), st.booleans()),
     max_size=40,
@@ -97,7 +97,7 @@ def test_one_event_at_a_time_gives_what_a_whole_run_gives(events: Events, bounda
 
 @pytest.mark.parametrize(("step", "met"), [(0, False), (1, True), (249, True), (250, False)])
 def test_a_chord_meets_what_is_nearer_than_the_sensitivity(step: int, met: bool) -> None:
-    boundary_s = SENSITIVITY_S  # 125 steps: steps 0 and 250 lie exactly the sensitivity away
+    boundary_s = SENSITIVITY_S  # 125 steps: steps 0 and 250 are exactly the sensitivity away
     left = consume(np.array([boundary_s, 30.0]), step * STEP_S)
     np.testing.assert_array_equal(left, [30.0] if met else [boundary_s, 30.0])
 

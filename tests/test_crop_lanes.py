@@ -91,12 +91,12 @@ def test_lanes_look_beyond_the_crop(data: Dataset) -> None:
         np.testing.assert_allclose(row.lanes[PREFIX:, BOUNDARY], ahead[inside], atol=1e-5)
         to_end = np.minimum(end_s - steps[inside] * v.STEP_S, MAX_TO_END_S)
         np.testing.assert_allclose(row.lanes[PREFIX:, TO_END], to_end, atol=1e-5)
-        # The prefix hears what the first event hears.
+        # The prefix has the conditions of the first event.
         np.testing.assert_array_equal(row.lanes[:PREFIX], np.repeat(row.lanes[PREFIX : PREFIX + 1], PREFIX, axis=0))
 
 
 def test_boundaries_after_the_crop_s_end_are_seen() -> None:
-    """A crop that ends shortly before a CHORD hears it come."""
+    """A crop that ends shortly before a CHORD is conditioned on it."""
     data = toy_data(1)
     ids = data.song(0)[0]
     steps = times_steps(ids)
@@ -155,13 +155,13 @@ def test_the_meter_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data
 
 def untold(drawn: list[Row]) -> np.ndarray:
     """(rows, 4): whether the piece's valence and arousal, and valence and arousal at the cursor, are left out."""
-    for row in drawn:  # a lane is told throughout or not at all
+    for row in drawn:  # a lane is given throughout or not at all
         assert (np.isnan(row.lanes[:, MOOD]).any(axis=0) == np.isnan(row.lanes[:, MOOD]).all(axis=0)).all()
     return np.array([[*np.isnan(row.mood), *np.isnan(row.lanes[0, MOOD])] for row in drawn])
 
 
 def test_the_end_is_told_late_as_often_as_asked(data: Dataset) -> None:
-    """Further off than the model reads, it is told as if it were as far as can be; what is told of it is true."""
+    """Further away than the model's range, it is given as far as possible; otherwise it is given exactly."""
     config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
     late, expected = [], []
     for on_time, row in zip(rows(data, replace(config, late_end=0.0), 400), rows(data, config, 400), strict=True):
@@ -249,7 +249,7 @@ def test_a_song_without_a_curve_is_told_no_mood(data: Dataset) -> None:
 
 
 def test_sparse_boundaries_are_four_seconds_apart() -> None:
-    """Chords every two seconds: told sparsely, some are not told, and what is told comes four seconds apart."""
+    """Chords every two seconds: given sparsely, some are left out, and the others are four seconds apart."""
     song = toy_song(bars=16, qpm=240.0)  # a bar a second, a chord every two
     data = Dataset.of(dict(pack([song]).arrays))
     config = replace(PLAIN, at_start=1.0, context=512)

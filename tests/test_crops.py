@@ -145,7 +145,7 @@ def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
     )  # fmt: skip
     for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):
         place(data, row)
-        before_music = row.ids == v.START  # and the prefix, which hears what it hears
+        before_music = row.ids == v.START  # and the prefix, which has the same conditions
         before_music[:PREFIX] = before_music[PREFIX]
         assert np.isnan(row.lanes[before_music, METER_LANES]).all()
         assert not np.isnan(row.lanes[~before_music]).any()
@@ -175,7 +175,7 @@ def test_weights_targets_and_what_is_heard(data: Dataset) -> None:
             counted = t >= PREFIX - 1 and target != v.PAD
             assert batch.weights[i, t] == ((7.0 if target == v.CHORD else 1.0) if counted else 0.0)
             assert batch.targets[i, t] == (target if t >= PREFIX - 1 else v.PAD)
-            # An ON's own velocity is predicted from its own position, which is told that of the event before.
+            # An ON's own velocity is predicted from its own position, which is given that of the event before.
             assert batch.velocities[i, t] == (row.velocities[t] if t < len(row.ids) else 0)
             before = row.velocities[t - 1] if 0 < t <= len(row.ids) else 0
             assert batch.previous_velocity[i, t] == before
@@ -199,7 +199,7 @@ def test_chords_weigh_ten_times_unless_told_otherwise(data: Dataset) -> None:
 def test_a_song_shorter_than_the_context_is_padded() -> None:
     data = toy_data(1, bars=1)
     batch = Crops(data, replace(PLAIN, context=512, at_start=1.0), seed=0).batch(0, 2)
-    n = len(data.song(0)[0]) + PREFIX - 1  # the instrument count stands in the prefix
+    n = len(data.song(0)[0]) + PREFIX - 1  # the instrument count is in the prefix
     assert (batch.ids[:, n:] == v.PAD).all()
     assert (batch.weights[:, n - 1 :] == 0).all()
     assert (batch.targets[:, n - 2] == v.END).all()

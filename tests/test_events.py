@@ -34,7 +34,7 @@ def test_every_note_comes_back(score: Score) -> None:
 @given(st.data(), st.floats(0.0, 36.0))
 @settings(max_examples=30)
 def test_nothing_drifts_hours_in(data: st.DataObject, hours: float) -> None:
-    # The first note of the piece stands at its beginning, so that the clock has the whole way to go wrong.
+    # The first note of the piece is at its beginning, so that the clock has the whole way to go wrong.
     late = data.draw(scores(from_s=hours * 3600))
     early = [(1, 60, 80, 0.1, 0.2)]
     rows = zip(late.instrument, late.pitch, late.velocity, late.start_s, late.end_s, strict=True)
@@ -116,7 +116,7 @@ def test_encoding_again_changes_no_note(score: Score) -> None:
 
 
 @given(
-    st.sampled_from([62.5, 75.0, 93.75, 125.0, 150.0]),  # eighths of whole steps: no bar lies between two
+    st.sampled_from([62.5, 75.0, 93.75, 125.0, 150.0]),  # eighths of whole steps: no bar is between two
     st.sampled_from([(4, 4), (3, 4), (7, 8), (6, 4), (8, 4)]),
     st.lists(
         st.tuples(

@@ -245,7 +245,7 @@ def test_bars_tell_the_tempo_and_keep_to_it() -> None:
         grammar.accept(v.ID_OF["BAR_4"])
     assert grammar.beat_steps == 50
     assert [bar_may_come_after(s) for s in (100, 175, 177, 200)] == [False, False, True, True]
-    # None is missed any more: time stops where the next one belongs until it stands there.
+    # None is missed any more: time stops where the next one belongs until it is there.
     assert grammar.next_bar() == 800
     move(10)
     grammar.accept(v.ID_OF["ON_BASS_40"])

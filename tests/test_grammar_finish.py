@@ -125,7 +125,7 @@ def test_a_drone_rests_for_a_bar(family: str, beats: int, loose_ends: bool) -> N
     drone = only("BAR_4", on, *(("TIMESHIFT_104", "TIMESHIFT_16") if loose_ends else ()))
     for finish, most in ((False, 100), (True, beats)):
         ids, clock, _ = finished(6000, [], drone, finish=finish, loose_ends=loose_ends)
-        run = longest_run(ids, clock, on, 4 * BEAT - loose_ends)  # struck anew whenever it was closed
+        run = longest_run(ids, clock, on, 4 * BEAT - loose_ends)  # struck again whenever it was closed
         assert run >= ((beats - 4) if finish else 90) * BEAT
         assert run <= most * BEAT
     at = clock[np.array(ids) == v.ID_OF[on]]
@@ -146,7 +146,7 @@ def test_a_pitch_that_leaves_now_and_then_is_no_drone() -> None:
 
 
 def drumming(drum: str, every: int, *, finish: bool) -> np.ndarray:
-    """When a drum is heard that strikes every so many steps, wherever it may."""
+    """When a drum sounds that strikes every so many steps, wherever it may."""
     grammar = begin(limits(6000, beat_steps=BEAT, finish=finish))
     at = []
     while grammar.step < 5000:

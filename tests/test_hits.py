@@ -78,7 +78,7 @@ def test_landed_beats_stand_on_the_cuts_and_all_keep_their_place(targets_s: np.n
         )
         assert (np.diff(after.bars.start_s) > 0).all()
         assert after.end_s.max() <= after.duration_s == before.duration_s
-        # What stood on the targets stands on the cuts.
+        # What was on the targets is on the cuts.
         pianos = after.of(v.PIANO)
         onsets = np.unique(pianos.start_s.round(9))
         assert np.abs(onsets - cuts_s).max() < 1e-9 + 5e-10

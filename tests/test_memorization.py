@@ -57,7 +57,7 @@ def stolen(rows: list[Row], first: int, n: int, *, up: int = 0, at: int = 0) -> 
 
 
 def by_hand(query: Lines, found: Lines) -> np.ndarray:
-    """How many notes from each note of the query on stand in the other, 0 below 16."""
+    """How many notes from each note of the query on occur in the other, 0 below 16."""
     longest = np.zeros(len(query), dtype=int)
     for i in range(len(query)):
         for j in range(len(found)):

@@ -44,7 +44,7 @@ def are_drums(*tracks: str) -> list[bool]:
         (bank(10, 121), 10, False),
         (bank(10, 8), 10, False),
         (bank(10, 127) + bank(10, 0), 10, False),
-        # Channel 10 keeps its drums, whatever bank, but for GM2's melodic one.
+        # Channel 10 keeps its drums, whatever bank, except for GM2's melodic one.
         (bank(9, 0), 9, True),
         (XG + bank(9, 0), 9, True),
         (bank(9, 121), 9, True),

@@ -1,4 +1,4 @@
-"""Playing any MIDI file: all that can be heard stays, byte for byte, and what players trip over is mended."""
+"""Playing any MIDI file: everything audible stays, byte for byte, and what players trip over is repaired."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emsync.midi_mend import Part, playable
 from tests.midi_files import END, NOTE, band, chunk, dump, header, smf
 from tests.test_midi_damage import little, riff
 
-#: One of everything that can be heard.
+#: One of everything audible.
 ALL = """
     00 c0 05            # program
     00 b0 07 64         # volume

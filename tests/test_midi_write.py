@@ -160,7 +160,7 @@ def test_nothing_drifts_where_the_tempo_changes_at_every_bar() -> None:
     file = mido.MidiFile(file=io.BytesIO(midi.to_bytes(score)))
     onsets = np.array(seconds_by_mido(file))
     assert np.abs(onsets[:, 0] - np.sort(notes_s)).max() <= 1e-3
-    # Bars stand on multiples of their meter, tempo changes and the notes of the bar lines on the bars.
+    # Bars are on multiples of their meter, tempo changes and the notes of the bar lines on the bars.
     bar_ticks = np.concatenate([[0], np.cumsum(numerator * 240)])
     tracks = absolute(file)
     assert {tick for tick, message in tracks[0] if message.type in ("time_signature", "set_tempo")} <= set(bar_ticks)

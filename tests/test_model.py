@@ -305,7 +305,7 @@ def test_the_bias_of_a_strength_is_added_to_the_followers_logit(name: str) -> No
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_model_from_before_meter_is_given_its_lanes(name: str) -> None:
-    """It says what it said, whatever it is told of meter, until it has learned to listen."""
+    """Its predictions stay the same, whatever the meter lanes are, until it is trained with them."""
     before, inputs = random_model(replace(CONFIGS[name], lanes=LANE_NAMES[:4])), random_inputs(LENGTH)
     grown = before.with_all_lanes()
     assert (grown.config.lanes, before.config.lanes) == (LANE_NAMES, LANE_NAMES[:4])
@@ -327,10 +327,10 @@ def test_the_mood_prefix_is_heard(name: str) -> None:
     sad, glad, valence_only = heard(-0.6, -0.3), heard(0.8, -0.3), heard(0.8, math.nan)
     assert (sad - glad).abs().amax(-1).min() > 1e-5
     assert valence_only.isfinite().all()
-    # Arousal stands behind valence, which therefore does not hear of it.
+    # Arousal comes after valence, which therefore does not depend on it.
     torch.testing.assert_close(valence_only[:, 0], glad[:, 0])
     assert (valence_only[:, 1:] - glad[:, 1:]).abs().amax(-1).min() > 1e-5
-    # Without its positions, the mood is not heard at all.
+    # Without its positions, the mood has no effect.
     elsewhere = ids.clone()
     elsewhere[:, :2] = v.START
     assert torch.equal(heard(-0.6, -0.3, elsewhere), heard(0.8, -0.3, elsewhere))

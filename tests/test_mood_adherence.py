@@ -1,4 +1,4 @@
-"""Adherence: what is asked for, how it is compared with what is heard, and what guidance costs."""
+"""Adherence: the requests, how they are compared with what is composed, and what guidance costs."""
 
 from __future__ import annotations
 

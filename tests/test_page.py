@@ -82,7 +82,7 @@ def test_film_sound_and_notes_run_together(browser: Any, tmp_path: Path, film: P
         until(page, "!film.seeking && document.getElementById('time').textContent.startsWith('0:06.20')")
         assert page.evaluate("[sound.currentTime, film.currentTime]") == pytest.approx([6.2, 6.2])
         assert page.locator("#cuts tr[aria-current] th").text_content() == "2"
-        # The playhead stands where the cut is on the time axis.
+        # The playhead is where the cut is on the time axis.
         reds = page.evaluate(
             """() => new Promise((done) => requestAnimationFrame(() => {
               const row = canvas.getContext("2d").getImageData(0, 2, canvas.width, 1).data;
@@ -151,7 +151,7 @@ def test_without_sound_and_film_the_notes_still_run(browser: Any, tmp_path: Path
         page.locator("#seek").fill("8.9")
         until(page, "master.paused && byId('play').textContent === 'Play'")  # it has come to its end
         page.click("#play")
-        until(page, "!master.paused && master.currentTime < 8")  # and begins anew
+        until(page, "!master.paused && master.currentTime < 8")  # and starts over
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

@@ -257,7 +257,7 @@ def on_steps(times_s: np.ndarray) -> np.ndarray:
 
 
 def assert_on_grid(tempo: TempoMap, bars: Bars) -> None:
-    """Bar i stands exactly as many quarters from 0 as the bars before it are long, and tempo changes only at bars."""
+    """Bar i is exactly as many quarters from 0 as the bars before it are long, and tempo changes only at bars."""
     assert bars.start_s[0] == 0.0
     places = np.concatenate([[0.0], np.cumsum(bars.quarters[:-1])])
     np.testing.assert_allclose(tempo.quarters_at(bars.start_s), places, rtol=1e-12, atol=1e-9)
@@ -370,7 +370,7 @@ def test_any_bars_become_a_musical_tempo(lengths_s: list[float], first_s: float,
     assert_on_grid(tempo, bars)
     assert tempo.qpm.min() > 20 * 0.66
     assert tempo.qpm.max() < 400 * 1.34
-    # Every bar given back but the first stands where one was given, or divides a stretch evenly.
+    # Every returned bar but the first is where one was given, or divides a stretch evenly.
     kept = nearest_s(bars, start_s) <= 0.004 + 1e-6
     assert kept.sum() >= (np.array([0.0, *lengths_s]) >= 0.5).sum() - 1
 

@@ -81,7 +81,7 @@ def test_a_soundtrack_is_what_was_asked_for(hits: Any) -> None:
         assert track.cuts_s.tolist() == list(CUTS_S)
         assert track.boundaries_s.tolist() == [4.0, 8.504, 13.0]
         assert track.hits == tuple(measure(score, track.boundaries_s))
-        # Nothing lies past the end.
+        # Nothing is past the end.
         assert score.duration_s == DURATION_S
         assert len(score) > 20
         assert score.end_s.max() <= DURATION_S
@@ -146,7 +146,7 @@ def test_recipe_and_seed_matter() -> None:
 
 def test_no_cuts_and_cuts_side_by_side() -> None:
     assert composed(cuts_s=[]).hits == ()
-    # Nearer than two can be met: the chord they share stands on one of them.
+    # Nearer than two can be met: the chord they share is on one of them.
     crowd = [3.0, 3.2, 3.4, 6.0, 6.9, 7.8, 9.0, 9.008, 12.0]
     for hits in ("bend", "exact", "free"):
         for seed in range(2):
@@ -213,7 +213,7 @@ def test_the_mean_is_over_the_whole_film() -> None:
     valence, arousal = mean_mood(early, 8.0)
     assert valence == pytest.approx(-0.75)
     assert math.isnan(arousal)
-    # What lies past the film's end does not count.
+    # What is past the film's end does not count.
     assert mean_mood(MoodCurve([0.0, 8.0, 8.5], [0.5, 0.5, -1], [1, 1, 1]), 8.0) == pytest.approx((0.5, 1.0))
 
 

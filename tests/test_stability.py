@@ -54,7 +54,7 @@ def test_each_statistic_on_a_few_notes() -> None:
     assert math.isnan(found["pitch_class_entropy"][1])
     assert found["mean_pitch"][0] == pytest.approx((60 + 67 + 36) / 3)
     assert found["velocity"].tolist() == pytest.approx([60, 100])
-    assert found["silence"].tolist() == pytest.approx([0, 29.5 / 60])  # a hit is heard for half a second
+    assert found["silence"].tolist() == pytest.approx([0, 29.5 / 60])  # a hit sounds for half a second
     assert found["stuck_notes"].tolist() == [3, 0]
 
 
@@ -93,7 +93,7 @@ def test_sound_and_silence_as_a_plain_loop_finds_them(drawn: list[tuple[int, int
 
 
 def made(notes: list[Note], *, duration_s: float = 120.0, steps: int = 125 * 118) -> Composed:
-    """A piece whose END stands at so many steps."""
+    """A piece whose END is at this step."""
     shifts = [v.SHIFT_BASE + v.MAX_SHIFT_STEPS] * (steps // 125)
     ids = np.array([v.MORE, v.START, *shifts, v.END], dtype=np.int32)
     nothing = np.zeros(0)

@@ -174,7 +174,7 @@ class _Clock:
         ([None, None, None], [0, 40, 80]),
         ([0, 40, 40, 80], [0, 40, 80]),  # shown for no time
         ([0, 40, 20, 80], [0, 40, 60, 80]),  # out of order: put between its neighbours
-        ([5000, 5040, 0, 40], [0, 40, 80, 120]),  # the clock begins anew
+        ([5000, 5040, 0, 40], [0, 40, 80, 120]),  # the clock restarts
         ([5000, 5040, 4800, 4840, 4880], [0, 40, 80, 120, 160]),  # by a fifth of a second
         ([0, 40, None, 120], [0, 40, 80, 120]),
         ([7, 7, 7, 7], [0, 40, 80, 120]),  # no times at all

@@ -1,4 +1,4 @@
-"""Pictures once a second, windows, checkpoints and heads: what the readers with a vision model stand on."""
+"""Pictures once a second, windows, checkpoints and heads: the basis of the readers with a vision model."""
 
 from __future__ import annotations
 

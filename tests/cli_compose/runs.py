@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Said:
-    """What a run said, and what lies in the folder afterwards."""
+    """What a run printed, and what is in the folder afterwards."""
 
     code: int
     out: str

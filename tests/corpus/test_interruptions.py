@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
 def test_a_run_cut_short_while_publishing_is_mended_by_the_same_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    """Archives that stand without their report are half a corpus; other people's archives are not replaced."""
+    """Archives without their report are half a corpus; other people's archives are not replaced."""
     out, replace, done = tmp_path / "out", os.replace, []
 
     class Killed(BaseException):
@@ -252,7 +252,7 @@ def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
 
 
 def test_processes_begun_with_interrupts_held_hear_of_none() -> None:
-    """From its first moment on, before the worker can say so itself; and the parent hears of one afterwards."""
+    """From its first moment on, before the worker can say so itself; and the parent receives one afterwards."""
     blocked: set[signal.Signals] = set()
 
     def begin() -> None:

@@ -118,7 +118,7 @@ def test_an_added_song_moves_no_other(tmp_path: Path) -> None:
 
 
 def test_near_duplicates_share_a_side(tmp_path: Path) -> None:
-    # Each song stands beside its transposition in another corpus: the place of both is that of the group.
+    # Each song is beside its transposition in another corpus: the place of both is that of the group.
     for number in range(20):
         for name, shift in (("a", 0), ("b", 1)):
             write_midi(tmp_path / name / f"{number}.mid", [(0, 0, moved(tune(number), shift))])

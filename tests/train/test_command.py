@@ -72,7 +72,7 @@ def test_the_command_trains_and_resumes(
     assert told.err == ""
     _, preset = train.read_run(out)
     assert (preset.train.batch, preset.train.seed) == (2, 9)  # the run's own, where nothing else was said
-    # A tokenized folder is used where it lies.
+    # A tokenized folder is used where it is.
     other = tmp_path / "other"
     assert emsync(toy, out / "data", "--valid", out / "valid", "-o", other, "--no-compile", "--steps", 1, "-q") == 0
     assert sorted(os.listdir(other)) == ["log.jsonl", "loss.png", "model", "state"]

@@ -96,7 +96,7 @@ def test_a_state_that_is_cut_off_is_refused(data: Dataset, tmp_path: Path, name:
 def test_a_run_goes_on_from_weights_alone(
     data: Dataset, tmp_path: Path, factors: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Crops and rate go on where the lost run was; only the optimizers begin, and so warm up, anew."""
+    """Crops and rate continue where the lost run was; only the optimizers start over, with a warm-up."""
     run(data, tmp_path / "lost", steps=20, parts=True)
     begun = factors.copy()
     factors.clear()
