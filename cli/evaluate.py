@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from emsync.cli import options
+from emsync.cli.evaluate_films import evaluate_films
+from emsync.errors import InputError
 from emsync.recipe import MAX_SEED, Hits, Recipe
 from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, film_list
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--archive", type=options.FILE, metavar="FILE.npz", required=True, help="The songs to measure the model on."
-)
+@click.option("--archive", type=options.FILE, metavar="FILE.npz", help="The songs to measure the model on.")
 @options.output(
     "DIR",
     "The folder to write evaluation.json and evaluation.md (with pictures) into; made if necessary.",
@@ -107,6 +107,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many pieces to compose at a time, at most.",
 )
+@click.option(
+    "--av-align",
+    type=options.FILE,
+    multiple=True,
+    metavar="FOLDER",
+    help="Measure whether the sound and the movement of these films peak together, beside the same films under one "
+    "another's sound; may be repeated, and needs no archive.",
+)
 @options.seed
 @click.option("--keep", type=options.FILE, metavar="DIR", help="Keep the composed pieces in this folder, as MIDI.")
 @click.option(
@@ -119,10 +127,10 @@ if TYPE_CHECKING:
 @options.overwrite
 @options.quiet
 def command(
-    archive: Path, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
+    archive: Path | None, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
     ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
     stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...], pieces: int, together: int,
-    seed: int, keep: Path | None,
+    seed: int, keep: Path | None, av_align: tuple[Path, ...],
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Measure a model on an archive of songs, and by what it composes.
@@ -134,6 +142,12 @@ def command(
 
     The other figures each have an option. They are measured on pieces composed with the defaults of emsync compose.
     """
+    if av_align:
+        evaluate_films(av_align, output, overwrite=overwrite, quiet=quiet)
+    if archive is None:
+        if not av_align:
+            raise InputError("give --archive FILE.npz, songs to measure the model on, or --av-align FOLDER of films")
+        return
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
         landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
