@@ -90,7 +90,7 @@ def test_plain_values_give_the_same_recipe_again(
 
 def test_old_records_get_what_they_were_composed_with() -> None:
     assert Recipe.from_dict({"seed": 3}) == Recipe(
-        seed=3, finish="off", by_kind={}, copying=0.0, form="none", density_limit=0.0
+        seed=3, finish="off", by_kind={}, copying=0.0, form="none", density_limit=0.0, alone_bias=0.0
     )
 
 
