@@ -20,6 +20,7 @@ MAX_TEXT_BYTES: Final = 65_536
 
 TICKS_PER_QUARTER: Final = 480
 DRUM_CHANNEL: Final = 9
+CONTROL_VOLUME, CONTROL_PAN = 7, 10
 
 #: The tempo of a file that gives none: 120 quarter notes a minute.
 DEFAULT_US: Final = 500_000
@@ -27,5 +28,6 @@ SLOWEST_US: Final = 0xFFFFFF
 US_PER_MINUTE: Final = 60_000_000
 
 # Meta events.
+TEXT, SMPTE_OFFSET = 0x01, 0x54
 TEXT_NAME, TEXT_INSTRUMENT, TEXT_MARKER = 0x03, 0x04, 0x06
 PORT, END_OF_TRACK, TEMPO, METER, KEY = 0x21, 0x2F, 0x51, 0x58, 0x59

@@ -15,6 +15,7 @@ import numpy as np
 from emsync.errors import MidiError
 from emsync.files import write_bytes
 from emsync.midi_clock import Clock
+from emsync.midi_details import Details, level_events, span_events
 from emsync.midi_format import (
     DRUM_CHANNEL,
     END_OF_TRACK,
@@ -24,6 +25,7 @@ from emsync.midi_format import (
     METER,
     SLOWEST_US,
     TEMPO,
+    TEXT,
     TEXT_MARKER,
     TEXT_NAME,
     TICKS_PER_QUARTER,
@@ -32,6 +34,7 @@ from emsync.midi_format import (
 from emsync.midi_track import quantity
 from emsync.score import DENOMINATORS, MAX_NUMERATOR, Instrument, Score
 
+NO_DETAILS: Final = Details()
 MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 _MAX_DELTA = 0x0FFFFFFF  # what four bytes of seven bits hold
@@ -54,22 +57,32 @@ def write(
     *,
     ticks_per_quarter: int = TICKS_PER_QUARTER,
     title: str = "Conductor",
+    details: Details = NO_DETAILS,
     overwrite: bool = True,
 ) -> None:
     """Write a Score as a Standard MIDI File, all at once or not at all; see `to_bytes`.
 
     Raises `MidiError` for what a MIDI file cannot hold, `OutputError` for a place that cannot be written.
     """
-    write_bytes(path, to_bytes(score, ticks_per_quarter=ticks_per_quarter, title=title), overwrite=overwrite)
+    write_bytes(
+        path, to_bytes(score, ticks_per_quarter=ticks_per_quarter, title=title, details=details), overwrite=overwrite
+    )
 
 
-def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title: str = "Conductor") -> bytes:
+def to_bytes(
+    score: Score,
+    *,
+    ticks_per_quarter: int = TICKS_PER_QUARTER,
+    title: str = "Conductor",
+    details: Details = NO_DETAILS,
+) -> bytes:
     """A Score as the bytes of a type 1 Standard MIDI File. Inverse of `from_bytes`.
 
     - ticks_per_quarter: the resolution, a multiple of 16, so that every meter is a whole number of ticks. It is
       doubled until half a tick at the slowest tempo is within 1 ms: 480 is enough down to 62.8 quarter notes a
       minute, 960 down to 31.4, and so on.
     - title: the name of track 0.
+    - details: what else to write (`emsync.midi_details`); by default nothing.
 
     What is written:
     - Tracks: tempo, meter, keys and markers in track 0. Then one track for each of `score.instruments`, in order, with
@@ -112,13 +125,16 @@ def to_bytes(score: Score, *, ticks_per_quarter: int = TICKS_PER_QUARTER, title:
         raise MidiError(f"a score of {end} ticks is over {_MAX_DELTA}; cut it into parts or lower its tempo")
     if score.end_s.max(initial=0.0) - clock.second(end) > _HALF_TICK_US / 1e6 and division <= 0x3FFF:
         # The last note may end neither after the score nor over a millisecond early.
-        return to_bytes(score, ticks_per_quarter=2 * division, title=title)
+        return to_bytes(score, ticks_per_quarter=2 * division, title=title, details=details)
     meters = [meter for meter in meters if meter[0] < max(end, 1)]
-    tracks = [_conductor(score, clock, meters, title, end)]
+    tracks = [_conductor(score, clock, meters, title, end, details)]
     for index, instrument in enumerate(score.instruments):
         head = [(0, _text(TEXT_NAME, instrument.name))] if instrument.name else []
         head.append((0, bytes((0xC0 | channels[index], instrument.program))))
+        head += [(0, event) for event in level_events(instrument, channels[index])] if details.levels else []
         tracks.append(head + list(_notes(score, index, channels[index], clock, end)))
+    if details.tempo_span:
+        tracks.append([(0, _text(TEXT_NAME, "Tempo span")), *span_events(channels, end)])
     end = max(end, *(tick for track in tracks for tick, _ in track))
     header = b"".join(number.to_bytes(2, "big") for number in (1, len(tracks), division))
     return b"MThd" + (6).to_bytes(4, "big") + header + b"".join(chunk(track, end) for track in tracks)
@@ -245,10 +261,13 @@ def _tempos(score: Score, bar_ticks: list[int], division: int) -> list[tuple[int
 
 
 def _conductor(
-    score: Score, clock: Clock, meters: list[tuple[int, int, int]], title: str, end: int
+    score: Score, clock: Clock, meters: list[tuple[int, int, int]], title: str, end: int, details: Details
 ) -> list[tuple[int, bytes]]:
-    """Events (tick, bytes) of track 0, in order; at one tick: meter, key, tempo, marker."""
+    """Events (tick, bytes) of track 0, in order; at one tick: meter, key, tempo, marker, text."""
     events = [(0, 0, _text(TEXT_NAME, title))]
+    offset = details.smpte_event()
+    if offset is not None:
+        events.append((0, 0, offset))
     for tick, above, below in meters:
         # The metronome clicks once a beat, given in 24ths of a quarter note; compound meters have longer beats.
         beats = 3 if below >= 8 and above > 3 and above % 3 == 0 else 1
@@ -263,6 +282,8 @@ def _conductor(
         events.append((tick, 3, _meta(TEMPO, us.to_bytes(3, "big"))))
     for marker in score.markers:
         events.append((_tick(clock, marker.time_s, end), 4, _text(TEXT_MARKER, marker.text)))
+    for text in details.texts:
+        events.append((_tick(clock, text.time_s, end), 5, _text(TEXT, text.text)))
     return [(tick, event) for tick, _, event in sorted(events, key=lambda event: event[:2])]
 
 
