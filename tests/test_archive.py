@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_archives_are_told_from_other_files(tmp_path: Path) -> None:
+def test_archives_are_distinguished_from_other_files(tmp_path: Path) -> None:
     write_archive(tmp_path / "a.npz", TWO_SONGS)
     np.savez(tmp_path / "other.npz", family=np.arange(3))
     (tmp_path / "text.npz").write_text("no archive")

@@ -245,7 +245,7 @@ def test_notes_that_fall_together_at_an_absurd_tempo() -> None:
     assert not sounding
 
 
-def test_songs_without_notes_are_begun_and_ended() -> None:
+def test_songs_without_notes_have_a_start_and_an_end() -> None:
     empty = make([])
     assert (
         tokenized(empty, make([(1, 60, 0, 24, 84)]), empty)[::2] == [["FEWER_INSTRUMENTS", "START", "BAR_4", "END"]] * 2

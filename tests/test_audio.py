@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[np.ndarray, int]:
     return soundfile.read(path, always_2d=True)
 
 
-def test_a_note_sounds_where_it_stands_and_nothing_before_it(tmp_path: Path) -> None:
+def test_a_note_sounds_at_its_time_and_nothing_before_it(tmp_path: Path) -> None:
     midi.write(score_of([0.75]), tmp_path / "song.mid")
     made = render(tmp_path / "song.mid", tmp_path / "song.wav")
     sound, rate = read(made.path)

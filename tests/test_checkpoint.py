@@ -151,7 +151,7 @@ def test_tied_weights_stay_tied(tmp_path: Path) -> None:
         assert back.head.weight is back.events.weight
 
 
-def test_the_hash_tells_weights_apart(tmp_path: Path) -> None:
+def test_the_hash_distinguishes_weights(tmp_path: Path) -> None:
     folders = [model_folder(tmp_path / str(i), seed=seed) for i, seed in enumerate((0, 0, 1))]
     first, same, other = (checkpoint.weights_hash(folder) for folder in folders)
     assert first == same != other
@@ -393,7 +393,7 @@ def test_parts_replace_nothing_but_parts_and_join_into_nothing_but_a_model(tmp_p
     assert contents(other) == {"summer.jpg": b"sun"}
 
 
-def test_the_embedded_folder_stands_in_the_package() -> None:
+def test_the_embedded_folder_is_in_the_package() -> None:
     assert checkpoint.embedded_folder().parent.parent == Path(checkpoint.__file__).parent
 
 

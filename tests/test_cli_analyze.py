@@ -22,7 +22,7 @@ def film(tmp_path: Path) -> Path:
     return write(tmp_path / "film.mkv", [plain(240, 200, 40)] * 40 + [plain(10, 10, 60)] * 40)
 
 
-def test_the_mood_is_told_written_and_drawn(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mood_is_printed_written_and_drawn(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, picture = tmp_path / "scene.json", tmp_path / "scene.png"
     assert main(["analyze", str(film), "-o", str(output), "--plot", str(picture)]) == 0
     told = capsys.readouterr()

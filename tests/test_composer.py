@@ -111,7 +111,7 @@ def test_finished_pieces_are_read_no_further_and_others_go_on_as_they_would(
 HATING_CHORDS = np.where(np.arange(SIZE) == v.CHORD, -50.0, 0.0)
 
 
-def test_exact_chords_stand_on_the_grid_beside_each_boundary() -> None:
+def test_exact_chords_are_on_the_grid_beside_each_boundary() -> None:
     boundaries = [4.003, 8.51, 13.0]
     (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(20.0, *boundaries)], seed=0, hits=EXACT)
     assert piece.boundaries_s.tolist() == boundaries
@@ -119,7 +119,7 @@ def test_exact_chords_stand_on_the_grid_beside_each_boundary() -> None:
     assert piece.chords_s.tolist() == piece.targets_s.tolist()
 
 
-def test_free_chords_stand_nowhere_if_the_model_likes_none() -> None:
+def test_free_chords_are_nowhere_if_the_model_writes_none() -> None:
     (piece,) = compose(Fake(bias=HATING_CHORDS), [asked(20.0, 4.0, 8.5)], seed=0, hits=FREE)
     assert piece.boundaries_s.tolist() == piece.targets_s.tolist() == piece.chords_s.tolist() == []
 
@@ -132,7 +132,7 @@ def test_free_chords_near_a_boundary_meet_it() -> None:
     assert set(piece.targets_s.tolist()) <= set(piece.chords_s.tolist())
 
 
-def test_bent_chords_stand_on_beats() -> None:
+def test_bent_chords_are_on_beats() -> None:
     boundaries = [4.003, 8.51, 13.0]
     on_beat = total = 0
     for seed in range(6):

@@ -27,7 +27,7 @@ def felt(decoder: Fake, *films: Conditions, strength: float, seed: int = 2) -> l
 
 @pytest.mark.parametrize("context", [MOST, 64])
 @pytest.mark.parametrize("strength", [0.5, 2.0, 3.5])
-def test_guidance_is_the_mood_told_so_many_times(strength: float, context: int) -> None:
+def test_guidance_multiplies_the_effect_of_the_mood(strength: float, context: int) -> None:
     """A fake that adds to its logits in proportion to mood answers, guided by s, as one that feels s times as much."""
     guided = felt(Feeling(context), JOY, CALM, strength=strength)
     assert guided == felt(Feeling(context, gain=strength), JOY, CALM, strength=1.0)
@@ -192,7 +192,7 @@ def test_a_barred_copy_is_not_in_the_lanes() -> None:
     assert (v.KIND[piece.events.ids[1:]][np.flatnonzero(np.diff(barred.astype(int))) + 1] == v.K_BAR).all()
 
 
-def test_each_event_hears_the_velocity_of_the_one_before() -> None:
+def test_each_event_is_given_the_velocity_of_the_one_before() -> None:
     decoder = Fake()
     (piece,) = compose(decoder, [FILM], seed=2)
     heard = [int(h[0]) for _, h, _ in decoder.told]
@@ -204,7 +204,7 @@ def test_each_event_hears_the_velocity_of_the_one_before() -> None:
     assert len(set(piece.events.velocities[is_on].tolist())) > 8
 
 
-def test_bent_boundaries_are_told_where_the_chords_will_stand() -> None:
+def test_bent_boundaries_are_given_where_the_chords_will_be() -> None:
     decoder = Fake()
     (piece,) = compose(decoder, [asked(24.0, 6.003, 11.51, 17.777)], seed=5, hits=BEND)
     offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.told])

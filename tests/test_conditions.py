@@ -112,7 +112,7 @@ def test_time_to_end_is_capped_and_never_negative() -> None:
     np.testing.assert_allclose(lanes[:, TO_END], [MAX_TO_END_S, 30.0, 1.0, 0.0, 0.0])
 
 
-def test_an_end_may_be_told_only_when_it_is_near() -> None:
+def test_an_end_may_be_given_only_when_it_is_near() -> None:
     lanes = Conditions(end_s=20.0, end_known_s=8.0).at(np.array([0.0, 11.9, 12.0, 19.0, 21.0]))
     np.testing.assert_allclose(lanes[:, TO_END], [MAX_TO_END_S, MAX_TO_END_S, 8.0, 1.0, 0.0])
 
@@ -134,7 +134,7 @@ def test_no_boundary_is_not_the_same_as_none_given() -> None:
     np.testing.assert_array_equal(lanes[:, BOUNDARY], MAX_OFFSET_S)
 
 
-def test_a_curve_is_heard_at_the_cursor() -> None:
+def test_a_curve_is_sampled_at_the_cursor() -> None:
     curve = (np.array([1.0, 3.0, 5.0]), np.array([-1.0, 1.0, np.nan]))
     lanes = Conditions(valence=curve, arousal=0.25).at(np.array([0.0, 1.0, 2.0, 3.0, 4.0]))
     np.testing.assert_allclose(lanes[:, VALENCE], [-1.0, -1.0, 0.0, 1.0, np.nan])

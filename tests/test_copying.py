@@ -97,7 +97,7 @@ def test_recent_visits_weigh_more() -> None:
     ("followers", "agreement"),
     [([], 0), ([7], 0), ([7, 8], 1), ([7, 7], 2), ([7, 8, 7], 1), ([7, 7, 8], 2), ([7, 7, 7], 3)],
 )
-def test_strength_tells_length_and_agreement(followers: list[int], agreement: int) -> None:
+def test_strength_depends_on_length_and_agreement(followers: list[int], agreement: int) -> None:
     ids = [1, 2, 3]
     for i, follower in enumerate(reversed(followers)):
         ids += [follower, 100 + i, 1, 2, 3]

@@ -124,7 +124,7 @@ def test_conditions_are_left_out_as_often_as_asked(data: Dataset) -> None:
     assert not any(np.isnan(row.mood).any() or np.isnan(row.lanes[:, MOOD]).any() for row in drawn)
 
 
-def test_the_meter_is_told(data: Dataset) -> None:
+def test_the_meter_is_given(data: Dataset) -> None:
     """In a toy song something begins on every quarter note, and a bar is 96 ticks and 2 s long."""
     seen = set()
     for row in rows(data, PLAIN, 40):
@@ -160,7 +160,7 @@ def untold(drawn: list[Row]) -> np.ndarray:
     return np.array([[*np.isnan(row.mood), *np.isnan(row.lanes[0, MOOD])] for row in drawn])
 
 
-def test_the_end_is_told_late_as_often_as_asked(data: Dataset) -> None:
+def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     """Further away than the model's range, it is given as far as possible; otherwise it is given exactly."""
     config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
     late, expected = [], []
@@ -197,7 +197,7 @@ def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, togethe
         assert 0.04 < absent.all(axis=1).mean() < 0.14
 
 
-def test_any_part_of_the_mood_may_be_told_without_the_others(data: Dataset) -> None:
+def test_any_part_of_the_mood_may_be_given_without_the_others(data: Dataset) -> None:
     config = replace(PLAIN, drop_mood=0.2, drop_piece_mood=0.5, drop_mood_lanes=0.5, drop_axis=0.2)
     absent = untold(rows(data, config, 1000))
     piece, lanes = ~absent[:, :2], ~absent[:, 2:]
@@ -243,7 +243,7 @@ def test_the_piece_s_mood_is_the_mean_of_its_curve(data: Dataset) -> None:
     assert len(set(means)) > 2
 
 
-def test_a_song_without_a_curve_is_told_no_mood(data: Dataset) -> None:
+def test_a_song_without_a_curve_has_no_mood(data: Dataset) -> None:
     silent = replace(data, mood=data.mood[:0], mood_offsets=np.zeros_like(data.mood_offsets))
     assert untold(rows(silent, PLAIN, 10)).all()
 

@@ -156,7 +156,7 @@ def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
         np.testing.assert_array_equal(row.mood, plain.mood)
 
 
-def test_weights_targets_and_what_is_heard(data: Dataset) -> None:
+def test_weights_targets_and_inputs(data: Dataset) -> None:
     context = 32
     drawn = rows(data, replace(PLAIN, context=context, at_end=0.5, near_chord=0.3), 20)
     short = Row(*(getattr(drawn[0], name)[:9] for name in ("ids", "velocities", "lanes")), drawn[0].mood)
@@ -188,7 +188,7 @@ def is_on(ids: np.ndarray) -> np.ndarray:
     return np.asarray(v.KIND[np.minimum(ids, v.SIZE - 1)] == v.K_ON)
 
 
-def test_chords_weigh_ten_times_unless_told_otherwise(data: Dataset) -> None:
+def test_chords_weigh_ten_times_by_default(data: Dataset) -> None:
     crops = Crops(data, replace(PLAIN, near_chord=1.0), seed=0)
     batch, light = crops.batch(0, 8), crops.batch(0, 8, chord_weight=2.0)
     assert (batch.weights[batch.targets == v.CHORD] == 10).all()

@@ -87,7 +87,7 @@ def test_building_again_replaces_a_dataset_and_nothing_else(tmp_path: Path) -> N
     assert os.listdir(tmp_path / "photos") == ["summer.jpg"]
 
 
-def test_tempi_are_snapped_unless_told_otherwise(tmp_path: Path) -> None:
+def test_tempi_are_snapped_by_default(tmp_path: Path) -> None:
     archive = pack([toy_song(qpm=121.0)])
     snapped, exact = (Dataset.of(dict(archive.arrays), snap_tempo=snap) for snap in (True, False))
     # 121 a minute becomes 1875 / 15 = 125: a quarter note is 60 steps of 8 ms.

@@ -98,7 +98,7 @@ def onsets_s(sound: np.ndarray, threshold: float = 0.2) -> list[float]:
         ("a.webm", {"codec": "libopus", "picture": "libvpx"}, "b.webm"),
     ],
 )
-def test_both_sounds_stand_where_they_belong(tmp_path: Path, name: str, options: Any, out: str) -> None:
+def test_both_sounds_are_where_they_belong(tmp_path: Path, name: str, options: Any, out: str) -> None:
     """A click at 2 s of the film in its own sound, and one at 0.5 s in the music, each to 10 ms."""
     shift_s = options.get("sound_start_s", options.get("start_s", 0.0)) - options.get("start_s", 0.0)
     video = film(tmp_path / name, clicks(2.0 - shift_s, options.get("rate", RATE), LENGTH_S - shift_s), **options)
@@ -242,7 +242,7 @@ def tiny_voice_model(path: Path, *, names: tuple[str, str, str] = ("input", "sta
     return path
 
 
-def test_a_voice_model_hears_the_film_in_chunks_of_32_ms(tmp_path: Path) -> None:
+def test_a_voice_model_gets_the_film_in_chunks_of_32_ms(tmp_path: Path) -> None:
     detector = voice.VoiceDetector(tiny_voice_model(tmp_path / "voice.onnx"))
     sound = np.concatenate(
         [np.zeros(10 * voice.HOP), tone(20 * voice.HOP / RATE, 0.5, 300.0), np.zeros(10 * voice.HOP)]

@@ -99,7 +99,7 @@ def test_bits_are_the_models_own(name: str, conditioned: bool) -> None:
     assert done[-1] == (len(ids), len(ids))
 
 
-def test_a_model_is_told_the_songs_mood() -> None:
+def test_a_model_is_conditioned_on_the_songs_mood() -> None:
     data, model = toy_data(1, bars=4), random_model(replace(ROTARY, knows_mood=True))
     conditioned = bits(model, data, mood=True, bf16=False)
     assert conditioned.bits.sum() == pytest.approx(
@@ -117,7 +117,7 @@ def test_the_batch_changes_nothing_and_songs_add_up() -> None:
     assert sum(report.velocity_bits for report in apart) == pytest.approx(many.velocity_bits, rel=1e-4)
 
 
-def test_conditions_are_heard() -> None:
+def test_conditions_have_an_effect() -> None:
     data, model = toy_data(), random_model(ROTARY)
     assert bits(model, data, bf16=False).bits_per_note != bits(model, data, conditions=False, bf16=False).bits_per_note
 
@@ -292,7 +292,7 @@ def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "2 songs of `v.npz`" in page
 
 
-def test_command_shows_progress_and_writes_again_only_when_told(
+def test_command_shows_progress_and_writes_again_only_with_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive, folder = archive_file(tmp_path / "v.npz", 1, bars=1), model_folder(tmp_path / "model")
@@ -392,7 +392,7 @@ def test_a_failed_write_leaves_no_half(tmp_path: Path, monkeypatch: pytest.Monke
     assert not [path for path in tmp_path.rglob("*") if ".part" in path.name]
 
 
-def test_an_archive_that_lies_is_refused(tmp_path: Path) -> None:
+def test_an_archive_with_false_claims_is_refused(tmp_path: Path) -> None:
     arrays = dict(toy_archive(1).arrays)
     arrays["pitch"] = arrays["pitch"] + np.uint8(100)
     np.savez(tmp_path / "odd.npz", **arrays)  # type: ignore[arg-type]

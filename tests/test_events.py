@@ -147,7 +147,7 @@ def test_encoding_again_changes_nothing_in_steady_music(
 
 
 @given(scores())
-def test_bars_stand_where_they_stood(score: Score) -> None:
+def test_bars_are_where_they_were(score: Score) -> None:
     ids = encode(score).ids
     kept = reduce(score).score
     step = events.times_steps(ids)
@@ -172,7 +172,7 @@ def test_bars_stand_where_they_stood(score: Score) -> None:
 
 
 @given(scores())
-def test_bars_come_back_where_their_events_stand(score: Score) -> None:
+def test_bars_come_back_where_their_events_are(score: Score) -> None:
     ids = encode(score).ids
     bar_s = events.times_steps(ids)[v.KIND[ids] == v.K_BAR] * v.STEP_S
     back = decode(ids).bars.start_s
@@ -198,7 +198,7 @@ def test_steady_bars_come_back_one_for_one() -> None:
     assert np.abs(back.tempo.qpm - 96.0).max() < 0.5
 
 
-def test_a_pickup_stands_before_the_first_bar() -> None:
+def test_a_pickup_is_before_the_first_bar() -> None:
     song = make([(1, 60, 80, 0.0, 0.5), (1, 62, 80, 0.5, 2.5)], bars=Bars([0.5, 2.5], [4, 4], [4, 4]))
     assert moments(encode(song).ids) == [
         (0, "FEWER_INSTRUMENTS"),
@@ -293,7 +293,7 @@ def test_chords_by_the_papers_rule(options: dict[str, object], count: int) -> No
 
 
 @given(scores())
-def test_chord_labels_stand_where_chords_are(score: Score) -> None:
+def test_chord_labels_are_where_chords_are(score: Score) -> None:
     kept = reduce(score).score
     ids = encode(score).ids
     labels = [step for step, name in moments(ids) if name == "CHORD"]

@@ -191,7 +191,7 @@ def test_if_one_cannot_be_written_all_are_as_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])
-def test_a_kill_between_two_files_is_seen_and_mended_by_writing_again(tmp_path: Path, killed_at: int) -> None:
+def test_a_kill_between_two_files_is_seen_and_repaired_by_writing_again(tmp_path: Path, killed_at: int) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"

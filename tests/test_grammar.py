@@ -220,7 +220,7 @@ def test_no_family_plays_more_notes_than_its_players_can(policy: str) -> None:
     assert policy != "ON" or most[v.BASS] == MAX_SOUNDING[v.BASS]
 
 
-def test_bars_tell_the_tempo_and_keep_to_it() -> None:
+def test_bars_give_the_tempo_and_keep_to_it() -> None:
     grammar = begin(limits(5000))
 
     def move(steps: int) -> None:

@@ -45,7 +45,7 @@ def test_a_finished_piece_begins_and_ends(end: int, targets: list[int], policy: 
         assert off == end, "the last chord is held to the end"
 
 
-def test_the_last_chord_stands_on_the_last_downbeat_with_room_for_it() -> None:
+def test_the_last_chord_is_on_the_last_downbeat_with_room_for_it() -> None:
     bars = preferring("BAR_4", "ON_PIANO_6", "TIMESHIFT_480")
     for left, at in ((126, 1440), (125, 1200), (239, 1440), (365, 1440), (366, 1680)):
         _, _, grammar = finished(1440 + left, [], bars)

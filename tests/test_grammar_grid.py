@@ -45,7 +45,7 @@ def test_an_impossible_tempo_is_refused(beat: float) -> None:
 
 
 @pytest.mark.parametrize("policy", ["uniformly", "by kind", "shortest steps", "longest steps", "BAR"])
-def test_on_the_grid_every_event_stands_on_a_sixteenth_of_its_bar(policy: str) -> None:
+def test_on_the_grid_every_event_is_on_a_sixteenth_of_its_bar(policy: str) -> None:
     for targets in ([], [240, 720, 1200]):
         grammar = begin(limits(1650, beat_steps=60, grid=True), np.array(targets, dtype=np.int64))
         ids = walk(grammar, POLICIES[policy], 5)
@@ -151,7 +151,7 @@ def test_notes_begin_on_triplets_where_those_are_wanted() -> None:
         assert onsets(True, loose_ends) == sixteenths | thirds
 
 
-def test_what_leaves_the_grid_is_told() -> None:
+def test_what_leaves_the_grid_is_reported() -> None:
     assert len(begin(limits(2000, beat_steps=BEAT, grid=True)).off_grid()) == 0, "before the first bar"
     for asked in (limits(2000, beat_steps=BEAT), limits(2000, beat_steps=BEAT, grid=True, loose_ends=False)):
         grammar = begin(asked)

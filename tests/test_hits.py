@@ -61,7 +61,7 @@ increasing = st.lists(st.integers(1, 60), min_size=1, max_size=6).map(lambda ste
 
 
 @given(increasing, st.data())
-def test_landed_beats_stand_on_the_cuts_and_all_keep_their_place(targets_s: np.ndarray, data: st.DataObject) -> None:
+def test_landed_beats_are_on_the_cuts_and_all_keep_their_place(targets_s: np.ndarray, data: st.DataObject) -> None:
     targets_s = targets_s[targets_s < 19.5]
     if not len(targets_s):
         targets_s = np.array([5.0])
@@ -121,7 +121,7 @@ def test_landing_nothing_changes_nothing() -> None:
     assert land(score, [0.0, 20.0], [0.0, 20.0]) is score
 
 
-def test_landing_where_it_stands_already_changes_nothing() -> None:
+def test_landing_where_it_is_already_changes_nothing() -> None:
     score = score_of(TUNE, tempo=CHANGING)
     assert land(score, [4.0, 7.0], [4.0, 7.0]) == score
 

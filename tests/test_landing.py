@@ -138,7 +138,7 @@ def made(cuts_s: list[float], chords_s: list[float], *, family: int = v.PIANO, n
     return Composed(CutList(name, cuts, 24.0), piece, score)
 
 
-def test_events_and_what_sounds_are_told_apart() -> None:
+def test_events_and_what_sounds_are_distinguished() -> None:
     pieces = [
         made([5.0, 10.0], [5.0, 10.5, 15.0], name="a"),
         made([7.0, 20.0], [7.02, 20.0], name="b"),

@@ -46,7 +46,7 @@ def test_the_tempo_is_that_of_the_bar_before() -> None:
     np.testing.assert_array_equal(of_events(SONG, steps, 16.0), np.array(TOLD, dtype=np.float32))
 
 
-def test_nothing_is_told_before_it_can_be_known() -> None:
+def test_nothing_is_given_before_it_can_be_known() -> None:
     found = of_events(SONG, times_steps(SONG))
     assert np.isnan(found[:7, 0]).all()
     assert np.isnan(found[:7, 2]).all()

@@ -38,7 +38,7 @@ def heard(data: bytes) -> list[tuple[float, bytes]]:
     return found
 
 
-def test_everything_that_can_be_heard_stays() -> None:
+def test_everything_audible_stays() -> None:
     assert heard(playable(smf(ALL)).data) == heard(smf(ALL))
     assert len(heard(smf(ALL))) == 8
     data = midi.to_bytes(band())

@@ -204,7 +204,7 @@ def test_equal_notes_that_collide() -> None:
     ]
 
 
-def test_nothing_lies_past_the_end() -> None:
+def test_nothing_is_past_the_end() -> None:
     end_s = 1.9999
     score = one_part([0.0], [end_s], markers=[Marker(end_s, "End")], duration_s=end_s)
     got = midi.from_bytes(midi.to_bytes(score))

@@ -318,7 +318,7 @@ def test_a_model_from_before_meter_is_given_its_lanes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_mood_prefix_is_heard(name: str) -> None:
+def test_the_mood_prefix_has_an_effect(name: str) -> None:
     model, (ids, velocities, lanes, _) = random_model(CONFIGS[name]), random_inputs(LENGTH)
 
     def heard(valence: float, arousal: float, ids: Tensor = ids) -> Tensor:
@@ -340,18 +340,18 @@ def test_the_mood_positions_have_ids_behind_the_vocabulary() -> None:
     assert (VALENCE_SLOT, AROUSAL_SLOT) == (v.SIZE, v.SIZE + 1)
 
 
-def test_each_position_is_told_the_velocity_of_the_event_before() -> None:
+def test_each_position_is_given_the_velocity_of_the_event_before() -> None:
     velocities = torch.tensor([[3, 1, 4], [5, 9, 2]])
     assert shifted_velocities(velocities).tolist() == [[0, 3, 1], [0, 5, 9]]
 
 
-def test_velocities_are_heard() -> None:
+def test_velocities_have_an_effect() -> None:
     model, (ids, velocities, lanes, mood) = random_model(), random_inputs(LENGTH)
     louder = (velocities + 1) % (v.VELOCITY_LEVELS + 1)
     assert (model(ids, louder, lanes, mood)[1] - model(ids, velocities, lanes, mood)[1]).abs().max() > 1e-4
 
 
-def test_looked_up_offsets_tell_every_step_of_the_last_second_apart() -> None:
+def test_looked_up_offsets_distinguish_every_step_of_the_last_second() -> None:
     lane = OffsetLane(4, 8.0, "lookup")
     torch.nn.init.normal_(lane.table.weight, generator=torch.Generator().manual_seed(0))
     steps = np.arange(v.MAX_SHIFT_STEPS + 1)

@@ -29,7 +29,7 @@ def test_one_row_a_second_and_no_nan_where_music_sounds() -> None:
     assert np.isfinite(rows).all()
 
 
-def test_features_hear_what_was_written() -> None:
+def test_features_measure_what_was_written() -> None:
     score = chords(qpm=120, velocity=70)
     assert middle(score, "tempo") == pytest.approx(np.log2(120))
     assert middle(score, "loudness") == 70
@@ -48,7 +48,7 @@ def test_features_hear_what_was_written() -> None:
     assert middle(score, "triad_diminished") == 0
 
 
-def test_mode_and_triads_tell_major_from_minor() -> None:
+def test_mode_and_triads_distinguish_major_from_minor() -> None:
     major, minor = chords(qpm=100), chords(qpm=100, triads=MINOR_TRIADS)
     assert middle(major, "mode_wide") > 0 > middle(minor, "mode_wide")
     assert middle(major, "triad_major") == pytest.approx(1)
@@ -56,7 +56,7 @@ def test_mode_and_triads_tell_major_from_minor() -> None:
     assert middle(minor, "triad_minor") == pytest.approx(1)
 
 
-def test_dissonance_is_heard() -> None:
+def test_dissonance_is_measured() -> None:
     clusters = chords(qpm=100, triads=((60, 61, 66),))
     assert middle(clusters, "consonance") < 0 < middle(chords(qpm=100), "consonance")
     assert middle(clusters, "interval_class_1") == pytest.approx(1 / 3)
@@ -98,7 +98,7 @@ def test_windows_are_local() -> None:
     assert change[10] == 0
 
 
-def test_a_song_of_an_archive_is_heard_like_its_score() -> None:
+def test_a_song_of_an_archive_is_measured_like_its_score() -> None:
     score = chords(qpm=150)
     steps = np.round(score.tempo.quarters_at(score.start_s) * 24).astype(int)
     lengths = np.round(score.tempo.quarters_at(score.end_s) * 24).astype(int) - steps

@@ -66,7 +66,7 @@ def test_a_film_cut_off_half_way_gives_what_can_be_decoded(tmp_path: Path, suffi
     assert scene.duration_s < 3.9
 
 
-def test_an_mp4_with_its_index_first_and_its_end_missing_is_told_to_be_incomplete(tmp_path: Path) -> None:
+def test_an_mp4_with_its_index_first_and_its_end_missing_is_reported_incomplete(tmp_path: Path) -> None:
     whole = tmp_path / "whole.mp4"
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(100)]

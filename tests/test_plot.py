@@ -83,7 +83,7 @@ def test_a_picture_is_written(tmp_path: Path, song: Score) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["roll.png"]
 
 
-def test_rolls_stand_one_above_the_other(tmp_path: Path) -> None:
+def test_rolls_are_one_above_the_other(tmp_path: Path) -> None:
     path = tmp_path / "rolls.png"
     save_rolls([("one", SONG, [1.0]), ("two", SONG, ())], path)
     assert imread(path).shape[:2] == (756, 1170)
@@ -131,7 +131,7 @@ def test_emotions_are_named_where_they_are_stable(
     assert stable_emotions(moods(*names), duration_s) == expected
 
 
-def test_pictures_of_a_strip_stand_in_the_middle_of_their_boxes() -> None:
+def test_pictures_of_a_strip_are_in_the_middle_of_their_boxes() -> None:
     black = np.zeros((135, 240, 3), np.uint8)
     upright = np.zeros((135, 76, 3), np.uint8)
     strip = film_strip([black, upright, black[:101]])

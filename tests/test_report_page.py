@@ -80,7 +80,7 @@ def test_numbers_and_tables() -> None:
     assert table(["", "x"], [["a", 0.5], ["b", math.nan]])[2:] == ["| a | 0.500 |", "| b | – |"]
 
 
-def test_what_stands_at_the_top() -> None:
+def test_the_table_at_the_top() -> None:
     values = {
         **OURS,
         "landing": LANDING.to_dict(),
@@ -102,7 +102,7 @@ def test_what_stands_at_the_top() -> None:
     }
 
 
-def test_parts_of_older_files_stand_beside_the_same_parts() -> None:
+def test_parts_of_older_files_are_beside_the_same_parts() -> None:
     older = {"likeness": {"auc": 0.71}, "memory": {"longest_copy": 17}}
     newer = {"similarity": {"auc": 0.71}, "memorization": {"longest_copy": 17}}
     assert headline(older) == headline(newer) == {"similarity: auc": "0.710", "memorization: longest copy": "17"}
@@ -115,7 +115,7 @@ def test_headlines_of_an_odd_file_are_what_can_be_read() -> None:
     }
 
 
-def test_models_stand_beside_one_another_and_the_paper() -> None:
+def test_models_are_beside_one_another_and_the_paper() -> None:
     other = {**OURS, "bits_per_note": 7.5, "songs": 9, "model": {"folder": "old", "weights_hash": "abcdefghij"}}
     text = page(Whole(OURS, {"landing": LANDING}), [other], ["landing"])
     assert "|  | small (01234567) | old (abcdefgh) | the paper |" in text
@@ -147,7 +147,7 @@ def test_a_part_without_a_picture_gets_none(tmp_path: Path) -> None:
         write(Whole(OURS, parts), tmp_path / "out")
 
 
-def test_a_picture_that_stands_is_refused_early(tmp_path: Path) -> None:
+def test_an_existing_picture_is_refused_early(tmp_path: Path) -> None:
     (tmp_path / "landing.png").write_bytes(b"mine")
     check_output(tmp_path)
     with pytest.raises(OutputError, match=r"landing.png exists already; give --overwrite"):

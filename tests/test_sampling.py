@@ -27,7 +27,7 @@ def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> N
     assert strays("free", stray_bias=-6.0) == strays("free", stray_bias=0.0)
 
 
-def test_no_pitch_is_struck_for_ever() -> None:
+def test_no_pitch_is_repeated_endlessly() -> None:
     """A model that likes one note of the strings and sixteenths, and a bias that makes it stop."""
     note = int(v.ON_BASE[v.STRINGS]) + 60
     steps = beat_of(120.0)
@@ -68,7 +68,7 @@ def test_a_pitch_that_rested_is_as_free_as_any() -> None:
     assert repeated.excess(step, beat) == []
 
 
-def test_a_harmony_that_stands_still_grows_stale() -> None:
+def test_a_static_harmony_becomes_stale() -> None:
     """A model that likes four pitches of the strings, and a bias that has the others come after a while."""
     liked = [int(v.ON_BASE[v.STRINGS]) + pitch for pitch in (60, 64, 67, 72)]
     pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)

@@ -138,7 +138,7 @@ def test_json_with_a_bad_value(key: str, value: object) -> None:
         Scene.from_json(json.dumps(record))
 
 
-def test_the_command_tells_and_writes(film: Path, tmp_path: Path) -> None:
+def test_the_command_prints_and_writes(film: Path, tmp_path: Path) -> None:
     output = tmp_path / "scene.json"
     result = CliRunner().invoke(command, [str(film), "-o", str(output)])
     assert result.exit_code == 0, result.output

@@ -128,7 +128,7 @@ def test_until_refuses(end_s: float) -> None:
 
 
 @given(scores(), st.floats(0.0, 100.0))
-def test_nothing_lies_past_the_end(score: Score, end_s: float) -> None:
+def test_nothing_is_past_the_end(score: Score, end_s: float) -> None:
     cut = score.until(end_s)
     assert cut.duration_s == end_s
     assert cut.end_s.max(initial=0.0) <= end_s

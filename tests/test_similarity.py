@@ -114,7 +114,7 @@ def test_chance_and_knowledge_on_held_out_rows() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_music_of_one_kind_is_alike_and_of_another_is_told_apart(tmp_path: Path) -> None:
+def test_music_of_one_kind_is_similar_and_of_another_is_separated(tmp_path: Path) -> None:
     real = [song(seed) for seed in range(100, 150)]
     alike = measure([song(seed) for seed in range(20)], real, window_s=LENGTH_S)
     other = measure([song(seed, leap=9) for seed in range(20)], real, window_s=LENGTH_S)

@@ -192,7 +192,7 @@ def moody(mood: MoodCurve | None, recipe: Recipe | None = None, decoder: Fake | 
     return soundtrack.compose(decoder or Feeling(), 8.0, [4.0], recipe, mood=mood)
 
 
-def test_a_mood_is_heard_at_the_cursor_and_its_mean_by_the_piece() -> None:
+def test_a_mood_is_given_at_the_cursor_and_its_mean_to_the_piece() -> None:
     decoder = Feeling()
     track = moody(TURN, Recipe(mood_strength=1.0), decoder)
     assert track.mood is not None

@@ -65,7 +65,7 @@ def test_silence_alone() -> None:
     assert np.isnan(found["velocity"]).all()
 
 
-def test_a_drone_begun_again_and_again_is_stuck_and_a_pulse_is_not() -> None:
+def test_a_repeated_drone_is_stuck_and_a_pulse_is_not() -> None:
     drone: list[Note] = [(v.STRINGS, 48, 60, 3.0 * i, 3.0 * i + 3) for i in range(4)]
     pulse: list[Note] = [(v.BASS, 36, 60, 0.5 * i, 0.5 * i + 0.5) for i in range(100)]
     pauses: list[Note] = [(v.PIANO, 60, 60, 3.0 * i, 3.0 * i + 2.5) for i in range(10)]

@@ -119,7 +119,7 @@ def test_formulas_are_those_of_their_authors(seed: int) -> None:
     assert found["repeated_4"] > 0.2
 
 
-def test_a_bar_whose_statistics_can_be_told() -> None:
+def test_a_bar_with_known_statistics() -> None:
     notes = [(PIANO, p, 0, 8) for p in (60, 64, 67)] + [(BASS, 36, 0, 4), (BASS, 43, 6, 2)]
     notes += [(DRUMS, 36, 0, 1), (DRUMS, 42, 2, 1), (DRUMS, 38, 4, 1)]
     found = statistics(score_of(notes, 2))
@@ -139,7 +139,7 @@ def test_a_bar_whose_statistics_can_be_told() -> None:
     assert shares["pitch classes sounding"] == pytest.approx([24 / 32, 0, 0, 8 / 32, 0, 0, 0, 0])
 
 
-def test_timing_tells_what_lies_beside_the_sixteenths_and_nothing_else_does() -> None:
+def test_only_timing_statistics_see_onsets_off_the_sixteenths() -> None:
     notes = random_notes(5)
     straight = score_of(notes, 12)
     late_s = np.where(np.arange(len(straight)) % 2 == 0, 0.03, 0.0)

@@ -184,7 +184,7 @@ def test_a_rank_is_given_once_and_nothing_is_left_out(browser: Any, tmp_path: Pa
         assert page.evaluate(chosen) == ["MQ-02", "MQ-11", "MQ-23"]
 
 
-def test_large_films_lie_beside_the_page_under_codes(browser: Any, tmp_path: Path) -> None:
+def test_large_films_are_beside_the_page_under_codes(browser: Any, tmp_path: Path) -> None:
     made = make_survey(study(tmp_path / "study"), tmp_path / "a & b.html", max_embedded_bytes=1000)
     assert made.media == tmp_path / "a & b_media"
     assert sorted(path.name for path in made.media.iterdir()) == [f"f{i}-m{k}.wav" for i in (1, 2) for k in (1, 2, 3)]

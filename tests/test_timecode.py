@@ -82,7 +82,7 @@ def test_spaced_compares_with_the_cut_kept_before() -> None:
     assert spaced([1, 4, 6, 8, 9, 13]).tolist() == [1, 6, 13]
 
 
-def test_spaced_drops_what_stands_at_either_end() -> None:
+def test_spaced_drops_cuts_at_either_end() -> None:
     assert spaced([0, 0.2, 5, 9.9], duration_s=10).tolist() == [5]
     assert spaced([0, 5, 9.9], 0).tolist() == [5, 9.9]
     assert spaced([]).tolist() == []

@@ -70,7 +70,7 @@ def test_a_shot_of_half_a_second_between_two_others_is_kept(tmp_path: Path) -> N
     assert analyze(write(tmp_path / "film.mkv", pictures)).cuts_s.tolist() == pytest.approx([0.8, 1.28])
 
 
-def test_a_fade_through_black_is_no_cut_but_is_told(tmp_path: Path) -> None:
+def test_a_fade_through_black_is_no_cut_but_is_reported(tmp_path: Path) -> None:
     down = [(shot_b() * (1 - i / 6)).astype(np.uint8) for i in range(6)]
     up = [(shot_b(shift=48) * (i / 6)).astype(np.uint8) for i in range(1, 7)]
     black = [np.zeros_like(shot_b())] * 5
@@ -211,7 +211,7 @@ def test_usual_rates(rate: Fraction, expected: Fraction) -> None:
     assert usual_rate(rate) == expected
 
 
-def test_motion_is_told_without_the_cuts(tmp_path: Path) -> None:
+def test_motion_is_measured_without_the_cuts(tmp_path: Path) -> None:
     still, moving = [shot_a()] * 50, [shot_b(shift=3 * i) for i in range(50)]
     scene = analyze(write(tmp_path / "film.mkv", still + moving))
     assert scene.times_s.tolist() == [i / 4 for i in range(16)]

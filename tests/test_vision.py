@@ -62,7 +62,7 @@ def test_a_film_of_a_quarter_second_has_one_picture(tmp_path: Path) -> None:
     assert times_s == pytest.approx([0.125])
 
 
-def test_a_picture_that_stands_for_seconds_is_seen_in_each(tmp_path: Path) -> None:
+def test_a_frame_shown_for_seconds_is_seen_in_each(tmp_path: Path) -> None:
     """One picture in three seconds, then one more: a slideshow."""
     import av
 

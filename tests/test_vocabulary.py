@@ -45,7 +45,7 @@ def test_a_kind_is_a_range_of_ids(kind: int) -> None:
     assert ids.stop - ids.start == (v.KIND == kind).sum() > 0
 
 
-def test_names_tell_the_meaning() -> None:
+def test_names_give_the_meaning() -> None:
     assert v.NAMES[v.BAR_BASE + 7] == "BAR_3.5"
     assert v.NAMES[v.BAR_BASE + 16] == "BAR_8"
     assert v.NAMES[v.SHIFT_BASE + 1] == "TIMESHIFT_8"

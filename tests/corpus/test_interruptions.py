@@ -97,7 +97,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])
-def test_a_run_cut_short_while_publishing_is_mended_by_the_same_command(
+def test_a_run_cut_short_while_publishing_is_completed_by_the_same_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
     """Archives without their report are half a corpus; other people's archives are not replaced."""
@@ -130,7 +130,7 @@ def test_a_run_cut_short_while_publishing_is_mended_by_the_same_command(
         prepare([folder], other, workers=1)
 
 
-def test_fresh_begins_anew_and_changed_files_are_read_again(
+def test_fresh_starts_over_and_changed_files_are_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -251,7 +251,7 @@ def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
         ended(worker)
 
 
-def test_processes_begun_with_interrupts_held_hear_of_none() -> None:
+def test_processes_started_with_interrupts_held_receive_none() -> None:
     """From its first moment on, before the worker can say so itself; and the parent receives one afterwards."""
     blocked: set[signal.Signals] = set()
 

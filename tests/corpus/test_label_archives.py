@@ -82,7 +82,7 @@ def test_labelling_goes_on_where_it_stopped(bare: Path, tmp_path: Path, monkeypa
     assert digests(out) == digests(tmp_path / "straight")
 
 
-def test_a_changed_archive_is_labelled_anew(bare: Path, tmp_path: Path) -> None:
+def test_a_changed_archive_is_labelled_again(bare: Path, tmp_path: Path) -> None:
     before = label_archives._Plan.of(str(bare / "mine.npz"), 3, tmp_path)
     write_archive(bare / "mine.npz", toy_archive(2))
     after = label_archives._Plan.of(str(bare / "mine.npz"), 2, tmp_path)
@@ -96,7 +96,7 @@ def test_archives_do_not_mix_with_song_files(bare: Path, folder: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_archives_that_cannot_be_told_apart_or_overwrite_themselves(bare: Path, tmp_path: Path) -> None:
+def test_archives_of_one_name_or_that_overwrite_themselves(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     write_archive(tmp_path / "other" / "mine.npz", toy_archive(1))
     with pytest.raises(InputError, match=r"mine.npz and .*mine.npz have one name, .*; rename one"):

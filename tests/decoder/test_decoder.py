@@ -90,7 +90,7 @@ def test_both_backends_compose_the_same_of_fewer_bits(bits: checkpoint.Bits, tmp
     assert np.array_equal(one.events.velocities, other.events.velocities)
 
 
-def test_8_bits_are_made_float32_once_and_lie_outside_the_graph(
+def test_8_bits_are_made_float32_once_and_are_outside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnx
@@ -154,7 +154,7 @@ def test_rows_are_kept_reordered_and_doubled(backend: Any, folders: Callable[[st
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_prefill_begins_anew(backend: Any, folders: Callable[[str], Path]) -> None:
+def test_a_prefill_starts_over(backend: Any, folders: Callable[[str], Path]) -> None:
     """With another number of rows and another mood; what was held before leaves no trace."""
     opened, first, second = open_decoder(folders("small"), backend=backend), song(rows=1), song(rows=3, seed=8)
     first.prefill(opened, CONTEXT)
