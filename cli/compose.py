@@ -117,7 +117,8 @@ def command(
         )
     film = choices["video"] = videos[0] if videos else None
     also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, **lying)
-    also.check(film, output or (Path("emsync.mid") if film is None else film.with_suffix(".mid")))
+    song = output or (Path("emsync.mid") if film is None else film.with_suffix(".mid"))
+    also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme"))))
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)

@@ -33,6 +33,9 @@ def command(output: Path | None, duration: float, seed: int, quiet: bool) -> Non
     except OSError as error:
         raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another folder") from error
     film, song, picture = folder / "film.mp4", folder / "film.mid", folder / "film.png"
+    others = [place for place in (film, song, song.with_name(song.name + ".json"), picture) if place.exists()]
+    if others and not demo_film.is_ours(film):
+        raise OutputError(f"{others[0]} is not of an earlier demo, and is not replaced; give -o another folder")
     cuts = demo_film.make(film, duration_s=duration)
     found = f"{len(cuts)} cut{'' if len(cuts) == 1 else 's'}"
     click.echo(f"Filmed {film}: {duration:g} s, {found}.")

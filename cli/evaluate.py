@@ -14,7 +14,7 @@ from emsync.errors import InputError
 from emsync.recipe import MAX_SEED, Hits, Recipe
 from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, film_list
-from emsync.training.evaluation.report_page import check_output, headline, read_evaluation, write
+from emsync.training.evaluation.report_page import JSON_NAME, check_output, headline, read_evaluation, write
 from emsync.training.evaluation.stability import DEFAULT_MINUTES
 from emsync.training.evaluation.yardstick import DEFAULT_PIECES, Kept, Wanted, measure_parts
 
@@ -153,7 +153,9 @@ def command(
         landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
         minutes, similarity, memorization, pieces, seed,
     )  # fmt: skip
-    check_output(output, overwrite=overwrite, parts=wanted.parts)
+    others = [path / JSON_NAME if path.is_dir() else path for path in compare]
+    inputs = (archive, ngrams, *films, *memorization, *others)
+    check_output(output, overwrite=overwrite, parts=wanted.parts, inputs=inputs)
     kept = None if keep is None else Kept(keep, overwrite=overwrite)
     bars = _Bars(quiet)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,12 @@ class Outputs:
     under: Ducking | None = None
     music_db: float = 0.0
 
-    def check(self, film: Path | None, song: Path) -> None:
-        """Raise an `EmsyncError` for what could not be written in the end, before anything is composed."""
+    def check(self, film: Path | None, song: Path, inputs: Iterable[Path | None] = ()) -> None:
+        """Raise an `EmsyncError` for what could not be written in the end, before anything is composed.
+
+        No output may be the film, or one of `inputs`, the other files that are read.
+        """
+        inputs = (film, self.soundfont, *inputs)
         if self.mp4 is not None and film is None:
             raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
         if self.stems and self.wav is None:
@@ -54,10 +59,10 @@ class Outputs:
             other = flag if place is None else taken.setdefault(place.absolute(), flag)
             if other != flag:
                 raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
-        check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=(film,))
+        check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=inputs)
         for place in (self.wav, self.mp4):
             if place is not None:
-                check_writable(place, overwrite=self.overwrite, inputs=(film,))
+                check_writable(place, overwrite=self.overwrite, inputs=inputs)
         if self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
             from emsync import soundfonts
             from emsync.audio import check_available

@@ -29,6 +29,8 @@ SHORTEST_SHOT_S, LONGEST_SHOT_S = 4.0, 8.0
 LONGEST_S = 3600
 
 _SOUND_RATE_HZ = 44_100
+#: Tells these films from others.
+_COMMENT = "made by emsync demo"
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -47,6 +49,18 @@ class _Shot:
     places: Floats  # (shapes, 4): x, y, size, phase, each 0 to 1
     speed: float  # turns a second
     root_hz: float
+
+
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a film that `make` made."""
+    import av
+    import av.error
+
+    try:
+        with av.open(os.fspath(path), metadata_errors="replace") as film:
+            return film.metadata.get("comment") == _COMMENT
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
 
 
 def cut_frames(n_frames: int, fps: int, rng: np.random.Generator) -> list[int]:
@@ -221,6 +235,7 @@ def _write(path: str, shots: list[_Shot], width: int, height: int, fps: int, rng
     sound = _sound(shots, fps, rng)
     try:
         with av.open(path, mode="w", format="mp4") as container:
+            container.metadata["comment"] = _COMMENT
             video = _video_stream(container, width, height, fps)
             audio = container.add_stream("aac", rate=_SOUND_RATE_HZ, layout="mono")
             written = 0

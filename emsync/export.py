@@ -40,7 +40,7 @@ from emsync.checkpoint import (
 from emsync.conditions import LANES
 from emsync.decoder import CachedDecoder
 from emsync.errors import ModelError, OutputError
-from emsync.files import atomic_path
+from emsync.files import atomic_path, check_not_read
 from emsync.folders import atomic_folder
 from emsync.mixture import COPYING
 from emsync.networks import Geometry, OnnxNetwork
@@ -130,6 +130,7 @@ def ship(
     """
     folder, target = Path(folder), Path(target)
     config = read_config(folder)
+    check_not_read(target, (folder,))
     _check_target(target, overwrite=overwrite)
     model = load(folder)
     with atomic_folder(target) as partial:

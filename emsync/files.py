@@ -100,9 +100,7 @@ def check_writable(
         raise OutputError(f"{target} is a link; give the name of the file itself, or another name")
     if target.exists() and not target.is_dir() and not target.is_file():
         raise OutputError(f"{target} is not a regular file, and is not replaced; give another name")
-    for other in inputs:
-        if other is not None and target.exists() and Path(other).exists() and target.samefile(other):
-            raise OutputError(f"{target} is what is read, and is not replaced; write to another name")
+    check_not_read(target, inputs)
     if target.is_dir():
         raise OutputError(f"{target} is a folder; give the name of a file in it")
     folder = target.parent
@@ -113,6 +111,13 @@ def check_writable(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; give --overwrite to replace it, or another name")
     return target
+
+
+def check_not_read(target: Path, inputs: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Raise `OutputError` for a file or folder to write that is one of `inputs`, by whatever name."""
+    for other in inputs:
+        if other is not None and target.exists() and Path(other).exists() and target.samefile(other):
+            raise OutputError(f"{target} is what is read, and is not replaced; write to another name")
 
 
 @contextlib.contextmanager

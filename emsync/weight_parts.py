@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, FORMAT, MAX_JSON_BYTES, VOCABULARY, WEIGHTS, file_hash, save
 from emsync.errors import ModelError, OutputError
-from emsync.files import read_json
+from emsync.files import check_not_read, read_json
 from emsync.folders import atomic_folder, check_replaceable
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
             f"{parts} speaks another vocabulary (hash {config.get('vocabulary')}) than this emsync (hash {v.HASH}); "
             "join it with the emsync that trained it"
         )
+    check_not_read(folder, (parts,))
     check_replaceable(folder, CONFIG, "a model folder")
     if (folder / CONFIG).exists() and not overwrite:
         raise OutputError(f"{folder} exists already; give --overwrite to replace it, or another name")

@@ -32,7 +32,7 @@ from emsync.training.corpus.chunks import ChunkResult, Entry, read_chunks
 from emsync.training.corpus.gather import Plan, write_plan
 from emsync.training.corpus.label_archives import archives_among, kept_moods, label_archives
 from emsync.training.corpus.report import MOST_EXAMPLES, Examples, Labelled, Report
-from emsync.training.corpus.song_files import MIN_NOTES, SUFFIXES, find
+from emsync.training.corpus.song_files import MIN_NOTES, SUFFIXES, SourceFile, find
 from emsync.training.corpus.songs import Losses
 from emsync.training.corpus.work_folder import VALID, give_up, open_output, publish, work_through
 
@@ -114,6 +114,7 @@ def prepare(
         options.refuse_for(archives[0])
         return label_archives(archives, output, workers=workers, overwrite=overwrite, resume=resume, progress=progress)
 
+    _check_apart(files, output)
     work = open_output(output, (VALID, "train-00.npz"), overwrite=overwrite, resume=resume)
     results = read_chunks(files, min_notes, work, workers=workers, progress=progress)
     songs = [each for result in results for each in result.songs]
@@ -143,6 +144,14 @@ def prepare(
     )
     publish(output, report.archives, report.to_json())
     return report
+
+
+def _check_apart(files: Sequence[SourceFile], output: Path) -> None:
+    """Refuse inputs that a new corpus in `output` would replace."""
+    folder = output.resolve()
+    for file in files:
+        if file.path.lower().endswith(".npz") and Path(file.path).resolve().parent == folder:
+            raise InputError(f"{file.path} lies in the folder to write into already; give -o another folder")
 
 
 def _refused(results: Sequence[ChunkResult]) -> list[tuple[str, str, str]]:

@@ -193,12 +193,21 @@ def page(evaluation: Whole, compared: Sequence[Mapping[str, Any]] = (), pictures
 # Writing
 
 
-def check_output(folder: str | os.PathLike[str], *, overwrite: bool = False, parts: Sequence[str] = ()) -> Path:
-    """Refuse early a folder that `write` could not write into; `parts` will have pictures. Raises `OutputError`."""
+def check_output(
+    folder: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    parts: Sequence[str] = (),
+    inputs: Sequence[str | os.PathLike[str] | None] = (),
+) -> Path:
+    """Refuse early a folder that `write` could not write into, or whose files are among `inputs`.
+
+    `parts` will have pictures. Raises `OutputError`.
+    """
     folder = Path(folder)
     if folder.is_dir():
         for name in (JSON_NAME, MARKDOWN_NAME, *(f"{part}.png" for part in parts)):
-            check_writable(folder / name, overwrite=overwrite)
+            check_writable(folder / name, overwrite=overwrite, inputs=inputs)
         return folder
     above = folder
     while not above.exists() and above != above.parent:
