@@ -12,26 +12,26 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
+from guided_bits import STRENGTHS, guided_bits
 
 from emsync.decoder import open_decoder
 from emsync.recipe import Recipe
 from emsync.training.corpus.archive import pack, read_archive
-from emsync.training.evaluation.evaluate import table
 from emsync.training.evaluation.mood_adherence import (
-    STRENGTHS,
+    TEMPO_QPM,
     Judged,
+    MoodAdherence,
     adherence,
-    guided_bits,
     judge_piece,
+    judges_scale,
     perform,
     tasks,
 )
-from emsync.training.mood.curves import Scale, judge, readings
+from emsync.training.evaluation.report_page import table
 from emsync.training.mood.regressor import AXES
 
-TEMPO_QPM = 110.0
-JUDGED_SONGS = 400
+#: Crops for the cost in bits are drawn from so many songs.
+CROPPED_SONGS = 400
 
 
 def main() -> None:
@@ -50,8 +50,8 @@ def main() -> None:
     options = parser.parse_args()
 
     songs = read_archive(options.archive)
-    first = [songs[i] for i in range(min(JUDGED_SONGS, len(songs)))]
-    scale = Scale.fit([readings(song, judge()) for song in first])
+    first = [songs[i] for i in range(min(CROPPED_SONGS, len(songs)))]
+    scale = judges_scale(songs)
     asked = tasks(options.duration)
     found: dict[float, list[Judged]] = {}
     rows = []
@@ -93,41 +93,8 @@ def main() -> None:
         options.json.write_text(json.dumps({"rows": [dict(zip(head, row, strict=True)) for row in rows], "bits": bits}))
     if options.output:
         nearest = min(found, key=lambda s: abs(s - options.picture_strength))
-        draw(found[nearest], nearest, options.output)
-
-
-def draw(heard: list[Judged], strength: float, path: Path) -> None:
-    """Draw the corners on the plane, and the ramps and steps: the requested mood and the measured one of each piece."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 7), layout="constrained")
-    grid = figure.add_gridspec(2, 6)
-    plane = figure.add_subplot(grid[:, :2], xlabel="valence", ylabel="arousal", xlim=(-1, 1), ylim=(-1, 1))
-    plane.set_title(f"corners, strength {strength:g}: requested (cross), measured (dots: means of pieces)")
-    corners = dict.fromkeys(h.task.name for h in heard if h.task.kind == "corner")
-    for number, name in enumerate(corners):
-        mine = [h for h in heard if h.task.name == name]
-        points = np.array([h.read.mean(axis=0) for h in mine])
-        plane.plot(*mine[0].asked[0], "x", color=f"C{number}", ms=14, mew=3)
-        plane.plot(points[:, 0], points[:, 1], "o", color=f"C{number}", label=name)
-    plane.axhline(0, color="0.8", lw=0.8)
-    plane.axvline(0, color="0.8", lw=0.8)
-    plane.legend(loc="lower center", fontsize=8)
-    others = list(dict.fromkeys(h.task.name for h in heard if h.task.kind != "corner"))
-    for number, name in enumerate(others):
-        axes = figure.add_subplot(grid[number % 2, 2 + number // 2], ylim=(-1.05, 1.05))
-        mine = [h for h in heard if h.task.name == name]
-        axis = 0 if "valence" in name else 1
-        for h in mine:
-            axes.plot(np.arange(len(h.read)), h.read[:, axis], color=f"C{axis}", alpha=0.3, lw=1)
-        n = min(len(h.read) for h in mine)
-        axes.plot(np.mean([h.read[:n, axis] for h in mine], axis=0), color=f"C{axis}", lw=2, label="measured, mean")
-        axes.plot(mine[0].asked[:n, axis], "k--", lw=1, label="requested")
-        axes.set_title(name, fontsize=9)
-        if number == 0:
-            axes.legend(fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        MoodAdherence.of(found[nearest], nearest).plot(options.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import click
 from emsync.cli import options
 from emsync.cli.evaluate_films import evaluate_films
 from emsync.errors import InputError
+from emsync.mood_source import not_followed
 from emsync.recipe import MAX_SEED, Hits, Recipe
+from emsync.session import knows_mood
 from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, film_list
 from emsync.training.evaluation.report_page import JSON_NAME, check_output, headline, read_evaluation, write
@@ -92,6 +94,12 @@ if TYPE_CHECKING:
     help="Look for copies from this training archive in composed pieces; may be repeated.",
 )
 @click.option(
+    "--mood-adherence",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compose N pieces for each of twelve moods, and measure how well they are followed.",
+)
+@click.option(
     "--pieces",
     type=click.IntRange(min=1),
     metavar="N",
@@ -129,8 +137,8 @@ if TYPE_CHECKING:
 def command(
     archive: Path | None, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
     ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
-    stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...], pieces: int, together: int,
-    seed: int, keep: Path | None, av_align: tuple[Path, ...],
+    stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...],
+    mood_adherence: int | None, pieces: int, together: int, seed: int, keep: Path | None, av_align: tuple[Path, ...],
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Measure a model on an archive of songs, and by what it composes.
@@ -151,11 +159,13 @@ def command(
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
         landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
-        minutes, similarity, memorization, pieces, seed,
+        minutes, similarity, memorization, pieces, mood_adherence or 0, seed,
     )  # fmt: skip
     others = [path / JSON_NAME if path.is_dir() else path for path in compare]
     inputs = (archive, ngrams, *films, *memorization, *others)
     check_output(output, overwrite=overwrite, parts=wanted.parts, inputs=inputs)
+    if mood_adherence and not knows_mood(model):
+        raise not_followed("--mood-adherence")
     kept = None if keep is None else Kept(keep, overwrite=overwrite)
     bars = _Bars(quiet)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.guided_bits import guided_bits
+from emsync.cli.main import main
 from emsync.decoder import open_decoder
+from emsync.errors import InputError
 from emsync.mood import MoodCurve
 from emsync.training.corpus.song_to_score import song_score
 from emsync.training.crops import CropConfig, Crops
@@ -19,15 +23,17 @@ from emsync.training.evaluation.mood_adherence import (
     Judged,
     Task,
     adherence,
-    guided_bits,
     judge_piece,
+    judges_scale,
+    measure,
     perform,
     tasks,
 )
+from emsync.training.evaluation.report_page import headline
 from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
 from tests.fakes import plain_recipe
-from tests.models import LOCAL, model_folder, random_model, toy_archive
+from tests.models import LOCAL, archive_file, model_folder, random_model, toy_archive
 
 SECONDS = 40
 
@@ -102,6 +108,49 @@ def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
     # The random model answers the mood: no two tasks give the same notes.
     assert len({tuple(score.pitch.tolist()) for score in scores}) == len(asked)
     assert all(len(judge_piece(score, task, SCALE).read) for score, task in zip(scores, asked, strict=True))
+
+
+def test_a_model_is_measured_and_its_part_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # On toy songs' scale, all that a random model plays would lie at one end.
+    monkeypatch.setattr("emsync.training.evaluation.mood_adherence.judges_scale", lambda songs: SCALE)
+    decoder = open_decoder(model_folder(tmp_path / "model", LOCAL))
+    songs, seen = toy_archive(1), list[tuple[float, float]]()
+    part = measure(
+        decoder, songs, 1, plain_recipe(grid="sixteenths"), seed=3, together=5, duration_s=9.0,
+        progress=lambda *done: seen.append(done),
+    )  # fmt: skip
+    assert [one.task.name for one in part.judged] == [task.name for task in tasks(9.0)]
+    assert seen[-1] == (pytest.approx(108.0), 108.0)
+    values = json.loads(json.dumps(part.to_dict(), allow_nan=False))
+    assert (values["pieces"], values["strength"], values["distance"]) == (12, 1.0, FAR)
+    assert all(-1 <= values[axis]["pearson"] <= 1 for axis in ("valence", "arousal"))
+    assert headline({"mood_adherence": values}).keys() == {
+        f"mood adherence, {axis}: Pearson{control}" for axis in ("valence", "arousal") for control in ("", ", shuffled")
+    }
+    text = part.to_markdown()
+    assert text.startswith("## Mood adherence\n")
+    assert f"| arousal | {values['arousal']['pearson']:.3f} | " in text
+    part.plot(tmp_path / "moods.png")
+    assert (tmp_path / "moods.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_scale_is_of_real_songs() -> None:
+    assert judges_scale(toy_archive(6, bars=16)).songs == 6
+
+
+def test_too_little_music_to_scale_by() -> None:
+    with pytest.raises(InputError, match="the archive's 1 songs are too little music to scale moods by; give one with"):
+        judges_scale(toy_archive(1, bars=2))
+
+
+def test_the_command_refuses_a_model_without_mood(
+    tmp_path: Path, model_without_mood: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, out = archive_file(tmp_path / "v.npz", 2, bars=2), tmp_path / "out"
+    words = ["--archive", archive, "-o", out, "--model", model_without_mood, "--mood-adherence", 1, "-q"]
+    assert main(["evaluate", *map(str, words)]) == 2
+    assert "so --mood-adherence cannot be followed; leave it out" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_guidance_costs() -> None:

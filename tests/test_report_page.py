@@ -196,7 +196,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand-ins for similarity and memorization that note what they are given."""
+    """Stand-ins for similarity, memorization and adherence to moods that note what they are given."""
     given: dict[str, Any] = {}
 
     def compared(composed: Sequence[Any], real: Sequence[Any], *, seed: int) -> Toy:
@@ -210,6 +210,12 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given["memorization"] = (composed, corpus, valid)
         return Toy({"longest_copy": 12})
 
+    def followed(decoder: Any, songs: Any, rounds: int, recipe: Any, *, seed: int, together: int, progress: Any) -> Toy:
+        progress(40.0, 480.0)
+        given["mood_adherence"] = (len(songs), rounds, seed, together)
+        return Toy({"valence": {"pearson": 0.25}})
+
+    monkeypatch.setattr("emsync.training.evaluation.mood_adherence.measure", followed)
     monkeypatch.setattr("emsync.training.evaluation.similarity.measure", compared)
     monkeypatch.setattr("emsync.training.evaluation.memorization.measure", searched)
     return given
@@ -218,6 +224,7 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_what_is_wanted() -> None:
     assert Wanted().parts == ()
     assert Wanted(landing=1, stability=2, similarity=True).parts == ("landing", "stability", "similarity")
+    assert Wanted(mood_adherence=1).parts == ("mood_adherence",)
     assert Wanted(films=(CutList("a", np.array([4.0]), 8.0),)).parts == ("landing",)
     with pytest.raises(InputError, match="no way of landing was given; give free, bend or exact"):
         Wanted(landing=1, lands=())
@@ -298,7 +305,7 @@ def test_only_the_ways_of_landing_that_are_asked_for_are_composed(tmp_path: Path
 
 @pytest.mark.usefixtures("short")
 def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    fake_parts(monkeypatch)
+    given = fake_parts(monkeypatch)
     monkeypatch.setattr("emsync.decoder.open_decoder", lambda *_: Fake())
     archive, folder = archive_file(tmp_path / "v.npz", 2, bars=1), model_folder(tmp_path / "model")
     (tmp_path / "cuts.csv").write_text("time_s\n4.5\n")
@@ -306,13 +313,15 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     arguments = [
         "--archive", archive, "-o", tmp_path / "out", "--model", folder, "--landing", 1, "--film",
         tmp_path / "cuts.csv", "--stability", 1, "--minutes", 2, "--similarity", "--memorization", archive,
-        "--pieces", 1, "--together", 2, "--seed", 3, "--keep", tmp_path / "kept", "--compare",
+        "--mood-adherence", 2, "--pieces", 1, "--together", 2, "--seed", 3, "--keep", tmp_path / "kept", "--compare",
         tmp_path / "old.json", "-q",
     ]  # fmt: skip
     assert command(*arguments) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert "0.625: similarity: auc" in said.out
+    assert "0.250: mood adherence, valence: Pearson\n" in said.out
+    assert given["mood_adherence"] == (2, 2, 3, 2)
     values = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert values["bits_per_note"] > 0
     assert [name for name in PARTS if name in values] == list(PARTS)
@@ -371,4 +380,4 @@ def test_bad_input_is_one_sentence_before_anything_is_done(
 
 def test_no_archive(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("-o", "out", "--landing", 2) == 2
-    assert "Missing option '--archive'" in capsys.readouterr().err
+    assert "give --archive FILE.npz, songs to measure the model on, or --av-align" in capsys.readouterr().err

@@ -8,44 +8,48 @@ Conventions
 - Levels are on the judge's own scale of real music, by `Scale.fit` on songs that were not trained on: 0 is their
   median, 1 their maximum.
 - The control pairs every piece with the request of every other piece.
-- `guided_bits` gives the cost: bits of real songs under the guided distribution, given their own mood.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync.composer import compose
-from emsync.conditions import LANE_NAMES, Conditions
+from emsync.conditions import Conditions
+from emsync.errors import InputError, ModelError
+from emsync.files import atomic_path
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
+from emsync.training.corpus.archive import Archive
+from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import auc, pearson
 from emsync.training.mood.curves import Scale, judge, readings
 from emsync.training.mood.regressor import AXES
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
-    from emsync.model import EventTransformer
-    from emsync.training.crops import Batch
 
 FloatArray = npt.NDArray[np.float64]
 Kind = Literal["corner", "ramp", "step"]
 
 #: Distance of the requested moods from neutral.
 FAR: Final = 0.8
-STRENGTHS: Final = (1.0, 1.5, 2.0, 3.0)
+#: Length of a piece, and its tempo: the same for all, since the judge notices tempo.
+DURATION_S: Final = 40.0
+TEMPO_QPM: Final = 110.0
+#: So many songs of an archive give the judge's scale.
+SCALED_SONGS: Final = 400
 #: Left out at the beginning and the end of a piece, which differ from the rest.
 MARGIN_S: Final = 3.0
-#: The lanes of mood.
-_MOOD_LANES: Final = [LANE_NAMES.index(axis) for axis in AXES]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,47 +196,128 @@ def _resized(rows: FloatArray, n: int) -> FloatArray:
     return rows[np.minimum(np.arange(n), len(rows) - 1)]
 
 
-def guided_bits(
-    model: EventTransformer, batches: Sequence[Batch], strengths: Sequence[float] = STRENGTHS
-) -> dict[str, float]:
-    """Bits per note of real crops: without mood, with their own at each strength, and with another crop's.
+@dataclass(frozen=True, eq=False)
+class MoodAdherence:
+    """How well pieces follow the moods they were composed for: the pieces, and both axes by name."""
 
-    The guided distribution is the softmax of u + s (c - u), with u the logits without mood and c those with it, as in
-    composing.
+    judged: tuple[Judged, ...]
+    strength: float
+    axes: Mapping[str, Adherence]
+
+    @classmethod
+    def of(cls, judged: Sequence[Judged], strength: float) -> MoodAdherence:
+        """Of pieces composed with a mood strength."""
+        return cls(tuple(judged), strength, {name: adherence(judged, axis) for axis, name in enumerate(AXES)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; each axis under its name."""
+        axes = {name: found.to_dict() for name, found in self.axes.items()}
+        return {"pieces": len(self.judged), "strength": plain(self.strength), "distance": FAR, **axes}
+
+    def to_markdown(self) -> str:
+        """A section: the requests, and a row for each axis."""
+        head = ["", "Pearson", "within ramps and steps", "high − low corners", "AUC of corners", "with the other axis",
+                "Pearson, shuffled", "within, shuffled"]  # fmt: skip
+        rows: list[list[str | float]] = [
+            [name, x.pearson, x.within, x.separation, x.corner_auc, x.crosstalk, x.shuffled_pearson, x.shuffled_within]
+            for name, x in self.axes.items()
+        ]
+        return "\n".join(
+            [
+                "## Mood adherence",
+                "",
+                f"{len(self.judged)} pieces for corners, ramps and steps of ±{FAR:g}, at mood strength "
+                f"{self.strength:g}. Requested and measured moods are compared second by second; the judge is a "
+                "regressor that took no part in training. Shuffled: against the requests of other pieces.",
+                "",
+                *table(head, rows),
+                "",
+            ]
+        )
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the corners on the plane, and the ramps and steps: requested and measured moods (PNG)."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(15, 7), layout="constrained")
+        grid = figure.add_gridspec(2, 6)
+        plane = figure.add_subplot(grid[:, :2], xlabel="valence", ylabel="arousal", xlim=(-1, 1), ylim=(-1, 1))
+        plane.set_title(f"corners, strength {self.strength:g}: requested (cross), measured (dots: means of pieces)")
+        by_name: dict[str, list[Judged]] = {}
+        for one in self.judged:
+            by_name.setdefault(one.task.name, []).append(one)
+        moving = [mine for mine in by_name.values() if mine[0].task.kind != "corner"]
+        for number, mine in enumerate(mine for mine in by_name.values() if mine[0].task.kind == "corner"):
+            points = np.array([one.read.mean(axis=0) for one in mine])
+            plane.plot(*mine[0].asked[0], "x", color=f"C{number}", ms=14, mew=3)
+            plane.plot(points[:, 0], points[:, 1], "o", color=f"C{number}", label=mine[0].task.name)
+        plane.axhline(0, color="0.8", lw=0.8)
+        plane.axvline(0, color="0.8", lw=0.8)
+        plane.legend(loc="lower center", fontsize=8)
+        for number, mine in enumerate(moving):
+            axes = figure.add_subplot(grid[number % 2, 2 + number // 2], ylim=(-1.05, 1.05))
+            axis = int(np.ptp(mine[0].asked, axis=0).argmax())
+            for one in mine:
+                axes.plot(np.arange(len(one.read)), one.read[:, axis], color=f"C{axis}", alpha=0.3, lw=1)
+            n = min(len(one.read) for one in mine)
+            axes.plot(np.mean([h.read[:n, axis] for h in mine], axis=0), color=f"C{axis}", lw=2, label="measured, mean")
+            axes.plot(mine[0].asked[:n, axis], "k--", lw=1, label="requested")
+            axes.set_title(mine[0].task.name, fontsize=9)
+            if number == 0:
+                axes.legend(fontsize=7)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=80, format="png")
+
+
+def judges_scale(songs: Archive) -> Scale:
+    """The scale of what the judge reads in real songs. Raises `InputError` for an archive with too little music."""
+    count = min(SCALED_SONGS, len(songs))
+    try:
+        return Scale.fit([readings(songs[i], judge()) for i in range(count)])
+    except ModelError as error:
+        raise InputError(
+            f"the archive's {count} songs are too little music to scale moods by; give one with more songs"
+        ) from error
+
+
+def measure(
+    decoder: Decoder,
+    songs: Archive,
+    rounds: int,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    together: int,
+    duration_s: float = DURATION_S,
+    progress: Callable[[float, float], None] | None = None,
+) -> MoodAdherence:
+    """Compose for every task `rounds` times and measure how well the mood is followed.
+
+    Only the model is measured: every piece has the tempo `TEMPO_QPM`, and no finishing.
 
     Args:
-        model: the model to measure.
-        batches: crops drawn without augmentation, so that mood is never dropped.
-        strengths: the guidance strengths s.
+        decoder: a model that knows mood.
+        songs: real songs that the model was not trained on; they give the judge's scale.
+        rounds: how many pieces for each of the twelve tasks.
+        recipe: all other choices. Its own seed is not used.
+        seed: the same seed gives the same pieces.
+        together: how many pieces are composed at a time, at most.
+        duration_s: length of a piece.
+        progress: called with the seconds of music that are done, and those of all pieces.
 
     """
-    import torch
-    import torch.nn.functional as F
+    scale = judges_scale(songs)
+    every = [task for _ in range(rounds) for task in tasks(duration_s)]
+    judged: list[Judged] = []
+    for batch, first in enumerate(range(0, len(every), together)):
+        asked = every[first : first + together]
+        own_seed = int(np.random.SeedSequence([seed, batch]).generate_state(1)[0])
+        plain_recipe = replace(recipe, seed=own_seed, tempo_qpm=TEMPO_QPM, finish="off")
 
-    from emsync.training.train import tensors
+        def report(share: float, before: int = first, count: int = len(asked)) -> None:
+            if progress:
+                progress((before + share * count) * duration_s, len(every) * duration_s)
 
-    names = ["without", "shuffled", *(f"{s:g}" for s in strengths)]
-    nats, notes = dict.fromkeys(names, 0.0), 0
-    device = next(model.parameters()).device
-    model.eval()
-    with torch.no_grad():
-        for batch in batches:
-            t = tensors(batch, device)
-
-            def logits(lanes: Any, mood: Any, t: dict[str, Any] = t) -> Any:
-                return model(t["ids"], t["previous_velocity"], lanes, mood)[0].float()
-
-            silent = t["lanes"].clone()
-            silent[..., _MOOD_LANES] = math.nan
-            other = t["lanes"].clone()
-            other[..., _MOOD_LANES] = t["lanes"][..., _MOOD_LANES].roll(1, 0)
-            plain = logits(silent, torch.full_like(t["mood"], math.nan))
-            given = logits(t["lanes"], t["mood"])
-            mixed = {"without": plain, "shuffled": logits(other, t["mood"].roll(1, 0))}
-            mixed |= {f"{s:g}": plain + s * (given - plain) for s in strengths}
-            counted = (t["weights"] > 0).flatten()
-            for name, values in mixed.items():
-                each = F.cross_entropy(values.flatten(0, 1), t["targets"].flatten(), reduction="none")
-                nats[name] += float(each[counted].sum())
-            notes += int((t["velocities"] > 0).sum())
-    return {name: value / max(notes, 1) / math.log(2) for name, value in nats.items()}
+        scores = perform(decoder, asked, duration_s, plain_recipe, progress=report)
+        judged += [judge_piece(score, task, scale) for score, task in zip(scores, asked, strict=True)]
+    return MoodAdherence.of(judged, recipe.mood_strength)

@@ -1,8 +1,7 @@
 """The page of an evaluation: one JSON, one Markdown page with pictures, the paper's figures and other models' beside.
 
-A *part* of an evaluation (landing, stability, similarity, memorization) gives its values, its section and its picture.
-The table at the top of the page is made from the JSON values alone, so that models measured long ago can be compared
-with a new one.
+A *part* of an evaluation (`PARTS`) gives its values, its section and its picture. The table at the top of the page is
+made from the JSON values alone, so that models measured long ago can be compared with a new one.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from emsync.files import atomic_path, check_writable, read_json
 JSON_NAME: Final = "evaluation.json"
 MARKDOWN_NAME: Final = "evaluation.md"
 #: The parts an evaluation may have, in the page's order; each is the name in JSON and of the picture.
-PARTS: Final = ("landing", "stability", "similarity", "memorization")
+PARTS: Final = ("landing", "stability", "similarity", "memorization", "mood_adherence")
 #: The paper's "chord-scene cut alignment" (Section IV-C) on EmoMV-C and on Ads, by the window's name in JSON. It does
 #: not say whether of cuts or of chords.
 PAPER_CHORD_ON_CUT: Final = {"frame": (0.297, 0.317), "second": (0.899, 0.909)}
@@ -85,8 +84,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str | float]]) -> list[st
 def headline(values: Mapping[str, Any]) -> dict[str, str]:
     """The figures by which models are compared, label -> text, out of an evaluation's JSON values.
 
-    Bits per note; landing as recall / precision / IoU; each statistic's last minute divided by its first; and the main
-    numbers of similarity and of memorization.
+    Bits per note; landing as recall / precision / IoU; each statistic's last minute divided by its first; the
+    main numbers of similarity and of memorization; and how well both axes of mood are followed.
     """
     rows: dict[str, str] = {}
     for key, label in (
@@ -115,6 +114,9 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
         for name, value in found.items() if isinstance(found, dict) else ():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 rows[f"{part}: {name.replace('_', ' ')}"] = _number(value)
+    for axis, found in _tables(values.get("mood_adherence")):
+        rows[f"mood adherence, {axis}: Pearson"] = _number(found.get("pearson"))
+        rows[f"mood adherence, {axis}: Pearson, shuffled"] = _number(found.get("shuffled_pearson"))
     return rows
 
 

@@ -19,7 +19,7 @@ from emsync.errors import CorpusError, InputError, OutputError
 from emsync.recipe import Hits, Recipe
 from emsync.training.corpus.archive import read_archive
 from emsync.training.corpus.song_to_score import song_score
-from emsync.training.evaluation import landing, memorization, similarity
+from emsync.training.evaluation import landing, memorization, mood_adherence, similarity
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, Composed, CutList
 from emsync.training.evaluation.report_page import PARTS, Part
 from emsync.training.evaluation.stability import DEFAULT_MINUTES, long_lists
@@ -39,7 +39,8 @@ class Wanted:
 
     landing: so many random cut lists; films: others to land on; lands: the ways of landing, each composed for apart;
     stability: so many pieces of `minutes`; similarity: beside the archive's songs; memorization: archives that the
-    model learned from. pieces: so many composed for these two.
+    model learned from. pieces: so many composed for these two. mood_adherence: so many pieces
+    for each of twelve moods.
     """
 
     landing: int = 0
@@ -50,10 +51,11 @@ class Wanted:
     similarity: bool = False
     memorization: tuple[Path, ...] = ()
     pieces: int = DEFAULT_PIECES
+    mood_adherence: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("landing", 0), ("stability", 0), ("minutes", 2), ("pieces", 1)):
+        for name, least in (("landing", 0), ("stability", 0), ("minutes", 2), ("pieces", 1), ("mood_adherence", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not self.lands:
@@ -72,7 +74,13 @@ class Wanted:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts, in the page's order."""
-        given = (bool(self.landing or self.films), bool(self.stability), self.similarity, bool(self.memorization))
+        given = (
+            bool(self.landing or self.films),
+            bool(self.stability),
+            self.similarity,
+            bool(self.memorization),
+            bool(self.mood_adherence),
+        )
         return tuple(name for name, asked in zip(PARTS, given, strict=True) if asked)
 
 
@@ -137,6 +145,16 @@ def measure_parts(
             parts["memorization"] = memorization.measure(
                 scores, wanted.memorization, real, seed=wanted.seed, progress=searched
             )
+    if wanted.mood_adherence:
+
+        def heard(done_s: float, total_s: float) -> None:
+            if progress:
+                progress("composing, moods", round(done_s), round(total_s))
+
+        parts["mood_adherence"] = mood_adherence.measure(
+            decoder, read_archive(archive), wanted.mood_adherence, recipe, seed=wanted.seed, together=together,
+            progress=heard,
+        )  # fmt: skip
     return parts
 
 
