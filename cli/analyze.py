@@ -12,6 +12,7 @@ import click
 
 from emsync.affect import DEFAULT_READER, NO_READER, open_reader
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.cutfiles.programme import WRITERS, Programme, writer_for
 from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
@@ -111,12 +112,12 @@ def command(
         from emsync.plot import save_film
 
         save_film(scene, curve, stills, plot, reader=reader_name, overwrite=overwrite)
-    click.echo(summary(scene))
+    say(summary(scene))
     if curve is not None:
-        click.echo(mood_line(curve, reader_name))
+        say(mood_line(curve, reader_name))
     for path in (output, plot):
         if path is not None:
-            click.echo(f"Written: {printable(str(path))}")
+            say(f"Written: {printable(str(path))}")
 
 
 @contextlib.contextmanager

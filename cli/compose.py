@@ -13,6 +13,7 @@ from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
 from emsync.cli.progress import StageBar
+from emsync.cli.say import say
 from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, printable
 from emsync.recipe import CHOICES, Recipe
@@ -202,35 +203,35 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     """Print what was written, how the cuts were met, and the mood if there is one."""
     score, scene = track.score, track.scene
     for text in () if scene is None else scene.warnings:
-        click.echo(f"Warning: {printable(text)}.", err=True)
+        say(f"Warning: {printable(text)}.", err=True)
     if scene is not None and not scene.is_complete:
-        click.echo(
+        say(
             f"{printable(scene.path)} breaks off or is damaged; composing for the {scene.duration_s:.1f} s "
             "that can be read.",
             err=True,
         )
     playing = [i.name for k, i in enumerate(score.instruments) if (score.instrument == k).any()]
-    click.echo(f"Wrote {song} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {song.name}.json.")
+    say(f"Wrote {song} ({len(score)} notes, {len(score.bars)} bars, {', '.join(playing)}) and {song.name}.json.")
     for line in _on_cuts(track):
-        click.echo(line)
+        say(line)
     closest = hits.closest_s(score)
     n_crowded = hits.crowded(score, track.boundaries_s)
     if n_crowded and track.n_within_frame < len(track.boundaries_s):
-        click.echo(
+        say(
             f"Warning: {n_crowded} cuts come less than {closest:.1f} s after the one before, which is how long a chord "
             f"is held; not every one can have a chord of its own. "
             f"Give --t-diff {math.ceil(closest * 10) / 10:g} or more.",
             err=True,
         )
     if track.sections:
-        click.echo("Form: " + ", ".join(f"{s.label} at {s.start_s:.1f} s" for s in track.sections) + ".")
+        say("Form: " + ", ".join(f"{s.label} at {s.start_s:.1f} s" for s in track.sections) + ".")
     if track.theme is not None:
-        click.echo(_on_theme(track))
+        say(_on_theme(track))
     if track.mood is not None:
         note = track.mood.summary(score.duration_s, track.recipe.mood_strength)
     if note is not None:
-        click.echo(note)
-    click.echo(f"Watching took {track.watched_s:.1f} s, composing {track.composed_s:.1f} s.")
+        say(note)
+    say(f"Watching took {track.watched_s:.1f} s, composing {track.composed_s:.1f} s.")
 
 
 def _on_theme(track: Soundtrack) -> str:

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from emsync.cli import options
 from emsync.cli.moods import mood_source
+from emsync.cli.say import say
 from emsync.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -72,6 +71,6 @@ def _report(results: list[Scored], output: Path) -> None:
             what = f"{result.met} of {result.cuts} cuts within a frame, {length}"
         else:
             what = printable(result.error) if result.error else "was done before"
-        click.echo(f"{name}  {result.status:<7}  {what}")
+        say(f"{name}  {result.status:<7}  {what}")
     counts = {status: sum(r.status == status for r in results) for status in ("scored", "skipped", "failed")}
-    click.echo(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {output / 'report.csv'}")
+    say(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {output / 'report.csv'}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.cut_choice import CutChoice
 from emsync.cutfiles.programme import WRITERS, Programme, writer_for
 from emsync.errors import printable
@@ -54,4 +55,4 @@ def command(
         start, listed.weights, listed.names,
     )  # fmt: skip
     write_bytes(output, writer.write(programme).encode(), overwrite=overwrite)
-    click.echo(printable(f"Read {source}: {listed.summary}. Wrote {output}, {count}."))
+    say(printable(f"Read {source}: {listed.summary}. Wrote {output}, {count}."))

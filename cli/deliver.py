@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.errors import printable
 from emsync.timecode import Counting
 
@@ -54,4 +55,4 @@ def command(
         song, output, details, harmony=harmony, split_tracks=split_tracks, overwrite=overwrite
     )  # fmt: skip
     for path in written:
-        click.echo(printable(f"Wrote {path}"))
+        say(printable(f"Wrote {path}"))

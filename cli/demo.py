@@ -10,6 +10,7 @@ from emsync import demo_film
 from emsync.cli import options
 from emsync.cli.compose import report
 from emsync.cli.progress import StageBar
+from emsync.cli.say import say
 
 
 @click.command()
@@ -38,10 +39,10 @@ def command(output: Path | None, duration: float, seed: int, quiet: bool) -> Non
         raise OutputError(f"{others[0]} is not of an earlier demo, and is not replaced; give -o another folder")
     cuts = demo_film.make(film, duration_s=duration)
     found = f"{len(cuts)} cut{'' if len(cuts) == 1 else 's'}"
-    click.echo(f"Filmed {film}: {duration:g} s, {found}.")
+    say(f"Filmed {film}: {duration:g} s, {found}.")
     with StageBar(quiet) as progress:
         track = soundtrack.for_video(film, Recipe(seed=seed), output=song, overwrite=True, progress=progress)
     report(track, song)
     score = track.score
     save_roll(score, picture, [m.time_s for m in score.markers], title=f"{film.name}: {len(score)} notes, {found}")
-    click.echo(f"Drew {picture}. Open {song} in your DAW beside {film}.")
+    say(f"Drew {picture}. Open {song} in your DAW beside {film}.")

@@ -10,6 +10,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.evaluate_films import evaluate_films
+from emsync.cli.say import say
 from emsync.errors import InputError
 from emsync.mood_source import not_followed
 from emsync.recipe import MAX_SEED, Hits, Recipe
@@ -186,17 +187,17 @@ def command(
         bars.close()
     written = write(result, output, overwrite=overwrite, compared=compared)
     conditioned = result.conditioned
-    click.echo(f"{conditioned.songs:,} songs, {conditioned.notes:,} notes, {conditioned.events:,} events")
-    click.echo(f"{conditioned.bits_per_note:.3f} bits per note, {conditioned.bits_per_event:.3f} an event")
-    click.echo(f"{conditioned.velocity_bits_per_note:.3f} bits per note besides, for its velocity")
+    say(f"{conditioned.songs:,} songs, {conditioned.notes:,} notes, {conditioned.events:,} events")
+    say(f"{conditioned.bits_per_note:.3f} bits per note, {conditioned.bits_per_event:.3f} an event")
+    say(f"{conditioned.velocity_bits_per_note:.3f} bits per note besides, for its velocity")
     if result.without_mood is not None:
-        click.echo(f"{result.without_mood.bits_per_note:.3f} bits per note without mood")
-    click.echo(f"{result.unconditioned.bits_per_note:.3f} bits per note without conditions")
+        say(f"{result.without_mood.bits_per_note:.3f} bits per note without mood")
+    say(f"{result.unconditioned.bits_per_note:.3f} bits per note without conditions")
     for name, report in result.baselines.items():
-        click.echo(f"{report.bits_per_note:.3f} bits per note: {name}")
+        say(f"{report.bits_per_note:.3f} bits per note: {name}")
     for name, text in headline({part: each.to_dict() for part, each in result.parts.items()}).items():
-        click.echo(f"{text}: {name}")
-    click.echo(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
+        say(f"{text}: {name}")
+    say(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
 
 
 def _hits(names: tuple[str, ...]) -> tuple[Hits, ...]:

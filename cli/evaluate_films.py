@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
-
+from emsync.cli.say import say
 from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
 
@@ -46,6 +45,6 @@ def evaluate_films(inputs: tuple[Path, ...], output: Path, *, overwrite: bool, q
         if made and not any(output.iterdir()):
             output.rmdir()
     for name, reason in result.failed.items():
-        click.echo(f"Warning: {printable(name)} was left out: {printable(reason)}.", err=True)
-    click.echo(text)
-    click.echo(printable(f"wrote {output / NAMES[0]} and {NAMES[1]}"))
+        say(f"Warning: {printable(name)} was left out: {printable(reason)}.", err=True)
+    say(text)
+    say(printable(f"wrote {output / NAMES[0]} and {NAMES[1]}"))

@@ -9,6 +9,7 @@ import click
 
 from emsync.checkpoint import DEFAULT_BITS, GRAPH, WEIGHTS, Bits
 from emsync.cli import options
+from emsync.cli.say import say
 
 
 @click.command("export")
@@ -45,7 +46,7 @@ def command(model: Path, output: Path | None, bits: Bits | None, join: bool, ove
     else:
         graph = ship(model, output, bits=bits or DEFAULT_BITS, overwrite=overwrite) / GRAPH
     size_bytes = sum((graph.parent / name).stat().st_size for name in (GRAPH, WEIGHTS))
-    click.echo(f"Written: {graph} ({size_bytes / 1e6:.1f} MB with its weights; it agrees with torch)")
+    say(f"Written: {graph} ({size_bytes / 1e6:.1f} MB with its weights; it agrees with torch)")
 
 
 def _join(parts: Path, output: Path | None, bits: Bits | None, overwrite: bool) -> None:
@@ -55,4 +56,4 @@ def _join(parts: Path, output: Path | None, bits: Bits | None, overwrite: bool) 
     if output is None or bits is not None:
         raise click.UsageError("--join writes a model folder as its parts are: give -o OUT_DIR, without --bits")
     millions = read_config(join_parts(parts, output, overwrite=overwrite)).get("parameters", 0) / 1e6
-    click.echo(f"Written: {output} ({millions:.1f} million parameters; next: emsync export {output})")
+    say(f"Written: {output} ({millions:.1f} million parameters; next: emsync export {output})")

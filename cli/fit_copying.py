@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 
 
 @click.command("fit-copying")
@@ -57,7 +58,7 @@ def command(archive: Path, model: Path, skip: int, songs: int, overwrite: bool, 
         fitted = fit_mixture(archive, model, skip=skip, songs=songs, progress=show)
     path = fitted.mixture.write(model)
     if not quiet:
-        click.echo(
+        say(
             f"{fitted.mixture.about['songs']} songs: {fitted.alone:.3f} bits per note alone, {fitted.mixed:.3f} mixed "
             f"with the songs' own repeats\nWritten: {path}"
         )

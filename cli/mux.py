@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.errors import printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def command(video: Path, sound: Path, output: Path, overwrite: bool, **choices: 
 
     found: list[Ducker] = []
     made = mux(video, sound, output, overwrite=overwrite, tell=found.append, **options.ducking_of(choices))
-    click.echo(printable(f"Wrote {made}.{report(found)}"))
+    say(printable(f"Wrote {made}.{report(found)}"))
 
 
 def report(found: list[Ducker]) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from emsync.cli.mux import report as report_mux
 from emsync.cli.render import report as report_sound
+from emsync.cli.say import say
 from emsync.errors import InputError, MissingExtraError, OutputError, printable
 from emsync.files import check_writable
 
@@ -78,14 +77,14 @@ class Outputs:
         """Write what is asked for, and print a line on each."""
         sound: dict[str, Any] = {"soundfont": self.soundfont, "loudness_lufs": self.loudness_lufs}
         if self.wav is not None:
-            click.echo(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
+            say(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
         if self.mp4 is not None and film is not None:
             found: list[Ducker] = []
             made = track.mux(
                 film, self.mp4, under=self.under, music_db=self.music_db, tell=found.append, overwrite=self.overwrite,
                 **sound,
             )  # fmt: skip
-            click.echo(printable(f"Wrote {made}, the film with the music.{report_mux(found)}"))
+            say(printable(f"Wrote {made}, the film with the music.{report_mux(found)}"))
         if self.plot is None and self.html is None:
             return
         piece = track.piece(song.name)
@@ -112,7 +111,7 @@ def write_plot(piece: Piece, plot: Path, *, overwrite: bool) -> None:
     from emsync.plot_piece import save_piece, summary
 
     save_piece(piece, plot, overwrite=overwrite)
-    click.echo(printable(f"Drew {plot}. {summary(piece)}"))
+    say(printable(f"Drew {plot}. {summary(piece)}"))
 
 
 def write_page(
@@ -133,9 +132,9 @@ def write_page(
             except (MissingExtraError, InputError) as error:
                 if soundfont is not None:
                     raise
-                click.echo(f"Warning: the page has no sound: {printable(str(error))}.", err=True)
+                say(f"Warning: the page has no sound: {printable(str(error))}.", err=True)
         page = save_page(piece, html, song=song, record=record, sound=sound, film=film, overwrite=overwrite)
-    click.echo(printable(_report(page)))
+    say(printable(_report(page)))
 
 
 def _rendered(song: Path, folder: Path, duration_s: float, soundfont: Path | None, lufs: float | None) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 
 
 @click.command()
@@ -29,4 +30,4 @@ def command(song: Path, output: Path | None, record: Path | None, overwrite: boo
     check_writable(picture, overwrite=overwrite, inputs=(song, record))
     piece = Piece.read(song, record)
     save_piece(piece, picture, overwrite=overwrite)
-    click.echo(f"Drew {picture}. {summary(piece)}")
+    say(f"Drew {picture}. {summary(piece)}")

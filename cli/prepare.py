@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.recipe import MAX_SEED
 from emsync.training.corpus.prepare import SONGS_PER_ARCHIVE, VALID_SHARE, prepare
 from emsync.training.corpus.song_files import MIN_NOTES
@@ -94,5 +95,5 @@ def command(
         resume=resume,
         progress=not quiet,
     )
-    click.echo(report.summary())
-    click.echo(f"wrote {', '.join(report.archives)} and report.json to {output}")
+    say(report.summary())
+    say(f"wrote {', '.join(report.archives)} and report.json to {output}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.errors import printable
 
 
@@ -38,8 +39,8 @@ def command(
     check_pictures(plot, html, overwrite=overwrite, inputs=(song,))
     made = render(song, song.with_suffix(".wav") if output is None else output, overwrite=overwrite, **choices)
     for text in made.warnings:
-        click.echo(f"Warning: {printable(text)}.", err=True)
-    click.echo(report(made))
+        say(f"Warning: {printable(text)}.", err=True)
+    say(report(made))
     if plot is None and html is None:
         return
     piece = Piece.read(song)

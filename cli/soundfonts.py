@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from emsync.cli.say import say
 from emsync.errors import printable
 
 
@@ -14,6 +15,6 @@ def command() -> None:
 
     for found in soundfonts.listed():
         licence = found.licence or "licence unknown"
-        click.echo(printable(f"{found.path}  {found.size_bytes / 1e6:.0f} MB  {licence}"))
-    click.echo(f"Looked in: {', '.join(printable(str(folder)) for folder in soundfonts.folders())}")
-    click.echo(f"For a better one, {soundfonts.REMEDY}.")
+        say(printable(f"{found.path}  {found.size_bytes / 1e6:.0f} MB  {licence}"))
+    say(f"Looked in: {', '.join(printable(str(folder)) for folder in soundfonts.folders())}")
+    say(f"For a better one, {soundfonts.REMEDY}.")

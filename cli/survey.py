@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.errors import InputError, printable
 
 
@@ -49,12 +50,12 @@ def command(
     folder = paths[0]
     page = output or Path(folder.name or "survey").with_suffix(".html")
     made = make_survey(folder, page, title=title, films_each=films_each, seed=seed, overwrite=overwrite)
-    click.echo(printable(f"Wrote {made.page}: {len(made.methods)} methods, {len(made.films)} films."))
+    say(printable(f"Wrote {made.page}: {len(made.methods)} methods, {len(made.films)} films."))
     if made.media is not None:
-        click.echo(printable(f"Its films are in {made.media}; send both together."))
+        say(printable(f"Its films are in {made.media}; send both together."))
     n_raters = -(-made.n_orders * len(made.films) // min(films_each, len(made.films)))
-    click.echo(f"The order is balanced after every {n_raters} raters.")
-    click.echo(printable(f"Keep {made.key} from the raters: it says which method is which."))
+    say(f"The order is balanced after every {n_raters} raters.")
+    say(printable(f"Keep {made.key} from the raters: it says which method is which."))
 
 
 def _evaluate(paths: tuple[Path, ...], keys: tuple[Path, ...], output: Path | None, overwrite: bool) -> None:
@@ -67,7 +68,7 @@ def _evaluate(paths: tuple[Path, ...], keys: tuple[Path, ...], output: Path | No
     if output is not None:
         check_writable(output, overwrite=overwrite, inputs=(*paths, *keys))
     table = mean_ranks(read_answers(paths, keys))
-    click.echo(as_text(table))
+    say(as_text(table))
     if output is not None:
         write_bytes(output, as_csv(table).encode(), overwrite=overwrite)
-        click.echo(printable(f"Wrote {output}."))
+        say(printable(f"Wrote {output}."))

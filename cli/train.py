@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.cli.train_source import Source
 from emsync.recipe import MAX_SEED
 
@@ -138,13 +139,13 @@ def command(
     songs, held_out = Dataset.open(source.songs()), source.validation()
     validation = Dataset.open(held_out) if held_out else None
     if validation is None and not quiet:
-        click.echo("no validation: there is no valid.npz beside the archives; --valid FILE gives one", err=True)
+        say("no validation: there is no valid.npz beside the archives; --valid FILE gives one", err=True)
     try:
         with _Bar(run.share(stood.step, stood.elapsed_s), quiet) as bar:
             ended = train.fit(chosen, songs, validation, output, run, report=bar.show)
     except KeyboardInterrupt:
         if (output / "state").is_dir() and processes.is_main_process:
-            click.echo(f"stopped; {output} keeps what was learned, and --resume goes on with it", err=True)
+            say(f"stopped; {output} keeps what was learned, and --resume goes on with it", err=True)
         raise
     if processes.is_main_process:
         _report(ended, output, parts=run.parts)
@@ -174,17 +175,17 @@ def _report(ended: Progress, output: Path, *, parts: bool) -> None:
     """Say how the run ended, and plot it."""
     drawn = _draw_log(output)
     took = f"{ended.step:,} steps, {ended.tokens / 1e6:.2f} million events, {ended.elapsed_s / 60:.1f} minutes"
-    click.echo(f"trained for {took}; at last {ended.loss:.3f} bits per event")
+    say(f"trained for {took}; at last {ended.loss:.3f} bits per event")
     if ended.valid:
-        click.echo(
+        say(
             "validation: {bits_per_note:.3f} bits per note, {bits_per_event:.3f} an event, "
             "{velocity_bits_per_note:.3f} for a note's velocity".format(**ended.valid)
         )
     if ended.mfu is not None:
-        click.echo(f"at last {ended.tokens_per_s:,.0f} events/s, {ended.mfu:.1%} of the device's peak")
+        say(f"at last {ended.tokens_per_s:,.0f} events/s, {ended.mfu:.1%} of the device's peak")
     if ended.sample:
-        click.echo("sample: " + ", ".join(f"{name} {value:g}" for name, value in ended.sample.items()))
-    click.echo(f"wrote {output / 'model'}" + (f", {output / 'parts'}" if parts else "") + drawn)
+        say("sample: " + ", ".join(f"{name} {value:g}" for name, value in ended.sample.items()))
+    say(f"wrote {output / 'model'}" + (f", {output / 'parts'}" if parts else "") + drawn)
 
 
 def _draw_log(run: Path) -> str:

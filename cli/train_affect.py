@@ -10,6 +10,7 @@ import click
 from emsync.affect_clip import DEFAULT_MODEL
 from emsync.affect_vlm import Settings
 from emsync.cli import options
+from emsync.cli.say import say
 from emsync.recipe import MAX_SEED
 from emsync.vision import KINDS, Kind
 
@@ -97,8 +98,8 @@ def command(
     finally:
         if show is not None:
             show.close()
-    click.echo(report.summary())
-    click.echo(f"Wrote {output}; use it with: emsync compose VIDEO --affect {kind}:{output}")
+    say(report.summary())
+    say(f"Wrote {output}; use it with: emsync compose VIDEO --affect {kind}:{output}")
 
 
 class _Bar:

@@ -20,6 +20,7 @@ import pytest
 import emsync
 from emsync.cli import main as root
 from emsync.cli import options, reference
+from emsync.cli.say import say
 from emsync.errors import EmsyncError, InputError, MissingExtraError, OutputError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -253,6 +254,20 @@ def test_an_interrupt_that_a_command_answers_hides_no_error(
     assert root.main(["try"]) == 2
     assert capsys.readouterr().err == "emsync: error: what was done so far could not be saved\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_no_text_commands_a_terminal(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    install(lambda: (say("a\x1b[31m\a\r.mid\nb\x9b"), say("\u202e", err=True)))
+    assert root.main(["try"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "a\\x1b[31m\\x07\\r.mid\nb\\x9b\n"
+    assert said.err == "\\u202e\n"
+
+
+def test_every_command_prints_through_say() -> None:
+    for path in (REPOSITORY / "cli").glob("*.py"):
+        if path.name not in ("say.py", "main.py", "reference.py"):
+            assert not re.search(r"\b(click\.s?echo|print)\(", path.read_text(encoding="utf-8")), path.name
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
