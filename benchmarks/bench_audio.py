@@ -29,7 +29,13 @@ def write_song(path: Path, minutes: float) -> None:
     from emsync import midi
     from emsync.score import Bars, Instrument, Score, TempoMap
 
-    names = (("Drums", 0, True), ("Piano", 0, False), ("Guitar", 25, False), ("Bass", 33, False), ("Strings", 48, False))
+    names = (
+        ("Drums", 0, True),
+        ("Piano", 0, False),
+        ("Guitar", 25, False),
+        ("Bass", 33, False),
+        ("Strings", 48, False),
+    )
     n = round(minutes * 600)
     start_s = np.arange(n) / 10
     random = np.random.default_rng(0)
