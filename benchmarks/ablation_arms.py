@@ -83,7 +83,7 @@ ARMS = (
     Arm("chords", "weight 30", train={"chord_weight": 30.0}),
     Arm("chords", "none left out", crops={"drop_chord": 0.0}),
     Arm("context", "2048", model={"context": 2048}, train={"batch": 2}),
-    Arm("end", "never told", crops={"drop_end": 1.0}),
+    Arm("end", "never given", crops={"drop_end": 1.0}),
     Arm("velocity", "no head (weight 0)", train={"velocity_weight": 0.0}),
     Arm("songs", "no `fewer` pool", songs="more"),
     Arm("songs", "the half nearest the grid", songs="tight"),
@@ -101,10 +101,10 @@ ARMS = (
     Arm("shape", "12 layers of 92", model={"n_layers": 12, "width": 92, "ff_width": 368}, scratch=True),
     Arm("scratch", "seed 2", train={"seed": 2}, scratch=True),
     Arm("chords", "half left out", crops={"drop_chord": 0.5}),
-    Arm("end", "always told early", crops={"drop_end": 0.0, "late_end": 0.0}),
+    Arm("end", "always given early", crops={"drop_end": 0.0, "late_end": 0.0}),
     Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
-    Arm("metre", "never told", crops={"drop_metre": 1.0}, fresh="metre", longer=2.0),
-    Arm("metre", "told", fresh="metre", longer=2.0),
+    Arm("metre", "never given", crops={"drop_metre": 1.0}, fresh="metre", longer=2.0),
+    Arm("metre", "given", fresh="metre", longer=2.0),
 )
 BASES = ("base", "scratch", "lanes", "attention", "metre")
 #: The arms that others are compared with.

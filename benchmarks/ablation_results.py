@@ -13,11 +13,11 @@ from ablation_arms import ARMS, BASES, FIRST
 
 from emsync.files import atomic_path
 
-_COLUMNS = ("positions, M", "bits/note", "velocity", "END", "CHORD told", "untold", "precision", "CPU minutes")
+_COLUMNS = ("positions, M", "bits/note", "velocity", "END", "CHORD with", "without", "precision", "CPU minutes")
 #: The figures that are drawn, and their titles.
 _DRAWN = (
     ("bits_per_note", "bits per note"),
-    ("decision_bits_told", "bits per CHORD decision, told"),
+    ("decision_bits_given", "bits per CHORD decision, with boundaries"),
 )
 
 
@@ -29,7 +29,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 def row(key: str, x: dict[str, Any]) -> str:
     values = (
         x["positions"] / 1e6, x["bits_per_note"], x["velocity_bits_per_note"], x["per_event"].get("END_bits", math.nan),
-        x["decision_bits_told"], x["decision_bits_untold"], x["precision_told"], x["cpu_minutes"],
+        x["decision_bits_given"], x["decision_bits_without"], x["precision_given"], x["cpu_minutes"],
     )  # fmt: skip
     return f"| {key} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
 

@@ -143,11 +143,11 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
     place = torch.device("cpu")
     half = bf16_pays(place)
     found: dict[str, float] = {}
-    for told in (True, False):
+    for given in (True, False):
         score, true = [], []
         for batch in batches:
             t = tensors(batch, place)
-            if not told:
+            if not given:
                 t["lanes"][..., BOUNDARY] = float("nan")
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
                 logits, _ = model(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
@@ -158,7 +158,7 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
         bits = -(np.log2(p[y]).sum() + np.log2(1 - p[~y]).sum()) / max(int(y.sum()), 1)
         order = np.argsort(-p, kind="stable")
         hits = np.cumsum(y[order]) / np.arange(1, len(y) + 1)
-        name = "told" if told else "untold"
+        name = "given" if given else "without"
         found[f"decision_bits_{name}"] = float(bits)
         found[f"precision_{name}"] = float(hits[y[order]].mean())
     return found

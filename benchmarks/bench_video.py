@@ -25,28 +25,28 @@ class Count:
     """Correct detections, all detections, and true cuts."""
 
     hits: int = 0
-    told: int = 0
+    found: int = 0
     true: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.hits + other.hits, self.told + other.told, self.true + other.true)
+        return Count(self.hits + other.hits, self.found + other.found, self.true + other.true)
 
     def __str__(self) -> str:
-        precision = f"{self.hits / self.told:.2f}" if self.told else "–"
+        precision = f"{self.hits / self.found:.2f}" if self.found else "–"
         recall = f"{self.hits / self.true:.2f}" if self.true else "–"
-        f1 = f"{2 * self.hits / (self.told + self.true):.2f}" if self.told + self.true else "–"
-        return f"{precision} / {recall} / {f1} ({self.hits} of {self.true}, {self.told - self.hits} wrong)"
+        f1 = f"{2 * self.hits / (self.found + self.true):.2f}" if self.found + self.true else "–"
+        return f"{precision} / {recall} / {f1} ({self.hits} of {self.true}, {self.found - self.hits} false)"
 
 
-def count(told_s: list[float], true_s: list[float]) -> Count:
+def count(found_s: list[float], true_s: list[float]) -> Count:
     """Match in order of time, each detection once."""
-    left, hits = sorted(told_s), 0
+    left, hits = sorted(found_s), 0
     for true in sorted(true_s):
-        near = [told for told in left if abs(told - true) <= TOLERANCE_S]
+        near = [found for found in left if abs(found - true) <= TOLERANCE_S]
         if near:
-            left.remove(min(near, key=lambda told: abs(told - true)))
+            left.remove(min(near, key=lambda found: abs(found - true)))
             hits += 1
-    return Count(hits, len(told_s), len(true_s))
+    return Count(hits, len(found_s), len(true_s))
 
 
 def main(folder: Path) -> None:

@@ -147,13 +147,13 @@ class Mixture:
 
     def to_dict(self) -> dict[str, Any]:
         """The mixture as `COPYING` holds it."""
-        told = {
+        plain = {
             "format": FORMAT, "vocabulary": v.HASH, "lengths": list(LENGTHS), "visits": VISITS, "decay": DECAY,
             "weights": [round(w, 6) for w in self.weights],
         }  # fmt: skip
         if self.recall:
-            told |= {"sharpness": SHARPNESS, "recall": [round(w, 6) for w in self.recall]}
-        return told | {"about": dict(self.about)}
+            plain |= {"sharpness": SHARPNESS, "recall": [round(w, 6) for w in self.recall]}
+        return plain | {"about": dict(self.about)}
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Write `COPYING` into a model folder. Raises `OutputError` where that cannot be."""

@@ -47,8 +47,8 @@ class Fake:
     length: int = 0
     prefills: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     #: (B,) ids, (B,) previous_velocity and (B, N_LANES) lanes of every event given, the first ones by prefill.
-    told: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
-    #: The place in `told` of the last event of each prefill.
+    inputs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    #: The place in `inputs` of the last event of each prefill.
     prefilled_at: list[int] = field(default_factory=list)
     #: Which rows were read on when others were finished, and how many events each had been given by then.
     selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Fake:
         assert mood.shape == (len(ids), 2)
         assert ids.shape[1] <= self.context
         self.prefills.append((ids.copy(), previous_velocity.copy(), lanes.copy(), mood.copy()))
-        self.prefilled_at.append(len(self.told))
+        self.prefilled_at.append(len(self.inputs))
         self.length = ids.shape[1]
         return self._answer(ids[:, -1], previous_velocity[:, -1], lanes[:, -1])
 
@@ -74,13 +74,13 @@ class Fake:
         return self._answer(ids, previous_velocity, lanes)
 
     def select(self, rows: np.ndarray) -> None:
-        n = len(self.told[-1][0])
+        n = len(self.inputs[-1][0])
         assert 0 < len(rows) < n
         assert 0 <= rows.min() <= rows.max() < n
-        self.selected.append((len(self.told), rows.copy()))
+        self.selected.append((len(self.inputs), rows.copy()))
 
     def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
-        self.told.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
+        self.inputs.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
         offset = np.rint(np.nan_to_num(lanes[:, 0]) / v.STEP_S).astype(np.int64)
         key = ids * 1_000_003 + previous_velocity * 10_007 + offset * 101 + 7
         return (spread(key, SIZE) + TASTE + self.bias).astype(np.float32), spread(key + 1, v.VELOCITY_LEVELS)

@@ -248,15 +248,15 @@ def test_a_reader_that_is_not_there(spec: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "missing", "told"),
+    ("spec", "missing", "reason"),
     [("clip", {"transformers"}, "transformers"), ("vlm:head", {"torch", "transformers"}, "torch and transformers")],
 )
 def test_a_reader_whose_extra_is_missing(
-    spec: str, missing: set[str], told: str, monkeypatch: pytest.MonkeyPatch
+    spec: str, missing: set[str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
-    with pytest.raises(MissingExtraError, match=rf'{told}; run: pip install "emsync\[vision\]"'):
+    with pytest.raises(MissingExtraError, match=rf'{reason}; run: pip install "emsync\[vision\]"'):
         open_reader(spec)
 
 

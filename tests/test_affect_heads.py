@@ -256,7 +256,9 @@ def test_fitting_leaves_chance_as_it_was() -> None:
 def test_a_clip_head_from_films_to_a_reader(tmp_path: Path, source: dict[str, bytes], clip: Path) -> None:
     films = labelled(tmp_path / "films", source, 5)
     heard: list[tuple[int, int, float]] = []
-    report = train(films, tmp_path / "head", kind="clip", model=str(clip), progress=lambda *told: heard.append(told))
+    report = train(
+        films, tmp_path / "head", kind="clip", model=str(clip), progress=lambda *reported: heard.append(reported)
+    )
     assert (report.films, report.seconds) == (5, 10)
     assert heard[-1] == (4, 5, 1.0)
     assert report.head is not None

@@ -25,8 +25,8 @@ def film(tmp_path: Path) -> Path:
 def test_the_mood_is_printed_written_and_drawn(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, picture = tmp_path / "scene.json", tmp_path / "scene.png"
     assert main(["analyze", str(film), "-o", str(output), "--plot", str(picture)]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
     record = json.loads(output.read_text())
     scene = Scene.from_json(output.read_text())
     curve = builtin_mood(scene)
@@ -34,7 +34,9 @@ def test_the_mood_is_printed_written_and_drawn(film: Path, tmp_path: Path, capsy
     assert record["mood"]["times_s"] == pytest.approx([0.5, 1.5, 2.5, 3.1])
     assert record["mood"]["valence"] == pytest.approx(curve.valence.tolist(), abs=1e-4)
     assert record["mood"]["arousal"] == pytest.approx(curve.arousal.tolist(), abs=1e-4)
-    assert told.out.endswith(f"\n{mood_line(read_curve(output), 'builtin')}\nWritten: {output}\nWritten: {picture}\n")
+    assert printed.out.endswith(
+        f"\n{mood_line(read_curve(output), 'builtin')}\nWritten: {output}\nWritten: {picture}\n"
+    )
     assert imread(picture).shape[1] == 1600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "scene.json", "scene.png"]
 
@@ -102,11 +104,11 @@ def test_what_cannot_be_done_is_one_sentence(
 ) -> None:
     places = {"film": str(film), "long": long_curve(tmp_path), "folder": str(tmp_path)}
     assert main(["analyze", *(argument.format(**places) for argument in arguments)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("emsync: error: ")
-    assert told.err.count("\n") == 1
-    assert message in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("emsync: error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "long.csv"]
 
 

@@ -46,13 +46,13 @@ def test_from_archives_to_a_film_s_music(
         return capsys.readouterr().out
 
     train_words = ("train", "tiny", "--no-compile", "--workers", 1, "-q", "--parts", "--peak-tflops", 1)
-    told = emsync(*train_words, corpus, "--minutes", 0.5, "--out", run)
-    assert "bits per note" in told
-    assert "% of the device's peak" in told
-    assert f"wrote {run / 'model'}, {run / 'parts'} and {run / 'loss.png'}" in told
+    printed = emsync(*train_words, corpus, "--minutes", 0.5, "--out", run)
+    assert "bits per note" in printed
+    assert "% of the device's peak" in printed
+    assert f"wrote {run / 'model'}, {run / 'parts'} and {run / 'loss.png'}" in printed
     assert max(path.stat().st_size for path in (run / "parts").iterdir()) < 16 * 2**20
-    told = emsync("export", run / "parts", "--join", "-o", model)
-    assert f"Written: {model} (0." in told
+    printed = emsync("export", run / "parts", "--join", "-o", model)
+    assert f"Written: {model} (0." in printed
     stood = checkpoint.read_config(model)["training"]["steps"]
     # The machine is gone; another one goes on from the weights alone.
     emsync(*train_words, run / "data", "--minutes", 0.75, "--out", tmp_path / "rest", "--initial", model, "--go-on")

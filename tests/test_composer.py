@@ -68,7 +68,7 @@ def test_mood_is_passed_on() -> None:
     compose(decoder, [mood, asked(2.0)], seed=0)
     assert decoder.prefills[0][3][0].tolist() == [0.5, -0.25]
     assert np.isnan(decoder.prefills[0][3][1]).all()
-    assert all(lanes[0, 1] == -0.5 for _, _, lanes in decoder.told)
+    assert all(lanes[0, 1] == -0.5 for _, _, lanes in decoder.inputs)
 
 
 def test_progress_goes_from_nothing_to_all() -> None:
@@ -85,7 +85,7 @@ def test_a_boundary_that_was_passed_is_not_asked_for_again() -> None:
     (piece,) = compose(decoder, [asked(16.0, 3.3, 14.0)], seed=1, hits=FREE, tempo_qpm=120.0, grid="sixteenths")
     assert not len(piece.boundaries_s)
     times_s = clock_s(piece)[1:]
-    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.told])
+    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.inputs])
     between = (times_s > 3.5) & (times_s < 6.0)
     assert between.any()
     assert (offsets[between] == 8.0).all()
@@ -98,7 +98,7 @@ def test_finished_pieces_are_read_no_further_and_others_go_on_as_they_would(
     decoder = Fake()
     narrowed = compose(decoder, films, seed=7)
     assert [len(rows) for _, rows in decoder.selected] == [3, 2, 1]
-    assert sum(len(ids) for ids, _, _ in decoder.told) < 1.2 * sum(len(piece.events.ids) for piece in narrowed)
+    assert sum(len(ids) for ids, _, _ in decoder.inputs) < 1.2 * sum(len(piece.events.ids) for piece in narrowed)
     monkeypatch.setattr(composer, "KEPT_ROWS", 0.0)
     decoder = Fake()
     whole = compose(decoder, films, seed=7)
@@ -175,11 +175,11 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
     decoder = Fake(context=128)
     (piece,) = compose(decoder, [asked(30.0, 5.0, 12.0, 21.0)], seed=1)
     ids, velocities = piece.events.ids[1:].tolist(), piece.events.velocities[1:].tolist()
-    lanes = [told[2][0] for told in decoder.told]
+    lanes = [told[2][0] for told in decoder.inputs]
     assert len(ids) > 300
     assert len(decoder.prefills) > 4
     reached = 1
-    for i, (window, heard, told_lanes, _) in enumerate(decoder.prefills):
+    for i, (window, heard, window_lanes, _) in enumerate(decoder.prefills):
         kept = window.shape[1] - 3
         assert window[0, :3].tolist() == [VALENCE_SLOT, AROUSAL_SLOT, v.MORE]
         if i:
@@ -191,8 +191,8 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
         assert window[0, 3:].tolist() == ids[reached - kept : reached]
         assert heard[0, :4].tolist() == [0, 0, 0, 0]
         assert heard[0, 4:].tolist() == velocities[reached - kept : reached - 1]
-        assert np.array_equal(told_lanes[0, 3:], np.stack(lanes[reached - kept : reached]), equal_nan=True)
-        assert np.array_equal(told_lanes[0, :3], np.repeat(told_lanes[0, 3:4], 3, axis=0), equal_nan=True)
+        assert np.array_equal(window_lanes[0, 3:], np.stack(lanes[reached - kept : reached]), equal_nan=True)
+        assert np.array_equal(window_lanes[0, :3], np.repeat(window_lanes[0, 3:4], 3, axis=0), equal_nan=True)
 
 
 def test_windows_leave_no_seam_where_the_model_looks_no_further_back() -> None:

@@ -39,8 +39,8 @@ def test_velocities_are_guided_too() -> None:
     """A fake whose notes are the same in any mood, and whose velocities are not."""
 
     class Touch(Feeling):
-        def _answer(self, *told: np.ndarray) -> Any:
-            return Fake._answer(self, *told)[0], super()._answer(*told)[1]
+        def _answer(self, *inputs: np.ndarray) -> Any:
+            return Fake._answer(self, *inputs)[0], super()._answer(*inputs)[1]
 
     guided = felt(Touch(), CALM, strength=4.0)
     assert guided == felt(Touch(gain=4.0), CALM, strength=1.0)
@@ -53,7 +53,7 @@ def test_at_strength_0_mood_is_unheard() -> None:
     ((*_, mood),) = decoder.prefills
     assert mood.shape == (2, 2)
     assert np.isnan(mood).all()
-    assert all(np.isnan(lanes[:, 1:3]).all() for _, _, lanes in decoder.told)
+    assert all(np.isnan(lanes[:, 1:3]).all() for _, _, lanes in decoder.inputs)
 
 
 @pytest.mark.parametrize("context", [MOST, 64])
@@ -63,15 +63,15 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
     assert len(decoder.prefills) == 1 if context == MOST else len(decoder.prefills) > 4
     rows = np.array(["JOY", "none", "CALM", "JOY again", "CALM again"])
     windows = dict(zip(decoder.prefilled_at, decoder.prefills, strict=True))
-    for at, one in enumerate(decoder.told):
+    for at, one in enumerate(decoder.inputs):
         for when, left in decoder.selected:
             rows = rows[left] if when == at else rows
         for ids, heard, lanes in [one, *([windows[at][:3]] if at in windows else [])]:
             assert len(ids) == len(rows)
             for row, name in enumerate(rows):
-                told = ~np.isnan(lanes[row, ..., 1:3])
-                assert told.any() == (name in ("JOY", "CALM"))
-                assert told.all() or name != "JOY"
+                inputs = ~np.isnan(lanes[row, ..., 1:3])
+                assert inputs.any() == (name in ("JOY", "CALM"))
+                assert inputs.all() or name != "JOY"
                 if name.endswith(" again"):
                     (first,) = np.flatnonzero(rows == name.removesuffix(" again"))
                     for part in (ids, heard, lanes[..., [0, 3]]):
@@ -89,7 +89,7 @@ def test_a_piece_without_mood_is_the_same_beside_guided_ones() -> None:
     decoder = Feeling()
     nothing = asked(4.0, valence=math.nan, arousal=(np.array([0.0, 1.0]), np.full(2, math.nan)), piece_valence=math.nan)
     assert felt(decoder, nothing, strength=3.0) == felt(Feeling(), asked(4.0), strength=1.0)
-    assert all(len(ids) == 1 for ids, _, _ in decoder.told)
+    assert all(len(ids) == 1 for ids, _, _ in decoder.inputs)
 
 
 def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
@@ -125,9 +125,9 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         decoder = Fake(bias=liking_chords)
         (piece,) = compose(decoder, [asked(16.0, *asked_for)], seed=seed, hits=land, **settings)
         ids = piece.events.ids[1:].tolist()  # without the instrument count, from START on
-        told = decoder.told
-        assert [int(i[0]) for i, _, _ in told] == ids
-        offsets = [float(lanes[0, 0]) for _, _, lanes in told]
+        inputs = decoder.inputs
+        assert [int(i[0]) for i, _, _ in inputs] == ids
+        offsets = [float(lanes[0, 0]) for _, _, lanes in inputs]
         first = int(grid)  # there is no grid before the first bar
         assert offsets[first:] == pytest.approx(algorithm_1(ids, boundaries)[first:], abs=1e-6)
         n_chords += ids.count(v.CHORD)
@@ -139,7 +139,7 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         whole[:, METER_LANES] = meter.of_events(piece.events.ids[1:], steps, sixteenth)
         whole[:, COPY_LANES] = lanes_of_song(piece.events.ids[1:])
         assert np.isfinite(whole[-1, METER_LANES]).all()
-        heard = np.stack([lanes[0] for _, _, lanes in told])
+        heard = np.stack([lanes[0] for _, _, lanes in inputs])
         assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3
 
@@ -184,7 +184,7 @@ def test_cuts_are_met_while_copying() -> None:
 def test_a_barred_copy_is_not_in_the_lanes() -> None:
     decoder = Fake(bias=FEW, mixture=MOSTLY_COPIED)
     (piece,) = compose(decoder, [asked(60.0)], seed=2, longest_copy_bars=1)
-    heard = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.told])
+    heard = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.inputs])
     barred = np.isnan(heard).any(axis=1)
     assert 0 < barred.sum() < len(barred) / 2
     right = lanes_of_song(piece.events.ids[1:])
@@ -195,7 +195,7 @@ def test_a_barred_copy_is_not_in_the_lanes() -> None:
 def test_each_event_is_given_the_velocity_of_the_one_before() -> None:
     decoder = Fake()
     (piece,) = compose(decoder, [FILM], seed=2)
-    heard = [int(h[0]) for _, h, _ in decoder.told]
+    heard = [int(h[0]) for _, h, _ in decoder.inputs]
     velocities = piece.events.velocities[1:].tolist()
     assert heard == [0, *velocities[:-1]]
     is_on = v.KIND[piece.events.ids] == v.K_ON
@@ -207,11 +207,11 @@ def test_each_event_is_given_the_velocity_of_the_one_before() -> None:
 def test_bent_boundaries_are_given_where_the_chords_will_be() -> None:
     decoder = Fake()
     (piece,) = compose(decoder, [asked(24.0, 6.003, 11.51, 17.777)], seed=5, hits=BEND)
-    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.told])
+    offsets = np.array([float(lanes[0, 0]) for _, _, lanes in decoder.inputs])
     times_s, ids = clock_s(piece)[1:], piece.events.ids[1:]
     for target in piece.targets_s.tolist():
         (at,) = np.flatnonzero((ids == v.CHORD) & np.isclose(times_s, target))
         assert offsets[at - 1] == pytest.approx(0.0, abs=1e-6)
         assert offsets[at] > 1.0
     to_end_s = np.where(24.0 - times_s > 8.0, 32.0, 24.0 - times_s)
-    np.testing.assert_allclose([float(lanes[0, 3]) for _, _, lanes in decoder.told], to_end_s, atol=1e-5)
+    np.testing.assert_allclose([float(lanes[0, 3]) for _, _, lanes in decoder.inputs], to_end_s, atol=1e-5)

@@ -200,8 +200,8 @@ def test_a_mixture_is_kept_with_its_model(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_mixture_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    told = Mixture(weights()).to_dict() | change
-    (tmp_path / COPYING).write_text(json.dumps(told))
+    values = Mixture(weights()).to_dict() | change
+    (tmp_path / COPYING).write_text(json.dumps(values))
     with pytest.raises(ModelError, match=message) as caught:
         Mixture.read(tmp_path)
     assert "emsync fit-copying" in str(caught.value)

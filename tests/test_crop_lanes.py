@@ -69,8 +69,8 @@ def test_copy_lanes_are_left_out_at_random(data: Dataset) -> None:
     drawn = rows(data, replace(PLAIN, drop_copy=0.5), 200)
     silent = [bool(np.isnan(row.lanes[:, COPY_LANES]).all()) for row in drawn]
     assert 0.3 < np.mean(silent) < 0.7
-    told = [row for row, left_out in zip(drawn, silent, strict=True) if not left_out]
-    assert not any(np.isnan(row.lanes[:, COPY_LANES]).any() for row in told)
+    shown = [row for row, left_out in zip(drawn, silent, strict=True) if not left_out]
+    assert not any(np.isnan(row.lanes[:, COPY_LANES]).any() for row in shown)
 
 
 def test_lanes_look_beyond_the_crop(data: Dataset) -> None:
@@ -147,13 +147,13 @@ def test_the_meter_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data
     drawn = rows(data, config, 400)
     silent = np.array([np.isnan(row.lanes[:, METER_LANES]).all() for row in drawn])
     assert 0.2 < silent.mean() < 0.4
-    told = [row for row, without in zip(drawn, silent, strict=True) if not without]
-    untold_tempo = [bool(np.isnan(row.lanes[PREFIX + 2, METER_LANES.stop - 1])) for row in told]
-    assert 0.5 < np.mean(untold_tempo) < 0.7
-    assert all(row.lanes[PREFIX + 2, METER_LANES.stop - 2] == 0 for row in told)  # which bar it is needs no tempo
+    shown = [row for row, without in zip(drawn, silent, strict=True) if not without]
+    unknown_tempo = [bool(np.isnan(row.lanes[PREFIX + 2, METER_LANES.stop - 1])) for row in shown]
+    assert 0.5 < np.mean(unknown_tempo) < 0.7
+    assert all(row.lanes[PREFIX + 2, METER_LANES.stop - 2] == 0 for row in shown)  # which bar it is needs no tempo
 
 
-def untold(drawn: list[Row]) -> np.ndarray:
+def without_mood(drawn: list[Row]) -> np.ndarray:
     """(rows, 4): whether the piece's valence and arousal, and valence and arousal at the cursor, are left out."""
     for row in drawn:  # a lane is given throughout or not at all
         assert (np.isnan(row.lanes[:, MOOD]).any(axis=0) == np.isnan(row.lanes[:, MOOD]).all(axis=0)).all()
@@ -166,9 +166,9 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     late, expected = [], []
     for on_time, row in zip(rows(data, replace(config, late_end=0.0), 400), rows(data, config, 400), strict=True):
         np.testing.assert_array_equal(on_time.ids, row.ids)
-        true, told = on_time.lanes[:, TO_END], row.lanes[:, TO_END]
-        hidden = told != true
-        assert (told[hidden] == MAX_TO_END_S).all()
+        true, shown = on_time.lanes[:, TO_END], row.lanes[:, TO_END]
+        hidden = shown != true
+        assert (shown[hidden] == MAX_TO_END_S).all()
         assert not hidden.any() or true[hidden].min() >= true[~hidden].max(initial=0.0)
         late.append(bool(hidden.any()))
         expected.append(0.5 * min(float(true[true < MAX_TO_END_S].max(initial=0.0)), MAX_TO_END_S) / MAX_TO_END_S)
@@ -186,7 +186,7 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     ],
 )
 def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, together: list[tuple[int, ...]]) -> None:
-    absent = untold(rows(data, replace(PLAIN, **{share: 0.3}), 500))
+    absent = without_mood(rows(data, replace(PLAIN, **{share: 0.3}), 500))
     for columns in together:
         here = absent[:, columns]
         assert (here.any(axis=1) == here.all(axis=1)).all()
@@ -199,7 +199,7 @@ def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, togethe
 
 def test_any_part_of_the_mood_may_be_given_without_the_others(data: Dataset) -> None:
     config = replace(PLAIN, drop_mood=0.2, drop_piece_mood=0.5, drop_mood_lanes=0.5, drop_axis=0.2)
-    absent = untold(rows(data, config, 1000))
+    absent = without_mood(rows(data, config, 1000))
     piece, lanes = ~absent[:, :2], ~absent[:, 2:]
     kinds = {(bool(p.any()), bool(q.any())) for p, q in zip(piece, lanes, strict=True)}
     assert kinds == {(True, True), (True, False), (False, True), (False, False)}
@@ -213,8 +213,10 @@ def test_moods_are_those_of_the_song_at_the_cursor(data: Dataset) -> None:
     seconds = 10
     ramp = np.rint(np.linspace(-127, 127, seconds))
     curves = [np.stack([ramp, np.full(seconds, 20 * i)], axis=1) for i in range(len(data))]
-    told = replace(data, mood=np.concatenate(curves).astype(np.int8), mood_offsets=np.arange(0, 10 * len(data) + 1, 10))
-    for row in rows(told, replace(PLAIN, transpose=0), 40):
+    shown = replace(
+        data, mood=np.concatenate(curves).astype(np.int8), mood_offsets=np.arange(0, 10 * len(data) + 1, 10)
+    )
+    for row in rows(shown, replace(PLAIN, transpose=0), 40):
         song, at = place(data, row)
         steps = times_steps(data.song(song)[0])
         place_in_song = steps[at : at + len(row.ids) - PREFIX] / steps[-1]  # 0 to 1
@@ -245,7 +247,7 @@ def test_the_piece_s_mood_is_the_mean_of_its_curve(data: Dataset) -> None:
 
 def test_a_song_without_a_curve_has_no_mood(data: Dataset) -> None:
     silent = replace(data, mood=data.mood[:0], mood_offsets=np.zeros_like(data.mood_offsets))
-    assert untold(rows(silent, PLAIN, 10)).all()
+    assert without_mood(rows(silent, PLAIN, 10)).all()
 
 
 def test_sparse_boundaries_are_four_seconds_apart() -> None:
@@ -257,9 +259,9 @@ def test_sparse_boundaries_are_four_seconds_apart() -> None:
     assert lane[lane < MAX_OFFSET_S].max() < 2.1
     for row in rows(data, replace(config, sparse_boundaries=1.0), 20):
         lane, times_s = row.lanes[PREFIX:, BOUNDARY], times_steps(row.ids[PREFIX:]) * v.STEP_S
-        told = np.unique(np.round((times_s + lane)[lane < MAX_OFFSET_S], 3))
-        assert len(told) >= 1
-        assert (np.diff(told) >= 4 - 1e-3).all()
+        shown = np.unique(np.round((times_s + lane)[lane < MAX_OFFSET_S], 3))
+        assert len(shown) >= 1
+        assert (np.diff(shown) >= 4 - 1e-3).all()
 
 
 def test_a_lane_of_the_songs_own_events_is_given_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ def test_moods_are_the_archive_s_or_else_read_from_the_notes(tmp_path: Path) -> 
     read = Dataset.of(dict(plain.arrays))
     for i, song in enumerate(plain):
         np.testing.assert_array_equal(read.mood[read.mood_offsets[i] : read.mood_offsets[i + 1]], labels(song))
-    told = [np.full((n, 2), (n, -n), dtype=np.int8) for n in (3, 1, 2)]
-    write_archive(tmp_path / "a.npz", Archive({**plain.arrays, **mood_arrays(told)}))
+    song_curves = [np.full((n, 2), (n, -n), dtype=np.int8) for n in (3, 1, 2)]
+    write_archive(tmp_path / "a.npz", Archive({**plain.arrays, **mood_arrays(song_curves)}))
     built = dataset.build([tmp_path / "a.npz"], tmp_path / "data", workers=1)
     assert built.mood.tolist() == [[3, -3]] * 3 + [[1, -1]] + [[2, -2]] * 2
     assert built.mood_offsets.tolist() == [0, 3, 4, 6]

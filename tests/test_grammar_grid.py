@@ -159,8 +159,8 @@ def test_what_leaves_the_grid_is_reported() -> None:
         assert len(grammar.off_grid()) == 0
     grammar = begin(limits(2000, beat_steps=BEAT, grid=True), np.array([52]))
     take(grammar, "BAR_4")
-    told = {int(v.VALUE[i]) for i in grammar.off_grid()}
-    assert told == {s for s in range(1, 126) if s % 15} - {52}, "a chord may come on the hit at 52"
+    reported = {int(v.VALUE[i]) for i in grammar.off_grid()}
+    assert reported == {s for s in range(1, 126) if s % 15} - {52}, "a chord may come on the hit at 52"
     grammar = begin(limits(2000, beat_steps=BEAT, grid=True, loose_ends=False, triplets=True))
     take(grammar, "BAR_4")
     assert {10, 20} <= {int(v.VALUE[i]) for i in grammar.off_grid()}, "triplets are off the sixteenths"

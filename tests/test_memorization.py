@@ -169,15 +169,18 @@ def test_archives_are_searched_one_after_the_other_from_disk_too(tmp_path: Path)
     quotes = stolen(a, 0, 20) + stolen(b, 10, 50, at=400)
     path = tmp_path / "b.npz"
     write_archive(path, corpus(melody(32), b))
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     result = measure(
-        [as_score(quotes)], [corpus(a), path], [as_score(a)], progress=lambda done, total: told.append((done, total))
+        [as_score(quotes)],
+        [corpus(a), path],
+        [as_score(a)],
+        progress=lambda done, total: reported.append((done, total)),
     )
     assert result.composed.longest[0].notes == 50
     assert result.composed.longest[0].song_id == f"{1:032x}"  # of the second archive
     assert result.composed.found.tolist() == [5 + 35]
     assert result.corpus_songs == 3
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert reported == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_plain_copies_and_drums_count_only_beside() -> None:

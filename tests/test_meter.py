@@ -88,14 +88,14 @@ def test_event_by_event_it_is_the_same(events: list[int], first: int | None) -> 
     ids = np.array([v.START, *events])
     steps = times_steps(ids)
     running = Meter(first)
-    told = [NOWHERE]
+    stepwise = [NOWHERE]
     for event, step in zip(ids[1:].tolist(), steps[1:].tolist(), strict=True):
         if v.KIND[event] == v.K_BAR:
             running.begin(step, int(v.VALUE[event]))
-        told.append(running.at(step))
+        stepwise.append(running.at(step))
     found = of_events(ids, steps, first)
     until = len(ids) if first is None else [*np.flatnonzero(v.KIND[ids] == v.K_BAR), len(ids), len(ids)][1]
-    np.testing.assert_array_equal(np.array(told, dtype=np.float32)[:until], found[:until])
+    np.testing.assert_array_equal(np.array(stepwise, dtype=np.float32)[:until], found[:until])
 
 
 def test_a_given_tempo_holds_although_a_hit_cuts_a_bar() -> None:

@@ -263,7 +263,7 @@ def test_all_lanes_and_the_mood_can_be_left_out_and_still_train() -> None:
     for config in CONFIGS.values():
         model = random_model(config)
         with torch.enable_grad():
-            nothing = (torch.full_like(told, float("nan")) for told in (lanes, mood))
+            nothing = (torch.full_like(condition, float("nan")) for condition in (lanes, mood))
             logits, _ = model(ids, velocities, *nothing)
             logits.square().mean().backward()
         assert logits.isfinite().all()

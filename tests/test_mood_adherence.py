@@ -160,6 +160,6 @@ def test_what_guidance_costs() -> None:
     batches = [crops.batch(i, 3) for i in range(2)]
     found = guided_bits(model, batches, (0.0, 1.0, 3.0))
     assert found["0"] == pytest.approx(found["without"], rel=1e-6)
-    told = validate(model, batches, "cpu", nullcontext)["bits_per_note"]
-    assert found["1"] == pytest.approx(told, rel=1e-5)
+    conditioned = validate(model, batches, "cpu", nullcontext)["bits_per_note"]
+    assert found["1"] == pytest.approx(conditioned, rel=1e-5)
     assert len({round(found[name], 6) for name in ("without", "shuffled", "1", "3")}) == 4

@@ -174,8 +174,8 @@ def test_an_archive_is_given_the_curves_of_its_songs(tmp_path: Path) -> None:
 
 
 def test_kept_labels_are_not_read_again() -> None:
-    told = [np.full((n, 2), n, dtype=np.int8) for n in (2, 0, 5)]
-    archive = Archive({**toy_archive(3).arrays, **mood_arrays(told)})
+    song_curves = [np.full((n, 2), n, dtype=np.int8) for n in (2, 0, 5)]
+    archive = Archive({**toy_archive(3).arrays, **mood_arrays(song_curves)})
     got = label_songs(archive.arrays, 1, 3)
     assert [each.tolist() for each in got] == [[], [[5, 5]] * 5]
 

@@ -165,10 +165,10 @@ def test_the_command_leaves_nothing_behind_when_the_film_is_none(
     path = tmp_path / "film.mp4"
     path.write_text("no film")
     assert main(["analyze", str(path), "-o", str(tmp_path / "scene.json")]) == 2
-    told = capfd.readouterr()  # of the process, so that ffmpeg's own messages would be seen
-    assert told.out == ""
-    assert told.err.startswith("emsync: error: ")
-    assert told.err.count("\n") == 1
+    printed = capfd.readouterr()  # of the process, so that ffmpeg's own messages would be seen
+    assert printed.out == ""
+    assert printed.err.startswith("emsync: error: ")
+    assert printed.err.count("\n") == 1
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["film.mp4"]
 
 
@@ -179,8 +179,8 @@ def test_ffmpeg_is_quiet_about_a_damaged_film(tmp_path: Path, capfd: pytest.Capt
     path = tmp_path / "film.ts"
     path.write_bytes(bytes(data))
     analyze(path)
-    told = capfd.readouterr()
-    assert (told.out, told.err) == ("", "")
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
 
 
 def test_importing_the_module_imports_nothing_heavy() -> None:

@@ -197,9 +197,9 @@ def test_a_mood_is_given_at_the_cursor_and_its_mean_to_the_piece() -> None:
     track = moody(TURN, Recipe(mood_strength=1.0), decoder)
     assert track.mood is not None
     assert track.mood.curve == TURN
-    clock_s = 8.0 - np.array([lanes[0, 3] for _, _, lanes in decoder.told])
+    clock_s = 8.0 - np.array([lanes[0, 3] for _, _, lanes in decoder.inputs])
     for lane, end in ((1, 0.8), (2, 0.5)):
-        heard = np.array([lanes[0, lane] for _, _, lanes in decoder.told])
+        heard = np.array([lanes[0, lane] for _, _, lanes in decoder.inputs])
         np.testing.assert_allclose(heard, end * np.clip((clock_s - 4) / 2, -1, 1), atol=1e-5)
     assert (clock_s < 2).any()
     assert (clock_s > 6).any()
@@ -220,7 +220,7 @@ def test_the_mean_is_over_the_whole_film() -> None:
 def test_the_strength_reaches_the_model_and_matters() -> None:
     decoder = Feeling()
     guided = midi.to_bytes(moody(TURN, Recipe(mood_strength=2.0), decoder).score)
-    assert all(len(ids) == 2 for ids, _, _ in decoder.told)
+    assert all(len(ids) == 2 for ids, _, _ in decoder.inputs)
     for strength in (1.0, 4.0):
         assert midi.to_bytes(moody(TURN, Recipe(mood_strength=strength)).score) != guided
     with pytest.raises(InputError, match="mood_strength is 11; give a number from 0 to 10"):
@@ -334,12 +334,12 @@ def test_the_written_file_is_five_named_tracks_within_the_film(tmp_path: Path) -
     markers = [m.text for m in file.tracks[0] if m.type == "marker"]
     assert markers == [m.text for m in track.score.markers]
     assert file.length <= DURATION_S + 1e-3
-    told = json.loads(beside.read_text())
-    assert told["cuts_s"] == list(CUTS_S)
-    assert told["seed"] == 2
-    assert told["notes"] == len(track.score)
-    assert [h["cut_s"] for h in told["hits"]] == [4.0, 8.504, 13.0]
-    assert told["model"]["weights_sha256"] == checkpoint.weights_hash(tmp_path / "model")
+    written = json.loads(beside.read_text())
+    assert written["cuts_s"] == list(CUTS_S)
+    assert written["seed"] == 2
+    assert written["notes"] == len(track.score)
+    assert [h["cut_s"] for h in written["hits"]] == [4.0, 8.504, 13.0]
+    assert written["model"]["weights_sha256"] == checkpoint.weights_hash(tmp_path / "model")
 
 
 @pytest.mark.parametrize("taken", ["song.mid", "song.mid.json"])

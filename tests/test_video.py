@@ -294,10 +294,10 @@ def test_no_stills_without_a_film() -> None:
 
 
 def test_progress_ends_at_the_end(film: Path) -> None:
-    told: list[tuple[float, float | None]] = []
-    scene = analyze(film, progress=lambda done_s, expected_s: told.append((done_s, expected_s)))
-    assert [round(done_s, 3) for done_s, _ in told] == [0.0, 1.0, 2.0]
-    assert told[-1] == (scene.duration_s, scene.duration_s)
+    reported: list[tuple[float, float | None]] = []
+    scene = analyze(film, progress=lambda done_s, expected_s: reported.append((done_s, expected_s)))
+    assert [round(done_s, 3) for done_s, _ in reported] == [0.0, 1.0, 2.0]
+    assert reported[-1] == (scene.duration_s, scene.duration_s)
 
 
 def test_pictures_that_begin_after_the_sound(tmp_path: Path) -> None:

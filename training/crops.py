@@ -190,8 +190,8 @@ class Crops:
         conditions = Conditions(boundaries_s=known_s, end_s=end_s, end_known_s=end_known_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         if not (self.augment and rng.random() < c.drop_metre):
-            told_tempo = not self.augment or rng.random() >= c.drop_tempo
-            lanes[:, METER_LANES] = song_meter(ids, steps, told_tempo)[window]
+            tempo_given = not self.augment or rng.random() >= c.drop_tempo
+            lanes[:, METER_LANES] = song_meter(ids, steps, tempo_given)[window]
         for lane, given in enumerate(LANES):
             if given.of_song is not None and not (self.augment and rng.random() < c.drop_lane):
                 lanes[:, lane] = given.of_song(ids, velocities, steps)[window]
@@ -292,11 +292,11 @@ def transpose_copies(copies: npt.NDArray[np.float32], semitones: int) -> npt.NDA
 
 
 def song_meter(
-    ids: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], told_tempo: bool = True
+    ids: npt.NDArray[np.int64], steps: npt.NDArray[np.int64], tempo_given: bool = True
 ) -> npt.NDArray[np.float32]:
     """The values (T, 3) of `meter.of_events` of a whole song, the tempo of its first bar given or not."""
     known = meter.lengths(ids, steps)
-    return meter.of_events(ids, steps, float(known[0]) if told_tempo and len(known) else None)
+    return meter.of_events(ids, steps, float(known[0]) if tempo_given and len(known) else None)
 
 
 def _thinned(boundaries_s: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:

@@ -49,13 +49,13 @@ def test_the_command_trains_and_resumes(
     out, toy = tmp_path / "run", tmp_path / "toy.toml"
     common = ("-o", out, "--no-compile", "--workers", 1)
     assert emsync(toy, corpus, *common, "--steps", 3, "--batch", 2, "--seed", 9) == 0
-    told = capsys.readouterr()
-    assert "trained for 3 steps" in told.out
-    assert "bits per note" in told.out
-    assert f"wrote {out / 'model'}" in told.out
-    assert "tokenizing train-00.npz" in told.err
-    assert "training: 100%" in told.err
-    assert "valid" in told.err
+    printed = capsys.readouterr()
+    assert "trained for 3 steps" in printed.out
+    assert "bits per note" in printed.out
+    assert f"wrote {out / 'model'}" in printed.out
+    assert "tokenizing train-00.npz" in printed.err
+    assert "training: 100%" in printed.err
+    assert "valid" in printed.err
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert checkpoint.load(out / "model").config == toy_preset().model
     assert Dataset.open(out / "data").about["sources"] == ["train-00.npz"]
@@ -66,10 +66,10 @@ def test_the_command_trains_and_resumes(
 
     monkeypatch.setattr(dataset, "build", build)
     assert emsync(toy, *common, "--steps", 5, "--resume", "--quiet") == 0
-    told = capsys.readouterr()
-    assert "trained for 5 steps" in told.out
-    assert "validation: " in told.out
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert "trained for 5 steps" in printed.out
+    assert "validation: " in printed.out
+    assert printed.err == ""
     _, preset = train.read_run(out)
     assert (preset.train.batch, preset.train.seed) == (2, 9)  # the run's own, where nothing else was said
     # A tokenized folder is used where it is.
@@ -96,9 +96,9 @@ def test_without_songs_to_validate_on_the_command_says_so(
     (corpus / "valid.npz").unlink()
     common = ("--steps", 1, "--no-compile", "--workers", 1, "--no-snap-tempo")
     assert emsync(tmp_path / "toy.toml", corpus / "train-00.npz", "-o", tmp_path / "run", *common) == 0
-    told = capsys.readouterr()
-    assert "there is no valid.npz beside the archives" in told.err
-    assert "validation:" not in told.out
+    printed = capsys.readouterr()
+    assert "there is no valid.npz beside the archives" in printed.err
+    assert "validation:" not in printed.out
     assert Dataset.open(tmp_path / "run" / "data").about["snap_tempo"] is False
 
 
@@ -146,8 +146,8 @@ def test_the_command_refuses(
     names = {"toy": tmp_path / "toy.toml", "corpus": corpus, "out": tmp_path / "run"}
     before = contents(tmp_path)
     assert emsync(*(word.format(**names) for word in arguments.split())) == 2
-    told = capsys.readouterr()
-    errors = [line for line in told.err.splitlines() if line.startswith("emsync:")]
+    printed = capsys.readouterr()
+    errors = [line for line in printed.err.splitlines() if line.startswith("emsync:")]
     assert len(errors) == 1
     assert sentence in errors[0]
     assert contents(tmp_path) == before or set(contents(tmp_path)) - set(before) <= {

@@ -123,7 +123,7 @@ def test_a_run_goes_on_from_weights_alone(
         with pytest.raises(InputError, match=r"--go-on goes with --initial, .* and without --resume"):
             run(data, tmp_path / "half", steps=20, go_on=True, **options)
     with pytest.raises(ModelError, match="does not say how long it was trained; leave out --go-on"):
-        run(data, tmp_path / "new", steps=20, initial=model_folder(tmp_path / "untold"), go_on=True)
+        run(data, tmp_path / "new", steps=20, initial=model_folder(tmp_path / "unknown"), go_on=True)
 
 
 @pytest.mark.trains
