@@ -1,7 +1,7 @@
 """What the model is conditioned on at each event: the lanes.
 
 A lane is one number for every event, NaN where it is not given. Training and composing compute lanes with the same
-functions: `Conditions.at` those that are asked for, `meter` the position in the bar, and `copying` what followed the
+functions: `Conditions.at` those that are requested, `meter` the position in the bar, and `copying` what followed the
 latest events earlier in the piece; the last two use the piece's own events.
 
 Conventions: times in seconds; valence and arousal in [-1, 1]. A boundary is the onset of a long chord in music, and a
@@ -107,7 +107,7 @@ def _check_curve(name: str, curve: Curve) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What is asked of one piece. Anything that is not given is None.
+    """The conditions of one piece. Anything that is not given is None.
 
     boundaries_s: (B,) increasing.
     end_s: where the piece ends.

@@ -1,4 +1,4 @@
-"""The recipe: every composing choice, once.
+"""The recipe: every composing choice in one place.
 
 `Recipe` is the one place where a choice has its default, its range, its unit and its help text. The options of
 `emsync compose`, their checks and docs/cli.md are generated from its fields; the soundtrack, the composer, the grammar
@@ -24,7 +24,7 @@ Grid = Literal["triplets", "sixteenths", "free"]
 #: The length of a film, in seconds.
 SHORTEST_S: Final = 1
 LONGEST_S: Final = 3 * 3600
-#: A tempo is drawn from this range, in quarter notes per minute. About half of all real songs lie in it.
+#: A tempo is drawn from this range, in quarter notes per minute. About half of all real songs are in it.
 DRAWN_QPM: Final = (84.0, 132.0)
 #: An arousal of 1 moves that range up by this much, an arousal of -1 down. Of all musical cues, tempo says most about
 #: arousal (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of Music and Emotion, 2010). The calmest music
@@ -232,8 +232,8 @@ class Recipe:
     )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
-        "While the harmony stands still, added to the logits of the last bar's pitches, times the square of how many "
-        "bars it has stood still (docs/decisions/0011).",
+        "While the harmony is static, added to the logits of the last bar's pitches, times the square of how many "
+        "bars it has been static (docs/decisions/0011).",
         low=-100, high=0,
     )  # fmt: skip
     repeat_bias: float = _choice(

@@ -1,4 +1,4 @@
-"""Limits of taste: a harmony that stands still, a note that is struck again and again, more notes than anyone plays.
+"""Limits of taste: a static harmony, a note that is struck again and again, more notes than anyone plays.
 
 docs/decisions/0011-sampling.md says how often real songs repeat, and what the biases change.
 """
@@ -15,9 +15,9 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.recipe import Recipe
 
-#: The harmony stands still while at least this share of a bar's pitches, family by family, came in the bar before.
+#: The harmony is static while at least this share of a bar's pitches, family by family, was in the bar before.
 STILL_SHARE: Final = 0.9
-#: How many bars in a row it may stand still before `Recipe.stale_bias` counts, and how many more bars count.
+#: How many bars in a row it may be static before `Recipe.stale_bias` counts, and how many more bars count.
 FRESH_BARS: Final = 2
 STALEST_BARS: Final = 8
 #: A note is repeated if it is struck again within this many beats.
@@ -38,10 +38,10 @@ _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
 
 class StaleHarmony:
-    """A bias on the pitches of the last bar that grows while the harmony stands still.
+    """A bias on the pitches of the last bar that grows while the harmony is static.
 
     bias: (vocabulary,) to add to the logits. It is `Recipe.stale_bias` times the square of how many bars too long the
-    harmony has stood still.
+    harmony has been static.
     """
 
     def __init__(self, recipe: Recipe) -> None:

@@ -29,7 +29,7 @@ FloatArray = npt.NDArray[np.floating]
 END_KNOWN_S: Final = 8.0
 #: A piece with more events per second than this, on average, is a runaway, and gets no more notes.
 MAX_EVENTS_PER_S: Final = 150.0
-#: No chord is moved closer to the end than this, where it would hardly be heard.
+#: No chord is moved closer to the end than this, where it would hardly be audible.
 LAST_TARGET_S: Final = 0.5
 
 
@@ -109,7 +109,7 @@ class Writer:
     """One piece in the making: takes the model's logits, event by event.
 
     Attributes:
-        conditions: What is asked of the piece.
+        conditions: The conditions of the piece.
         count: The event that asks for many or few instruments.
         ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
@@ -235,7 +235,7 @@ class Writer:
             self._conditioned = replace(self.conditions, boundaries_s=boundaries_s)
 
     def _lanes_now(self, *, is_chord: bool) -> npt.NDArray[np.float32]:
-        """(N_LANES,) What the model is conditioned on after the latest event, but for the copy lanes."""
+        """(N_LANES,) What the model is conditioned on after the latest event, except for the copy lanes."""
         now_s = self.grammar.step * v.STEP_S
         lanes = self._conditioned.at(np.array([now_s]), np.array([is_chord]))[0]
         lanes[METER_LANES] = self._meter.at(self.grammar.step)

@@ -1,4 +1,4 @@
-"""The grammar of one piece: asks its rules what may come next, and tells them what came."""
+"""The grammar of one piece: its rules say what may come next, and learn what came."""
 
 from __future__ import annotations
 

@@ -168,12 +168,12 @@ class State:
 
 
 class Mask:
-    """What may come next, while the rules are asked one after another.
+    """Which events may come next; the rules change it one after another.
 
     Attributes:
         allowed: (vocabulary,) The events that no rule has forbidden yet.
         until: The latest step that a TIMESHIFT may go to.
-        settled: Whether the other rules need not be asked any more.
+        settled: Whether the other rules are no longer needed.
 
     """
 
