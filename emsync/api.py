@@ -47,6 +47,10 @@ class Choices(TypedDict, total=False):
     longest_copy_bars: int
     stale_bias: float
     repeat_bias: float
+    form: str
+    theme_strength: float
+    density_limit: float
+    alone_bias: float
 
 
 def compose(
@@ -55,6 +59,7 @@ def compose(
     duration_s: float | None = None,
     cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
     mood: str | os.PathLike[str] | MoodCurve | MoodSource | None = None,
+    emotion: str | None = None,
     session: Session | None = None,
     progress: Progress | None = None,
     **choices: Unpack[Choices],
@@ -67,6 +72,7 @@ def compose(
         cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
         mood: A mood curve, or a CSV or JSON file of one. By default the film's own mood is read, if the model knows
             mood; `MoodSource()` composes without one.
+        emotion: Instead of `mood`: "anger", "disgust", "fear", "joy", "sadness" or "surprise", throughout.
         session: The loaded model; by default the embedded one is loaded. Pass one to compose for many films.
         progress: Called with the stage ("watching", "mood", "composing") and the share of it that is done, 0 to 1.
         **choices: The fields of `Recipe`, such as seed=7, tempo_qpm=96 or hits="exact".
@@ -105,8 +111,7 @@ def compose(
 
         Without a film:
 
-        >>> joy = emsync.MoodCurve.of_emotion("joy")
-        >>> emsync.compose(duration_s=6, cuts=[2.5], tempo_qpm=100, mood=joy).cuts_s
+        >>> emsync.compose(duration_s=6, cuts=[2.5], tempo_qpm=100, emotion="joy").cuts_s
         array([2.5])
 
     """
@@ -115,8 +120,10 @@ def compose(
         raise TypeError(f"compose() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
     if (video is None) == (duration_s is None):
         raise InputError("give either a video or duration_s; one of them says how long the music is")
+    if mood is not None and emotion is not None:
+        raise InputError("mood and emotion each say what the mood is; give one of them")
     recipe = Recipe(**choices)
-    source = _source(mood)
+    source = _source(mood) if emotion is None else MoodSource.given(MoodCurve.of_emotion(emotion), emotion, emotion)
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
     assert duration_s is not None

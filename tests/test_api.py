@@ -61,6 +61,16 @@ def test_a_mood_is_a_curve_a_source_or_a_file(kind: str, tmp_path: Path) -> None
     assert track.mood.source == ("mood.csv" if kind == "file" else "given")
 
 
+def test_an_emotion_is_a_mood() -> None:
+    track = made(emotion="joy", session=session(Feeling()))
+    assert track.mood is not None
+    assert track.mood.curve == MoodCurve.of_emotion("joy")
+    with pytest.raises(InputError, match="mood and emotion each say what the mood is"):
+        made(emotion="joy", mood=MoodCurve.constant(0.1))
+    with pytest.raises(InputError, match="'glee'"):
+        made(emotion="glee")
+
+
 def test_what_cannot_be_is_said() -> None:
     with pytest.raises(InputError, match="give either a video or duration_s"):
         emsync.compose()
@@ -139,11 +149,18 @@ def test_the_examples_in_docstrings(name: str) -> None:
 
 @needs_everything
 @pytest.mark.usefixtures("beside_a_film")
-def test_the_examples_in_the_readme() -> None:
+@pytest.mark.parametrize(
+    ("page", "made"),
+    [
+        ("README.md", {"film.mid", "film.mid.json", "film.wav", "scored.mp4"}),
+        ("docs/tutorial.md", {"sad.mid", "sad.mid.json", "sad.png"}),
+    ],
+)
+def test_the_examples_in_pages(page: str, made: set[str]) -> None:
     pytest.importorskip("soundfile")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
-    module = types.ModuleType("readme")
+    module = types.ModuleType("example")
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), module.__dict__)
-    assert {"film.mid", "film.mid.json", "film.wav", "scored.mp4"} <= {path.name for path in Path().iterdir()}
+        exec(compile(block, page, "exec"), module.__dict__)
+    assert made <= {path.name for path in Path().iterdir()}

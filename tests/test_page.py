@@ -96,6 +96,24 @@ def test_film_sound_and_notes_run_together(browser: Any, tmp_path: Path, film: P
         assert np.mean(reds[0]) == pytest.approx(reds[1], abs=1.0)
 
 
+def test_the_sound_of_the_page_keeps_its_time(browser: Any, tmp_path: Path) -> None:
+    """MP3 encoders put silence in front; the browser has to take it away again."""
+    soundfile = pytest.importorskip("soundfile")
+    sound = np.zeros((44_100 * 2, 2), dtype=np.float32)
+    sound[33_075:33_575] = np.sin(np.arange(500) / 5)[:, None] * 0.7
+    soundfile.write(tmp_path / "click.mp3", sound, 44_100, subtype="MPEG_LAYER_III")
+    with opened(browser, save_page(piece(), tmp_path / "song.html", sound=tmp_path / "click.mp3").path) as page:
+        heard = page.evaluate(
+            """async () => {
+              const bytes = Uint8Array.from(atob(data.sound.base64), (c) => c.charCodeAt(0));
+              const decoded = await new OfflineAudioContext(2, 1, 44100).decodeAudioData(bytes.buffer);
+              const samples = decoded.getChannelData(0);
+              return [samples.findIndex((x) => Math.abs(x) > 0.2) / 44100, decoded.duration];
+            }"""
+        )
+    assert heard == pytest.approx([0.75, 2.0], abs=0.005)
+
+
 def test_the_lists_say_what_was_measured(browser: Any, tmp_path: Path) -> None:
     with opened(browser, save_page(piece(), tmp_path / "song.html").path) as page:
         rows = [row.locator("th,td").all_text_contents() for row in page.locator("#cuts tbody tr").all()]
