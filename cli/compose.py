@@ -78,6 +78,7 @@ _HOW = {
 @click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
 @options.stems
 @options.pictures
+@options.musicxml
 @options.sound
 @options.ducking
 @click.option(
@@ -91,7 +92,7 @@ _HOW = {
 def command(
     context: click.Context, /, videos: tuple[Path, ...], jobs: int, skip_existing: bool, shard: str | None,
     output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
-    wav: Path | None, mp4: Path | None, stems: bool, plot: Path | None, html: Path | None,
+    wav: Path | None, mp4: Path | None, stems: bool, plot: Path | None, html: Path | None, musicxml: Path | None,
     soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
@@ -110,14 +111,14 @@ def command(
         one_film = {"theme": choices.pop("theme"), "duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
         one_film |= {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
         one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
-        one_film |= {"plot": plot, "html": html}
+        one_film |= {"plot": plot, "html": html, "musicxml": musicxml}
         context.exit(
             compose_many(
                 videos, output, model, backend, overwrite, quiet, jobs, skip_existing, shard, one_film, choices
             )
         )
     film = choices["video"] = videos[0] if videos else None
-    also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, **lying)
+    also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, musicxml=musicxml, **lying)
     song = output or (Path("emsync.mid") if film is None else film.with_suffix(".mid"))
     also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme"))))
     with StageBar(quiet) as progress:

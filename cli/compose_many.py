@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ONE_FILM = {
     "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "counting": "--fps", "start": "--start",
     "add": "--add-cut", "drop": "--drop-cut", "record_path": "--from", "wav": "--wav", "mp4": "--mp4",
-    "stems": "--stems", "plot": "--plot", "html": "--html",
+    "stems": "--stems", "plot": "--plot", "html": "--html", "musicxml": "--musicxml",
 }  # fmt: skip
 SOME_FAILED = 1
 

@@ -52,6 +52,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
     Entry("deliver", "emsync.cli.deliver", "Make a MIDI file ready for a DAW: timecode, levels, chord symbols."),
+    Entry("notate", "emsync.cli.notate", "Write a MIDI file as a score for players (MusicXML)."),
     Entry("cuts", "emsync.cli.cuts", "Convert a cut list from one format to another."),
     Entry("plot", "emsync.cli.plot", "Draw a MIDI file with its cuts, chords and mood."),
     Entry("page", "emsync.cli.page", "Write a web page: film, sound and notes."),

@@ -303,6 +303,13 @@ def pictures(function: Decorated) -> Decorated:
     )(function)
 
 
+def musicxml(function: Decorated) -> Decorated:
+    """`--musicxml`, passed as `musicxml: Path | None`."""
+    return click.option(
+        "--musicxml", type=FILE, metavar="SCORE.musicxml", help="Also write a score for players, as emsync notate does."
+    )(function)
+
+
 def model(function: Decorated) -> Decorated:
     """`--model DIR`, passed as `model: Path | None`; None is the model inside the package."""
     return click.option(

@@ -37,6 +37,7 @@ class Outputs:
     soundfont: Path | None
     loudness_lufs: float | None
     overwrite: bool
+    musicxml: Path | None = None
     under: Ducking | None = None
     music_db: float = 0.0
 
@@ -54,12 +55,13 @@ class Outputs:
             raise InputError("--keep-sound and --music-gain are for the film with its music; give --mp4, too")
         taken = {Path(f"{song}.json").absolute(): "the record"}
         named = {"-o": song, "--wav": self.wav, "--mp4": self.mp4, "--plot": self.plot, "--html": self.html}
+        named["--musicxml"] = self.musicxml
         for flag, place in named.items():
             other = flag if place is None else taken.setdefault(place.absolute(), flag)
             if other != flag:
                 raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
         check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=inputs)
-        for place in (self.wav, self.mp4):
+        for place in (self.wav, self.mp4, self.musicxml):
             if place is not None:
                 check_writable(place, overwrite=self.overwrite, inputs=inputs)
         if self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
@@ -85,6 +87,11 @@ class Outputs:
                 **sound,
             )  # fmt: skip
             say(printable(f"Wrote {made}, the film with the music.{report_mux(found)}"))
+        if self.musicxml is not None:
+            from emsync import musicxml
+
+            musicxml.save(track.score, self.musicxml, title=song.stem, overwrite=self.overwrite)
+            say(printable(f"Wrote {self.musicxml}, a score for players."))
         if self.plot is None and self.html is None:
             return
         piece = track.piece(song.name)
