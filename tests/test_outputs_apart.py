@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from emsync.export import ship
 from emsync.training.corpus.prepare import prepare
 from emsync.training.evaluation.report_page import JSON_NAME, check_output
 from emsync.weight_parts import join_parts
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,3 +98,21 @@ def test_a_picture_replaces_nothing_that_is_read(
     assert main(["compose", *given, read, place, written, place, "-o", "song.mid", "--overwrite"]) == 2
     assert f"{place} is what is read, and is not replaced" in capsys.readouterr().err
     assert contents(tmp_path) == {place: b"mine"}
+
+
+def test_nothing_is_written_outside_the_output_folder(model: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would keep usage files in the user's cache."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    out.mkdir()
+    known = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "emsync", "compose", "--duration", "2", "--model", str(model), "-o", "song.mid", "-q"],
+        cwd=out, env={**known, "HOME": str(home), "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["song.mid", "song.mid.json"]
+    assert list(home.rglob("*")) == list(temporary.rglob("*")) == []
