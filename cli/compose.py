@@ -98,7 +98,7 @@ def command(
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
     Several VIDEOs, or folders of them, are scored into the folder -o. A film that fails does not stop the others.
-    report.csv and report.json there say what became of each, and the exit code is 1 if any failed.
+    report.csv and report.json there list the results, and the exit code is 1 if any failed.
 
     Without a VIDEO, give --duration, and --cuts if there are any. The mood is read from the video, unless one of
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from

@@ -264,7 +264,7 @@ def ducking(function: Decorated) -> Decorated:
     return click.option(
         "--keep-sound",
         is_flag=True,
-        help="Keep the film's own sound; the music lies under it and goes down under speech.",
+        help="Keep the film's own sound; the music is mixed under it and ducked under speech.",
     )(function)
 
 

@@ -165,7 +165,7 @@ def _report(page: Page) -> str:
 
 
 def film_of(piece: Piece, song: Path) -> Path | None:
-    """The film that the record names, if it lies beside the song."""
+    """The film that the record names, if it is beside the song."""
     if piece.video is None:
         return None
     beside = song.with_name(Path(piece.video).name)

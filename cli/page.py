@@ -14,7 +14,7 @@ from emsync.cli import options
 @options.output("PAGE.html", "The page to write. [default: SONG.html]")
 @options.record
 @click.option(
-    "--film", type=options.FILE, metavar="FILM", help="The film. [default: the record's, if it lies beside SONG.mid]"
+    "--film", type=options.FILE, metavar="FILM", help="The film. [default: the record's, if it is beside SONG.mid]"
 )
 @click.option("--sound", type=options.FILE, metavar="SOUND", help="The piece as sound. [default: it is rendered]")
 @options.sound
