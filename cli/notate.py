@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emsync.cli import options
-from emsync.errors import printable
+from emsync.cli.say import say
 
 
 @click.command()
@@ -27,4 +27,4 @@ def command(song: Path, output: Path | None, overwrite: bool) -> None:
     check_writable(place, overwrite=overwrite, inputs=(song,))
     score = midi.read(song)
     musicxml.save(score, place, title=song.stem, overwrite=overwrite)
-    click.echo(printable(f"Wrote {place}: {len(score)} notes, {len(score.bars)} bars."))
+    say(f"Wrote {place}: {len(score)} notes, {len(score.bars)} bars.")
