@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ _IN_A_RECORD = (
     *("valence", "arousal", "emotion", "mood", "affect", "theme", *CHOICES),
 )
 _FLAGS = {"counting": "--fps", "add": "--add-cut", "drop": "--drop-cut"}
+#: So many cuts are named that are missed.
+_SHOWN = 8
 _HOW = {
     "bend": "on the beat, the tempo bending towards them",
     "exact": "exactly, whatever the beat",
@@ -257,8 +260,25 @@ def _on_cuts(track: Soundtrack) -> list[str]:
         if kept < total
         else ""
     )
-    return [
+    lines = [
         f"{total} cut{'s' if total != 1 else ''} in {length}{near}.",
         f"Chords on cuts: {track.n_within_frame} of {kept} within a frame, {track.n_within_second} within a second; "
         f"{_HOW[recipe.hits]}.",
     ]
+    if track.tempo_plan is not None:
+        plan, missed_s = track.tempo_plan, track.missed_s.tolist()
+        lines.append(
+            f"Tempo {plan.mean_qpm:.1f}, bent by {100 * plan.median_bend:.1f} % (median of all bars), "
+            f"by {100 * plan.largest_bend:.1f} % at most."
+        )
+        if missed_s:
+            lines.append(
+                f"Missed, since the tempo would bend too far (--max-bend {recipe.max_bend:g}): {_times(missed_s)}."
+            )
+    return lines
+
+
+def _times(times_s: Sequence[float]) -> str:
+    """The first few of some times."""
+    shown = ", ".join(f"{time_s:.2f} s" for time_s in times_s[:_SHOWN])
+    return shown if len(times_s) <= _SHOWN else f"{shown} and {len(times_s) - _SHOWN} more"

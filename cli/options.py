@@ -139,8 +139,11 @@ def _of_choice(name: str, choice: Choice, default: Any = None) -> Callable[[Deco
         value = getattr(Recipe, name)
         shown = f"{value:g}" if isinstance(value, float) else str(value)
     kind: Any = None  # any text
+    if choice.choices == (False, True):
+        # None where it is not given, as for all other options.
+        return click.option(choice.flag, name, is_flag=True, default=default, flag_value=True, help=choice.help)
     if choice.choices:
-        kind = click.Choice(choice.choices)
+        kind = click.Choice([str(word) for word in choice.choices])
     elif choice.whole:
         kind = click.IntRange(int(choice.low), int(choice.high))
     elif name != "by_kind" and choice.text is None:

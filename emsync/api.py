@@ -47,6 +47,9 @@ class Choices(TypedDict, total=False):
     longest_copy_bars: int
     stale_bias: float
     repeat_bias: float
+    tempo_plan: Literal["on", "off"]
+    max_bend: float
+    metre_changes: bool
     form: str
     theme_strength: float
     density_limit: float
@@ -97,14 +100,15 @@ def compose(
 
         For other libraries (the extras `interop` and `theory`), and as the model's events:
 
-        >>> [each.name for each in track.to_pretty_midi().instruments]
-        ['Drums', 'Piano', 'Guitar', 'Bass', 'Strings']
+        >>> playing = {track.score.instruments[i].name for i in track.score.instrument}
+        >>> {each.name for each in track.to_pretty_midi().instruments} == playing
+        True
         >>> len(track.to_mido().tracks)
         6
         >>> track.to_symusic().note_num() == len(track.score)
         True
-        >>> len(track.to_music21().parts)
-        5
+        >>> len(track.to_music21().parts) == len(playing)
+        True
         >>> ids, velocities = track.tokens().ids, track.tokens().velocities
         >>> emsync.tokenizer.events.decode(ids, velocities).instruments[0].name
         'Drums'

@@ -21,9 +21,13 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES, Conditions
 from emsync.decoder import Decoder
+from emsync.hits import follow, land
 from emsync.recipe import Recipe
+from emsync.score import Score
 from emsync.sections import Plan
-from emsync.writer import Piece, Writer, beat_of
+from emsync.tempo_plan import TempoPlan, beat_of
+from emsync.tokenizer.events import decode
+from emsync.writer import Piece, Writer
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -39,6 +43,7 @@ def compose(
     recipe: Recipe | None = None,
     *,
     plans: Sequence[Plan] | None = None,
+    tempo_plans: Sequence[TempoPlan | None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Piece]:
     """Compose one piece for each of `conditions`, all at once.
@@ -52,14 +57,17 @@ def compose(
         conditions: One for each piece. Each must say where the piece ends (`end_s`).
         recipe: The composing choices. The tempo is moved to the nearest one that the grid can hold (`beat_of`).
         plans: The form of each piece; by default none has one.
+        tempo_plans: The tempo of each piece (`tempo_plan.plan_for`), for the boundaries of its conditions. Its events
+            are then in nominal time.
         progress: Called with the share that is done, from 0 to 1.
 
     """
     recipe = recipe or Recipe()
     plans = [Plan()] * len(conditions) if plans is None else plans
+    tempo_plans = [None] * len(conditions) if tempo_plans is None else tempo_plans
     writers = [
-        Writer(c, recipe, np.random.default_rng([recipe.seed, row]), decoder.mixture, plan)
-        for row, (c, plan) in enumerate(zip(conditions, plans, strict=True))
+        Writer(c, recipe, np.random.default_rng([recipe.seed, row]), decoder.mixture, plan, tempo_plan)
+        for row, (c, plan, tempo_plan) in enumerate(zip(conditions, plans, tempo_plans, strict=True))
     ]
     if not writers:
         return []
@@ -90,6 +98,19 @@ def compose(
     if progress:
         progress(1.0)
     return [w.piece() for w in writers]
+
+
+def score_of(piece: Piece, duration_s: float, *, bend: bool = False) -> Score:
+    """The notes of a piece for a film of `duration_s`, in the film's time if its tempo was planned for it.
+
+    If it was not, `bend` says whether the tempo bends towards the boundaries that were met.
+    """
+    score = decode(piece.events.ids, piece.events.velocities)
+    # Drum hits and bars have no end of their own, and may pass the film's.
+    if piece.tempo_plan is None:
+        score = score.until(duration_s)
+        return land(score, piece.targets_s, piece.boundaries_s) if bend else score
+    return follow(score.until(float(piece.tempo_plan.to_nominal(duration_s))), piece.tempo_plan, duration_s)
 
 
 @dataclass(frozen=True)
@@ -193,4 +214,4 @@ def _kept(writers: Sequence[Writer], about: int, *, alone: bool) -> int:
     return min(about, *(len(w.ids) for w in writers))
 
 
-__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose"]
+__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "score_of"]

@@ -170,6 +170,20 @@ class Conditions:
             [np.nan if x is None else x for x in (self.piece_valence, self.piece_arousal)], dtype=np.float32
         )
 
+    def moved(self, to: Callable[[npt.ArrayLike], FloatArray]) -> Conditions:
+        """The conditions at other times: `to` maps times in seconds, any shape, and never turns their order."""
+
+        def curve(given: Curve) -> Curve:
+            return (to(given[0]), given[1]) if isinstance(given, tuple) else given
+
+        return replace(
+            self,
+            boundaries_s=None if self.boundaries_s is None else to(self.boundaries_s),
+            end_s=None if self.end_s is None else float(to(self.end_s)),
+            valence=curve(self.valence), arousal=curve(self.arousal),
+            curves={name: curve(each) for name, each in self.curves.items()},
+        )  # fmt: skip
+
     def after_chord(self, chord_s: float) -> Conditions:
         """The conditions that remain after a CHORD at `chord_s`."""
         if self.boundaries_s is None:

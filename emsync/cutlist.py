@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -82,6 +82,18 @@ def spaced(
             if all(abs(cut_s - other_s) >= apart_s - 1e-6 for other_s in kept[max(at - 1, 0) : at + 1]):
                 kept.insert(at, cut_s)
     return np.array(kept, dtype=np.float64)
+
+
+#: How much a cut of each weight wants to be met, and on a downbeat, if the tempo cannot do all (`emsync.tempo_plan`).
+STRENGTHS: Final[Mapping[Weight, float]] = {"must": 1.0, "": 0.6, "may": 0.2}
+
+
+def strengths(kept_s: npt.ArrayLike, cuts_s: npt.ArrayLike, weights: Sequence[Weight]) -> Floats | None:
+    """(K,) The `STRENGTHS` of those of the cuts (C,) that `spaced` kept; None where no cut has a weight."""
+    if not any(weights):
+        return None
+    at = np.searchsorted(np.asarray(cuts_s, dtype=np.float64), np.asarray(kept_s, dtype=np.float64))
+    return np.array([STRENGTHS[weights[i]] for i in at], dtype=np.float64)
 
 
 def check(cuts_s: npt.ArrayLike, duration_s: float | None = None) -> Floats:

@@ -1,8 +1,9 @@
 """Landing chords on cuts by bending the tempo, and measuring how well chords meet cuts.
 
-With hits "bend", music is composed with the chords for cuts on beats. `land` then moves these beats onto the cuts: each
-stretch between two of them is played a little faster or slower. `measure` does not look at CHORD events but at what
-*sounds*: three or more notes of piano or guitar that begin together and are held for two beats (`emsync.chords`).
+With hits "bend", music is composed with the chords for cuts on beats. If the tempo was planned for the film, `follow`
+plays it in that tempo. Otherwise `land` moves these beats onto the cuts: each stretch between two of them is played a
+little faster or slower. `measure` does not look at CHORD events but at what *sounds*: three or more notes of piano or
+guitar that begin together and are held for two beats (`emsync.chords`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from emsync.chords import chord_onsets
 from emsync.errors import InputError
 from emsync.score import Bars, KeySignature, Marker, Score, TempoMap
+from emsync.tempo_plan import TempoPlan
 from emsync.tokenizer.families import FAMILY_PROGRAMS
 from emsync.vocabulary import STEP_S
 
@@ -94,6 +96,25 @@ def land(score: Score, targets_s: npt.ArrayLike, cuts_s: npt.ArrayLike) -> Score
         [Marker(float(warp(m.time_s, old, new)), m.text) for m in score.markers],
         [KeySignature(float(warp(k.time_s, old, new)), k.tonic, k.is_minor) for k in score.keys],
         duration_s=end_s,
+    )  # fmt: skip
+
+
+def follow(score: Score, plan: TempoPlan, duration_s: float) -> Score:
+    """Move a score from the nominal time of a plan to the time of its film, which ends at `duration_s`.
+
+    Every note keeps its position in its bar. Bars and tempo are those of the plan, so hits stand on the cuts exactly.
+    """
+    start_s = plan.to_film(score.start_s)
+    bars, tempo = plan.bars, plan.tempo
+    held, sooner = bars.start_s < duration_s, tempo.times_s < duration_s
+    return Score(
+        score.instruments, score.instrument, score.pitch, score.velocity,
+        start_s, np.maximum(np.minimum(plan.to_film(score.end_s), duration_s), start_s + 1e-6),
+        TempoMap(tempo.times_s[sooner], tempo.qpm[sooner]),
+        Bars(bars.start_s[held], bars.numerator[held], bars.denominator[held]),
+        [Marker(float(plan.to_film(m.time_s)), m.text) for m in score.markers],
+        [KeySignature(float(plan.to_film(k.time_s)), k.tonic, k.is_minor) for k in score.keys],
+        duration_s=duration_s,
     )  # fmt: skip
 
 

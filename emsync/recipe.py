@@ -44,7 +44,7 @@ class Choice:
         help: One sentence for `--help` and docs/cli.md.
         flag: The option's name, such as "--tempo"; None if the command line has no option for it.
         metavar: What `--help` shows as the value.
-        choices: The allowed words, for a choice among words.
+        choices: The allowed words, for a choice among words; (False, True) for a switch.
         low, high: The allowed range of a number.
         low_open: Whether `low` itself is not allowed.
         whole: Whether only whole numbers are allowed.
@@ -58,7 +58,7 @@ class Choice:
     help: str
     flag: str | None = None
     metavar: str | None = None
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | tuple[bool, ...] = ()
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
@@ -91,7 +91,7 @@ class Choice:
             return
         if self.choices:
             if value not in self.choices:
-                raise InputError(f"{name} is {value!r}; choose one of {', '.join(self.choices)}")
+                raise InputError(f"{name} is {value!r}; choose one of {', '.join(map(str, self.choices))}")
             return
         number = isinstance(value, int) if self.whole else isinstance(value, int | float)
         if not number or isinstance(value, bool):
@@ -162,6 +162,23 @@ class Recipe:
         None, "Tempo in quarter notes per minute, before it bends towards the cuts.", "--tempo", "QPM",
         low=45, high=240, optional=True, default_text="drawn with the seed",
     )  # fmt: skip
+    tempo_plan: Literal["on", "off"] = _choice(
+        "on",
+        "With --hits bend: choose tempo and beats for the film before composing, so that the tempo bends little; or "
+        "carry the nearest beat onto each cut, however far.",
+        "--tempo-plan", choices=("on", "off"), since="off",
+    )  # fmt: skip
+    max_bend: float = _choice(
+        3.0,
+        "With --tempo-plan on: how far the tempi of neighbouring bars may differ, in percent, and twice that in all; "
+        "cuts that need more are missed.",
+        "--max-bend", "PERCENT", low=0.1, high=25,
+    )  # fmt: skip
+    metre_changes: bool = _choice(
+        False,
+        "With --tempo-plan on: allow a bar of 2/4 or 3/4 before a cut, so that the cut falls on a downbeat.",
+        "--metre-changes", choices=(False, True),
+    )  # fmt: skip
     grid: Literal["triplets", "sixteenths", "free"] = _choice(
         "triplets",
         "Where notes may begin: on sixteenths and sixteenth triplets, on sixteenths only, or wherever the model puts "
@@ -198,7 +215,7 @@ class Recipe:
     loose_ends: bool = _choice(
         True,
         "Whether notes may end off the sixteenths (docs/decisions/0010).",
-        choices=(True, False),  # type: ignore[arg-type]
+        choices=(False, True),
     )
     copying: float = _choice(
         1.0,
@@ -266,6 +283,11 @@ class Recipe:
         return self.hits != "free"
 
     @property
+    def plans(self) -> bool:
+        """Whether the tempo is planned for the film; without a grid it is the model's own, unless it is given."""
+        return self.hits == "bend" and self.tempo_plan == "on" and (self.on_grid or self.tempo_qpm is not None)
+
+    @property
     def finishes(self) -> bool:
         """Whether the finishing rules apply."""
         return self.finish == "on"
@@ -282,10 +304,13 @@ class Recipe:
         """
         if self.tempo_qpm is not None or not self.on_grid:
             return self.tempo_qpm
-        drawn = float(np.random.default_rng([self.seed, 1]).uniform(*DRAWN_QPM))
-        if arousal is None or math.isnan(arousal) or not self.mood_strength:
-            return drawn
-        return drawn + AROUSAL_QPM * arousal
+        return float(np.random.default_rng([self.seed, 1]).uniform(*self.tempo_range(arousal)))
+
+    def tempo_range(self, arousal: float | None = None) -> tuple[float, float]:
+        """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; `arousal` as in `tempo`."""
+        felt = arousal is not None and not math.isnan(arousal) and self.mood_strength
+        shift = AROUSAL_QPM * arousal if felt and arousal is not None else 0.0
+        return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""

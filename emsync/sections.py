@@ -8,8 +8,8 @@ A theme of the user's is stated by the first section, and returns with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -46,6 +46,11 @@ class Plan:
     sections: tuple[Section, ...] = ()
     theme: Theme | None = None
     arousal: tuple[float, ...] = ()
+
+    def moved(self, to: Callable[[npt.ArrayLike], FloatArray]) -> Plan:
+        """The plan at other times: `to` maps times in seconds, any shape, and never turns their order."""
+        sections = [replace(s, start_s=float(to(s.start_s)), end_s=float(to(s.end_s))) for s in self.sections]
+        return replace(self, sections=tuple(sections))
 
 
 def plan_piece(

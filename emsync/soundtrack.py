@@ -32,7 +32,7 @@ from emsync.errors import InputError
 from emsync.files import atomic_paths
 from emsync.finish import finish
 from emsync.form import Section
-from emsync.hits import Hit, closest_s, crowded, land, measure
+from emsync.hits import Hit, closest_s, crowded, measure
 from emsync.mood import MoodCurve
 from emsync.mood_source import Mood, MoodSource, mean_mood, not_followed
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
@@ -41,6 +41,7 @@ from emsync.score import Marker, Score
 from emsync.session import Backend as Backend
 from emsync.session import Session as Session
 from emsync.session import knows_mood as knows_mood
+from emsync.tempo_plan import TempoPlan, plan_for
 from emsync.theme import given_theme
 from emsync.video import DEFAULT_DETECTOR, Detector, spaced, timecode
 
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 #: Called with what is being done ("watching", "mood", "composing") and the share of it that is done.
 Progress = Callable[[str, float], None]
+_SILENT: Final[Progress] = lambda stage, share: None  # noqa: E731
 
 #: Timecodes of markers where no video gives a frame rate.
 DEFAULT_FRAME_RATE: Final = Fraction(25)
@@ -88,6 +90,7 @@ class Soundtrack:
         scene: What is known about the film.
         session: The model it was composed with; needed to save.
         watched_s, composed_s: How long watching and composing took, in seconds.
+        tempo_plan: The tempo that was planned for the film, if it was.
 
     """
 
@@ -107,6 +110,12 @@ class Soundtrack:
     session: Session | None = None
     watched_s: float = 0.0
     composed_s: float = 0.0
+    tempo_plan: TempoPlan | None = None
+
+    @property
+    def missed_s(self) -> FloatArray:
+        """(M,) The boundaries that the planned tempo cannot meet, in seconds."""
+        return self.boundaries_s[:0] if self.tempo_plan is None else self.boundaries_s[~self.tempo_plan.met]
 
     @property
     def n_within_frame(self) -> int:
@@ -125,8 +134,8 @@ class Soundtrack:
         found = {
             "cuts_s": self.cuts_s.tolist(), "boundaries_s": self.boundaries_s.tolist(),
             "hits": [{"cut_s": h.cut_s, "chord_s": h.chord_s} for h in self.hits],
-            "met": self.n_within_frame, "closest_s": round(closest_s(self.score), 3),
-            "crowded": crowded(self.score, self.boundaries_s),
+            "missed_s": self.missed_s.tolist(), "met": self.n_within_frame,
+            "closest_s": round(closest_s(self.score), 3), "crowded": crowded(self.score, self.boundaries_s),
             "form": [{"label": str(s.label), "start_s": s.start_s} for s in self.sections],
             "notes": len(self.score), "events": self.n_events,
         }  # fmt: skip
@@ -262,7 +271,7 @@ def for_video(
     session = Session.open() if session is None else session
     if mood is None:
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
-    path, tell = Path(video), progress or _silent
+    path, tell = Path(video), progress or _SILENT
     begun = time.monotonic()
     scene = analyze(
         path, detector=detector, threshold=threshold,
@@ -299,8 +308,7 @@ def for_cuts(
     theme = given_theme(theme)
     session = Session.open() if session is None else session
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
-    begun = time.monotonic()
-    tell = progress or _silent
+    begun, tell = time.monotonic(), progress or _SILENT
     found = listed(cuts, duration_s)
     if frame_rate is None:
         frame_rate = DEFAULT_FRAME_RATE if found.counting is None else found.counting.rate
@@ -355,10 +363,9 @@ def compose(
         InputError: Anything else that cannot be used.
 
     """
-    from emsync.composer import compose as compose_events
+    from emsync import composer
     from emsync.conditions import Conditions
     from emsync.sections import plan_piece, section_markers
-    from emsync.tokenizer.events import decode
 
     recipe = recipe or Recipe()
     if not SHORTEST_S <= duration_s <= LONGEST_S:
@@ -377,24 +384,17 @@ def compose(
         valence, arousal = mean_mood(mood, duration_s)
     conditions = Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
     plan = plan_piece(recipe, duration_s, cuts, curves, theme)
-    (piece,) = compose_events(decoder, [conditions], recipe, plans=[plan], progress=progress)
-    # Drum hits and bars have no end of their own, and may pass the film's.
-    score = decode(piece.events.ids, piece.events.velocities).until(duration_s)
-    if recipe.hits == "bend":
-        score = land(score, piece.targets_s, piece.boundaries_s)
+    tempo = plan_for(recipe, boundaries, duration_s, arousal, cutlist.strengths(boundaries, cuts, weights))
+    (piece,) = composer.compose(decoder, [conditions], recipe, plans=[plan], tempo_plans=[tempo], progress=progress)
+    score = composer.score_of(piece, duration_s, bend=recipe.hits == "bend")
     if recipe.finishes:
         loud = curves.get("arousal") if recipe.mood_strength else None
         score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     markers += section_markers(score, plan.sections)
-    markers.sort(key=lambda marker: marker.time_s)
-    score = replace(score, markers=tuple(markers), duration_s=duration_s, warnings=())
+    score = replace(score, markers=tuple(sorted(markers, key=lambda m: m.time_s)), duration_s=duration_s, warnings=())
     felt = None if mood is None else Mood(mood, "given", "as given")
-    hits = tuple(measure(score, boundaries))
     return Soundtrack(
-        score, cuts, boundaries, hits, len(piece.events), recipe, felt, frame_rate, tuple(weights), plan.sections, theme
-    )
-
-
-def _silent(stage: str, share: float) -> None:
-    """No progress."""
+        score, cuts, boundaries, tuple(measure(score, boundaries)), len(piece.events), recipe, felt, frame_rate,
+        tuple(weights), plan.sections, theme, tempo_plan=tempo,
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from emsync.recipe import Recipe
 from emsync.repetition import Alone, Density, RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
+from emsync.tempo_plan import TempoPlan, beat_of
 from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]
@@ -33,16 +34,6 @@ MAX_EVENTS_PER_S: Final = 150.0
 LAST_TARGET_S: Final = 0.5
 
 
-def beat_of(tempo_qpm: float) -> int:
-    """The length of a quarter note in steps, for the tempo nearest to `tempo_qpm` whose sixteenth is whole steps.
-
-    Songs are moved to the same tempi in training (docs/decisions/0001-tempo-snapping.md).
-    """
-    if not (math.isfinite(tempo_qpm) and tempo_qpm > 0):
-        raise InputError(f"a tempo of {tempo_qpm} is not above 0; give quarter notes per minute, such as 120")
-    return 4 * max(1, round(60 / (tempo_qpm * 4 * v.STEP_S)))
-
-
 @dataclass(frozen=True, eq=False)
 class Piece:
     """One composed piece.
@@ -51,12 +42,15 @@ class Piece:
     boundaries_s: (B,) the boundaries that a CHORD meets, increasing.
     targets_s: (B,) where each of these CHORDs is: on the boundary, or on the beat nearest to it.
     chords_s: (C,) all CHORDs.
+    tempo_plan: the tempo that was planned for the film. Events, targets and chords are then in its nominal time,
+        boundaries in that of the film.
     """
 
     events: Events
     boundaries_s: FloatArray
     targets_s: FloatArray
     chords_s: FloatArray
+    tempo_plan: TempoPlan | None = None
 
 
 class Targets:
@@ -109,7 +103,7 @@ class Writer:
     """One piece in the making: takes the model's logits, event by event.
 
     Attributes:
-        conditions: The conditions of the piece.
+        conditions: The conditions of the piece, in the time of its events (`Piece.tempo_plan`).
         count: The event that asks for many or few instruments.
         ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
@@ -124,17 +118,25 @@ class Writer:
         rng: np.random.Generator,
         mixture: Mixture | None = None,
         plan: Plan | None = None,
+        tempo_plan: TempoPlan | None = None,
     ) -> None:
         conditions = replace(conditions, end_known_s=END_KNOWN_S)
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
-        tempo_qpm = recipe.tempo(conditions.piece_arousal)
+        plan = plan or Plan()
+        if tempo_plan is not None:
+            conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)
+            plan = plan.moved(tempo_plan.to_nominal)
+        assert conditions.end_s is not None
+        tempo_qpm = recipe.tempo(conditions.piece_arousal) if tempo_plan is None else tempo_plan.nominal_qpm
         beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)
         end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
         boundaries_s = np.array([] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64)
         self.conditions, self.recipe, self.rng = conditions, recipe, rng
         self.count = v.MORE if recipe.instruments == "more" else v.FEWER
-        self.grammar = Grammar(recipe, end_step, np.rint(boundaries_s / v.STEP_S), beat_steps=beat_steps)
+        self._tempo_plan = tempo_plan
+        bars = () if tempo_plan is None else tempo_plan.bar_beats
+        self.grammar = Grammar(recipe, end_step, np.rint(boundaries_s / v.STEP_S), beat_steps=beat_steps, bars=bars)
         self.ids, self.velocities = [v.START], [0]
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
@@ -147,7 +149,7 @@ class Writer:
             RepeatedNotes(),
             Density(recipe.density_limit),
         )
-        self._sections = Sections(plan or Plan(), recipe, mixture, beat_steps)
+        self._sections = Sections(plan, recipe, mixture, beat_steps)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -202,9 +204,11 @@ class Writer:
         met = self._targets.met
         boundaries = np.array(sorted(met), dtype=np.float64)
         return Piece(
-            Events(ids[:stop], velocities[:stop]), boundaries,
+            Events(ids[:stop], velocities[:stop]),
+            boundaries if self._tempo_plan is None else self._tempo_plan.to_film(boundaries),
             np.array([met[b] for b in boundaries], dtype=np.float64) * v.STEP_S,
             np.array(self.grammar.chords, dtype=np.float64) * v.STEP_S,
+            self._tempo_plan,
         )  # fmt: skip
 
     def _draw(self, logits: npt.NDArray[np.float32]) -> int:

@@ -216,7 +216,7 @@ FILMS = [
 
 
 def test_composing_lands_by_grammar_and_keeps_the_films_order(tmp_path: Path) -> None:
-    recipe = plain_recipe(grid="sixteenths")
+    recipe = plain_recipe(grid="sixteenths", tempo_plan="off")
     by_land = {}
     done: list[tuple[float, float]] = []
     for land in HITS:

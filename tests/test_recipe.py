@@ -90,7 +90,7 @@ def test_plain_values_give_the_same_recipe_again(
 
 def test_old_records_get_what_they_were_composed_with() -> None:
     assert Recipe.from_dict({"seed": 3}) == Recipe(
-        seed=3, finish="off", by_kind={}, copying=0.0, form="none", density_limit=0.0, alone_bias=0.0
+        seed=3, finish="off", by_kind={}, copying=0.0, form="none", density_limit=0.0, alone_bias=0.0, tempo_plan="off"
     )
 
 
@@ -146,7 +146,22 @@ def test_an_option_has_the_range_of_its_field(name: str) -> None:
             assert getattr(parsed(choice.flag, str(edge)), name) == edge
 
 
-@pytest.mark.parametrize("name", [n for n, choice in CHOICES.items() if choice.flag and choice.choices])
+SWITCHES = [name for name, choice in CHOICES.items() if choice.flag and choice.choices == (False, True)]
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_off_until_it_is_given(name: str) -> None:
+    flag = CHOICES[name].flag
+    assert flag is not None
+    assert getattr(parsed(), name) is False
+    assert getattr(parsed(flag), name) is True
+    with pytest.raises(InputError, match=f"{name} is 'neither'; choose one of False, True"):
+        Recipe(**{name: "neither"})
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, choice in CHOICES.items() if choice.flag and choice.choices and n not in SWITCHES]
+)
 def test_an_option_has_the_words_of_its_field(name: str) -> None:
     choice = CHOICES[name]
     assert choice.flag is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from emsync.grammar.rules import (
     TimeLimit,
 )  # fmt: skip
 from emsync.grammar.state import Mask, Rule, State
-from emsync.grammar.tables import BAR, KIND, BoolArray, only
+from emsync.grammar.tables import KIND, BoolArray, only
 from emsync.recipe import Recipe
 
 _NONE: Final = np.zeros(0, dtype=np.intp)
@@ -38,6 +38,7 @@ class Grammar:
         end_step: Where the piece ends, in steps.
         boundaries: (B,) Steps where CHORD must come, increasing.
         beat_steps: The length of a quarter note in steps, 25 to 187.5, if the tempo is given.
+        bars: The bars in quarter notes, if they are given, and the tempo too; after the last the model goes on alone.
 
     Raises:
         InputError: The end or the tempo is out of range.
@@ -51,11 +52,12 @@ class Grammar:
         boundaries: npt.NDArray[np.number] | None = None,
         *,
         beat_steps: float | None = None,
+        bars: Sequence[int] = (),
     ) -> None:
-        state = self.state = State(recipe, end_step, boundaries, beat_steps)
+        state = self.state = State(recipe, end_step, boundaries, beat_steps, bars)
         table = GridTable(state.beat_steps, triplets=recipe.grid == "triplets")
         close = Close(state) if recipe.finishes else None
-        chords, bars, boundary = Chords(state, close), Bars(state), Boundaries(state)
+        chords, bar_lines, boundary = Chords(state, close), Bars(state), Boundaries(state)
         long_chords, lengths, ending = LongChords(state, table), NoteLengths(state), Ending(state)
         loose_ends = [LooseEnds(state, table)] if state.on_grid and recipe.loose_ends else []
         self._grid = OnGrid(state, table) if state.on_grid else None
@@ -65,10 +67,10 @@ class Grammar:
         # `Boundaries` may settle the matter once the others have had their say. The last three go by what is left.
         last = [TimeLimit(state), *([] if self._grid is None else [self._grid]), chords]
         self._rules: tuple[Rule, ...] = (
-            ending, *loose_ends, bars, Polyphony(state), *finishing, boundary, *last,
+            ending, *loose_ends, bar_lines, Polyphony(state), *finishing, boundary, *last,
         )  # fmt: skip
         # By their numbers, since some go by what others have noted: rule 9 by the tempo (6) and the boundaries (3).
-        in_order: list[Rule] = [boundary, chords, long_chords, bars, *loose_ends, *finishing]
+        in_order: list[Rule] = [boundary, chords, long_chords, bar_lines, *loose_ends, *finishing]
         self._takers: list[list[Callable[[int], None]]] = [
             [rule.accept for rule in in_order if kind in rule.KINDS] for kind in range(len(v.KINDS))
         ]
@@ -82,7 +84,7 @@ class Grammar:
         if state.finished:
             return only(v.PAD)
         if not state.bars:  # rule 1
-            return only(slice(v.BAR_BASE + 2, BAR.stop))  # bars of a quarter note or more
+            return only(state.bar_ids())
         mask = Mask(state)
         for rule in self._ends:
             rule.forbid(mask)

@@ -261,8 +261,9 @@ class Bars(Rule):
     def forbid(self, mask: Mask) -> None:
         next_bar = self.state.next_bar()
         if self.state.step == next_bar:
-            mask.allowed[: BAR.start] = False
-            mask.allowed[BAR.stop : OFF.start] = False
+            bars = self.state.bar_ids()
+            mask.allowed[: bars.start] = False
+            mask.allowed[bars.stop : OFF.start] = False
             mask.settled = True
             return
         if next_bar is not None:
@@ -283,6 +284,8 @@ class Bars(Rule):
 
     def _may_begin(self) -> bool:
         state = self.state
+        if len(state.bars) < len(state.given_bars):
+            return False
         half, passed = state.bars[-1][1], state.since_bar()
         beat = passed / (half / 2)
         if state.given_beat_steps is not None:  # bars come where the tempo puts them (`next_bar`), and on hits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.grammar.tables import (
+    BAR,
     BEAT_RANGE_STEPS,
     DEFAULT_BEAT_STEPS,
     FAMILY,
@@ -36,6 +38,7 @@ class State:
         recipe: The composing choices.
         end_step: Where the piece ends.
         given_beat_steps: The length of a quarter note if the tempo is given.
+        given_bars: The bars in quarter notes, if they are given.
         on_grid: Whether notes keep to a grid, for which the tempo must be given.
         targets: The boundaries that still need a chord, increasing. They may be moved while they lie ahead.
         step: The clock.
@@ -57,7 +60,12 @@ class State:
     """
 
     def __init__(
-        self, recipe: Recipe, end_step: int, boundaries: npt.NDArray[np.number] | None, beat_steps: float | None
+        self,
+        recipe: Recipe,
+        end_step: int,
+        boundaries: npt.NDArray[np.number] | None,
+        beat_steps: float | None,
+        bars: Sequence[int] = (),
     ) -> None:
         if end_step < 1:
             raise InputError(f"a piece of {end_step * v.STEP_S:g} s is too short; give at least {v.STEP_S} s")
@@ -66,6 +74,7 @@ class State:
             beats, slow, fast = (60 / (x * v.STEP_S) for x in (beat_steps, high, low))
             raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes per minute")
         self.recipe, self.end_step, self.given_beat_steps = recipe, end_step, beat_steps
+        self.given_bars = tuple(bars)
         self.on_grid = recipe.on_grid and beat_steps is not None
         steps = np.array([] if boundaries is None else boundaries, dtype=np.int64)
         self.targets: list[int] = [int(s) for s in steps if s < end_step - MARGIN]
@@ -119,6 +128,14 @@ class State:
         at, half = self.bars[-1]
         step = at + round(half / 2 * self.beat_steps)
         return step if self.end_step - step > MARGIN else None
+
+    def bar_ids(self) -> slice:
+        """Ids of the BARs that may come next, by their length: the given one, or any of a quarter note or more."""
+        number = len(self.bars)
+        if number < len(self.given_bars):
+            bar = v.BAR_BASE + 2 * self.given_bars[number]
+            return slice(bar, bar + 1)
+        return slice(v.BAR_BASE + 2, BAR.stop)
 
     def since_bar(self) -> int:
         """How many steps have passed since the last bar began."""

@@ -39,8 +39,23 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert lines[1] == "1 cut in 9.0 s."
     assert lines[2].startswith("Chords on cuts: ")
     assert " of 1 within a frame, " in lines[2]
-    assert lines[3].startswith("Mood: read from the pictures")
-    assert lines[4].startswith("Watching took ")
+    assert lines[3].startswith("Tempo ")
+    assert " % (median of all bars), by " in lines[3]
+    assert lines[4].startswith("Mood: read from the pictures")
+    assert lines[5].startswith("Watching took ")
+
+
+def test_cuts_out_of_reach_are_listed(run: Run) -> None:
+    Path("cuts.csv").write_text("time_s\n4.0\n6.25\n")
+    options = ["--duration", "9", "--cuts", "cuts.csv", "--t-diff", "2", "--tempo", "120", "--max-bend"]
+    said = run(*options, "1")
+    assert said.code == 0, said.err
+    assert "Missed, since the tempo would bend too far (--max-bend 1): 6.25 s." in said.out
+    assert json.loads(Path("emsync.mid.json").read_text())["missed_s"] == [6.25]
+    said = run(*options, "26", "-o", "other.mid")
+    assert said.code == 2
+    assert "26" in said.err
+    assert not Path("other.mid").exists()
 
 
 def test_a_length_alone_is_enough(run: Run) -> None:
@@ -127,7 +142,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]}, "velocity_temperature": 1.0,
         "chord_bias": -math.log(10), "stray_bias": -1.7, "loose_bias": -0.9, "loose_ends": True, "stale_bias": -0.1,
         "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4, "form": "A,A'",
-        "theme_strength": 0.5, "density_limit": 1.0, "alone_bias": 2.0,
+        "theme_strength": 0.5, "density_limit": 1.0, "alone_bias": 2.0, "tempo_plan": "on", "max_bend": 3.0,
+        "metre_changes": False,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err
@@ -201,7 +217,7 @@ def test_cuts_that_come_too_fast_are_said_to(run: Run) -> None:
     assert said.code == 0
     assert re.search(
         r"Warning: \d\d cuts come less than \d\.\d s after the one before, which is how long a chord is held; "
-        r"not every one can have a chord of its own\. Give --t-diff \d\.\d or more\.\n",
+        r"not every one can have a chord of its own\. Give --t-diff \d(\.\d)? or more\.\n",
         said.err,
     )
     record = json.loads(Path("song.mid.json").read_text())

@@ -9,7 +9,8 @@ Conventions
 - The control is the same chords against other pieces' cuts, both within the shorter of the two. It is chance level.
 - Cuts are those that a composer is given: four seconds apart or more (paper, Section III-B3), clear of both ends.
 - Pieces are composed as users get them (the caller gives the `Recipe`), and measured as composed. What sounds after
-  the tempo was bent onto the cuts is a separate row, "sounding chords, bent".
+  the tempo was bent onto the cuts is a separate row, "sounding chords, bent"; if the tempo was planned for the film
+  (`tempo_plan`), both are the same.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import cutlist, hits
-from emsync.composer import Piece, compose
+from emsync.composer import Piece, compose, score_of
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
@@ -33,7 +34,7 @@ from emsync.files import atomic_path, read_limited
 from emsync.hits import FRAME_S, WIDE_S
 from emsync.recipe import Hits, Recipe
 from emsync.score import Marker, Score
-from emsync.tokenizer.events import decode
+from emsync.tempo_plan import plan_for
 from emsync.training.evaluation.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
 
@@ -165,7 +166,9 @@ def compose_all(
             if progress:
                 progress(before_s + share * batch_s, total_s)
 
-        pieces = compose(decoder, [films[i].conditions for i in rows], replace(recipe, seed=own_seed), progress=report)
+        own = replace(recipe, seed=own_seed)
+        tempo_plans = [plan_for(own, films[i].cuts_s, films[i].duration_s) for i in rows]
+        pieces = compose(decoder, [films[i].conditions for i in rows], own, tempo_plans=tempo_plans, progress=report)
         for i, piece in zip(rows, pieces, strict=True):
             made[i] = Composed(films[i], piece, _score(piece, films[i]))
         done_s += batch_s
@@ -174,7 +177,7 @@ def compose_all(
 
 def _score(piece: Piece, film: CutList) -> Score:
     markers = tuple(Marker(cut_s, f"Cut {i}") for i, cut_s in enumerate(film.cuts_s.tolist(), start=1))
-    return replace(decode(piece.events.ids, piece.events.velocities).until(film.duration_s), markers=markers)
+    return replace(score_of(piece, film.duration_s), markers=markers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -345,11 +348,11 @@ def measure(composed: Mapping[str, Mapping[str, Sequence[Composed]]]) -> Landing
             lists = [made.film for made in pieces]
             films[kind] = len(lists), sum(len(x.cuts_s) for x in lists), sum(x.duration_s for x in lists)
             found: dict[str, list[Floats]] = {
-                "chord_events": [np.unique(made.piece.chords_s) for made in pieces],
+                "chord_events": [_chords_s(made.piece) for made in pieces],
                 "sounding_chords": [hits.sounding_chords(made.score) for made in pieces],
             }
             if land == "bend":
-                bent = [hits.land(made.score, made.piece.targets_s, made.piece.boundaries_s) for made in pieces]
+                bent = [_bent(made) for made in pieces]
                 found["sounding_chords_bent"] = [hits.sounding_chords(score) for score in bent]
             for what, chords in found.items():
                 for window, window_s in WINDOWS.items():
@@ -357,6 +360,17 @@ def measure(composed: Mapping[str, Mapping[str, Sequence[Composed]]]) -> Landing
     if not any(cuts for _, cuts, _ in films.values()):
         raise InputError("there is no cut to measure landing on; give cut lists, or films that cut")
     return Landing(tallies, films)
+
+
+def _chords_s(piece: Piece) -> Floats:
+    """The CHORDs of a piece in the film's time, increasing."""
+    chords_s: Floats = np.unique(piece.chords_s)
+    return chords_s if piece.tempo_plan is None else piece.tempo_plan.to_film(chords_s)
+
+
+def _bent(made: Composed) -> Score:
+    """The score with its tempo bent onto the cuts, which it is already if it was planned for them."""
+    return made.score if made.piece.tempo_plan else hits.land(made.score, made.piece.targets_s, made.piece.boundaries_s)
 
 
 def _tally(lists: Sequence[CutList], chords: Sequence[Floats], window_s: float) -> tuple[Tally, Tally]:
