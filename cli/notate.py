@@ -18,7 +18,7 @@ def command(song: Path, output: Path | None, overwrite: bool) -> None:
     """Write SONG.mid, any MIDI file, as MusicXML, which MuseScore, Sibelius, Dorico and Finale open.
 
     Notes are moved to sixteenths or triplets, and each staff has one or two voices, so that players can read it. Chord
-    symbols, tempo marks, cuts and sections stand above the first staff.
+    symbols, tempo marks, cuts and sections are above the first staff.
     """
     from emsync import midi, musicxml
     from emsync.files import check_writable

@@ -1,4 +1,4 @@
-"""Printing of what may hold anything: names of files, texts of records."""
+"""Printing texts that may contain anything, such as names of files."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from emsync.errors import printable
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines on standard output, or on standard error, with escapes for all that a terminal might obey."""
+    """Print lines on standard output, or on standard error, with escapes for everything that could control a terminal."""
     click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
