@@ -8,5 +8,5 @@ from emsync.errors import printable
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines on standard output, or on standard error, with escapes for everything that could control a terminal."""
+    """Print lines on standard output or error, with escapes for everything that could control a terminal."""
     click.echo("\n".join(printable(line) for line in text.split("\n")), err=err)
