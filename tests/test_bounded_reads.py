@@ -19,7 +19,7 @@ from emsync.mixture import COPYING, Mixture, file_hash
 from emsync.mood import read_curve
 from emsync.record import Record
 from emsync.training.corpus.archive import read_archive
-from emsync.training.corpus.songs import read_song
+from emsync.training.corpus.song_files import read_song
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.landing import film_list
 from emsync.training.evaluation.report_page import read_evaluation
