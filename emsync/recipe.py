@@ -244,7 +244,7 @@ class Recipe:
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     alone_bias: float = _choice(
-        2.0, "Added to the logits of pitched notes for every second, from 1.5 s on, that none has sounded.",
+        4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     stale_bias: float = _choice(

@@ -32,8 +32,14 @@ MOST_NOTES_PER_S: Final = (
     (15.5, 20.2, 24.0, 27.8, 31.2, 34.8, 39.0, 45.0, 50.2, 66.0),
 )
 MOST_WITHOUT_AROUSAL: Final = 44.0
-#: For so many seconds no pitched note need sound. In real songs none sounds for longer once in eight minutes.
-ALONE_S: Final = 1.5
+#: From this share of the most on, notes become less likely, by so much in their logits for each whole share; and from
+#: `FULL` on, none begins.
+ROOMY: Final = 0.7
+CROWDED: Final = 10.0
+FULL: Final = 1.2
+#: For so many seconds no pitched note need sound. In real songs none sounds for longer about once in five minutes.
+ALONE_S: Final = 1.0
+_ONS: Final = v.KIND == v.K_ON
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
 
@@ -120,30 +126,39 @@ class Density:
         """A note begins at `step`."""
         self._struck.append(step)
 
-    def is_full(self, step: int, arousal: float) -> bool:
-        """Whether no more notes should begin at `step`; `arousal` in [-1, 1], NaN if it is not given."""
+    def fill(self, step: int, arousal: float) -> float:
+        """The notes of the seconds before `step`, as a share of the most; `arousal` in [-1, 1], NaN if not given."""
         if not self._limit:
-            return False
+            return 0.0
         since = step - DENSITY_S / v.STEP_S
         while self._struck and self._struck[0] <= since:
             self._struck.popleft()
         most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
-        return len(self._struck) >= self._limit * most * DENSITY_S
+        return len(self._struck) / (self._limit * most * DENSITY_S)
+
+    @staticmethod
+    def bias(fill: float) -> float:
+        """What to add to the logits of notes: less and less the fuller it is, so that no hole follows a burst."""
+        return -CROWDED * max(fill - ROOMY, 0.0)
 
 
 def add_biases(
     logits: npt.NDArray[np.float32], off_grid: npt.NDArray[np.intp], harmony: StaleHarmony,
     repeated: list[tuple[int, int]], recipe: Recipe, alone: float = 0.0,
+    crowded: float = 0.0,
 ) -> npt.NDArray[np.float32]:  # fmt: skip
     """Logits (vocabulary,) with the biases of the recipe added; a copy, unless there is nothing to add.
 
     off_grid: ids of the TIMESHIFTs that leave the sixteenths, for `Recipe.loose_bias`.
     repeated: as `RepeatedNotes.excess` returns it.
     alone: as `Alone.bias` returns it.
+    crowded: as `Density.bias` returns it.
     """
-    if not (len(off_grid) or repeated or recipe.stale_bias or alone):
+    if not (len(off_grid) or repeated or recipe.stale_bias or alone or crowded):
         return logits
     logits = logits + harmony.bias
+    if crowded:
+        logits[_ONS] += crowded
     if alone:
         logits[_PITCHED_ONS] += alone
     logits[off_grid] += recipe.loose_bias

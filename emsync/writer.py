@@ -16,7 +16,7 @@ from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
-from emsync.repetition import Alone, Density, RepeatedNotes, StaleHarmony, add_biases
+from emsync.repetition import FULL, Alone, Density, RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.tempo_plan import TempoPlan, beat_of
@@ -216,12 +216,13 @@ class Writer:
         grammar, recipe = self.grammar, self.recipe
         allowed = grammar.allowed()
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
-        if len(self.ids) > self._max_events or self._density.is_full(grammar.step, float(arousal)):
+        fill = self._density.fill(grammar.step, float(arousal))
+        if len(self.ids) > self._max_events or fill >= FULL:
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
-        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone)
+        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
         logits = self._sections.mix(logits, allowed, grammar.sounding)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
 

@@ -16,7 +16,7 @@ from emsync.composer import beat_of
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
-from emsync.repetition import ALONE_S
+from emsync.repetition import ALONE_S, FULL
 from emsync.tokenizer import events
 from tests.composing import BEND, EXACT, FILM, FREE, JOY, asked, clock_s, compose, written
 from tests.fakes import MOST, SIZE, Fake
@@ -291,10 +291,10 @@ def test_no_more_notes_than_real_songs_have(arousal: float | None, most: float) 
         on_s = clock_s(piece)[v.KIND[piece.events.ids] == v.K_ON]
         densest = max(((on_s > t - 4) & (on_s <= t)).sum() / 4 for t in np.unique(on_s))
         if bound is None:
-            assert densest > 1.1 * most
+            assert densest > FULL * most
         else:
             # A chord that must come may pass the limit by its notes.
-            assert 0.9 * bound < densest <= bound + 2
+            assert 0.8 * bound < densest <= FULL * bound + 2
 
 
 def test_drums_do_not_play_alone_for_long() -> None:
