@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.pop("EMSYNC_DEBUG", None)
+# A shell starts what runs in its background with interrupts ignored; tests of interrupts would then wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a slow machine must not fail a right answer. In CI the same examples every time, and nothing kept.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -209,7 +209,7 @@ def test_a_damaged_mixture_is_refused(tmp_path: Path, change: dict[str, object],
 
 def test_a_mixture_that_is_no_json_is_refused(tmp_path: Path) -> None:
     for text, message in (
-        ("{", "cannot be read"),
+        ("{", "is not JSON"),
         ("{}", r"cannot be read \(it lacks 'format'\)"),
         ("[]", "cannot be"),
     ):
