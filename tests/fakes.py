@@ -34,7 +34,16 @@ def spread(key: np.ndarray, count: int) -> np.ndarray:
 def plain_recipe(**choices: Any) -> Recipe:
     """A recipe that leaves the model alone, except for the given choices: no grid, no finishing, temperature 1."""
     return Recipe(
-        **{"temperature": 1.0, "by_kind": {}, "grid": "free", "finish": "off", "mood_strength": 1.0, **choices}
+        **{
+            "temperature": 1.0,
+            "by_kind": {},
+            "grid": "free",
+            "finish": "off",
+            "mood_strength": 1.0,
+            "density_limit": 0.0,
+            "alone_bias": 0.0,
+            **choices,
+        }
     )
 
 
