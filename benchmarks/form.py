@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sampling import recipe_of
 
 from emsync import vocabulary as v
 from emsync.composer import compose
@@ -28,7 +29,6 @@ from emsync.cutlist import spaced
 from emsync.decoder import open_decoder
 from emsync.errors import InputError
 from emsync.form import plan_form
-from emsync.recipe import Recipe
 from emsync.sections import Plan
 from emsync.theme import Theme, find_returns
 from emsync.tokenizer.events import decode
@@ -115,15 +115,6 @@ def row(name: str, found: list[dict[str, float]]) -> str:
         q = np.quantile(values, (0.25, 0.5, 0.75)) if len(values) else (np.nan,) * 3
         cells.append(f"{q[1]:.2f} [{q[0]:.2f} {q[2]:.2f}]")
     return f"| {name} | {len(found)} | " + " | ".join(cells) + " |"
-
-
-def recipe_of(setting: str) -> Recipe:
-    """The default recipe with the setting's changes."""
-    recipe = Recipe()
-    for word in setting.split():
-        name, _, value = word.partition("=")
-        recipe = replace(recipe, **{name: value if name in ("form", "grid") else float(value)})
-    return recipe
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -292,8 +292,3 @@ def _merit(moments_s: FloatArray, cuts_s: FloatArray, duration_s: float) -> Floa
     before = moments_s - edges[place - 1]
     after = edges[np.minimum(place + 1, len(edges) - 1)] - moments_s
     return np.asarray(0.5 + 0.5 * np.minimum(np.maximum(before, after) / _AROUND_S, 1.0))
-
-
-def labels_text(sections: Iterable[Section]) -> str:
-    """A plan as a form that `parse` reads."""
-    return ",".join(str(section.label) for section in sections)

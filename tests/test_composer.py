@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from emsync.composer import beat_of
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
-from emsync.repetition import ALONE_S, FULL
+from emsync.repetition import ALONE_S, FULL, Density
 from emsync.tokenizer import events
 from tests.composing import BEND, EXACT, FILM, FREE, JOY, asked, clock_s, compose, written
 from tests.fakes import MOST, SIZE, Fake
@@ -311,3 +312,16 @@ def test_drums_do_not_play_alone_for_long() -> None:
         longest.append(max(float(run.sum()) for run in runs))
     assert longest[0] > longest[1] > longest[2]
     assert longest[2] < ALONE_S + 2
+
+
+def test_notes_become_less_likely_before_it_is_full() -> None:
+    density = Density(1.0)
+    for step in range(0, 400, 4):
+        density.strike(step)
+    fill = density.fill(400, 0.0)
+    assert fill == pytest.approx(100 / 33.0 / 4)  # 100 notes in four seconds, of 33 a second
+    assert density.fill(400, math.nan) == pytest.approx(100 / 44.0 / 4)
+    assert density.fill(700, 0.0) == pytest.approx(49 / 33.0 / 4)
+    assert Density.bias(fill) == pytest.approx(-10 * (fill - 0.7))
+    assert Density.bias(0.7) == 0
+    assert Density(0.0).fill(400, 0.0) == 0
