@@ -3,7 +3,8 @@
     results = score_all(find_films(["films/", "trailer.mov"]), "scores", Recipe(seed=7), jobs=2)
 
 A film is done when SONG.mid and its record are both in the output folder and the record has the same recipe. So a run
-that was killed continues where it stopped, with `skip_existing`.
+that was killed continues where it stopped, with `skip_existing`. A process that is killed while it scores a film does
+not end the run: the film is tried once more in a fresh process (`workers`), then reported as failed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,8 @@ from emsync.mood_source import MoodSource
 from emsync.recipe import Recipe
 from emsync.record import Record
 from emsync.soundtrack import Backend, Session, for_video
-from emsync.training.corpus.work_folder import interrupts_held, worker_begins
 from emsync.video import DEFAULT_DETECTOR, Detector
+from emsync.workers import Lost, Processes, finished
 
 #: Files of a folder that are taken for films, by their endings.
 FILMS: Final = frozenset(
@@ -153,32 +153,24 @@ def score_all(
         if progress:
             progress(result, len(results), len(films))
 
-    waiting = []
+    waiting: list[Task] = []
     for place, (film, song) in enumerate(zip(films, songs, strict=True)):
         if skip_existing and is_done(song, film, recipe):
             done(place, Scored(str(film), str(song), "skipped"))
         else:
-            waiting.append((place, film, song))
-    one = partial(
-        _score, recipe=recipe, mood=mood, overwrite=overwrite or skip_existing, detector=detector, threshold=threshold
-    )
+            replace_song = overwrite or skip_existing
+            waiting.append(Task(place, film, song, replace_song, again=replace_song or not song.exists()))
+    one = partial(_score, recipe=recipe, mood=mood, detector=detector, threshold=threshold)
+    begin = partial(_begin, model, backend)
     if jobs == 1 or len(waiting) < 2:
         if waiting:
-            _load(model, backend)
-        for place, film, song in waiting:
-            done(place, one(film, song))
+            begin()
+        for task in waiting:
+            done(task.place, one(task, again=False))
     else:
-        import multiprocessing
-
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(jobs, len(waiting)), context, _begin, (model, backend))
-        try:
-            with interrupts_held():  # submitting starts the processes
-                futures = {pool.submit(one, film, song): place for place, film, song in waiting}
-            for future in as_completed(futures):
-                done(futures[future], future.result())
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with Processes(one, begin) as crew:
+            for task, result in finished(waiting, crew, min(jobs, len(waiting))):
+                done(task.place, _lost(task, result.how) if isinstance(result, Lost) else result)
     ordered = [results[place] for place in range(len(films))]
     write_reports(ordered, out)
     return ordered
@@ -221,29 +213,47 @@ _session: list[Session] = []
 
 
 def _begin(model: str | os.PathLike[str] | None, backend: Backend) -> None:
-    worker_begins()
-    _load(model, backend)
-
-
-def _load(model: str | os.PathLike[str] | None, backend: Backend) -> None:
+    """Load the model."""
     _session[:] = [Session.open(model, backend)]
 
 
+@dataclass(frozen=True)
+class Task:
+    """One film of a run: its place there, and whether its song may be replaced at first, and `again`."""
+
+    place: int
+    film: Path
+    song: Path
+    overwrite: bool
+    again: bool
+
+
 def _score(
-    film: Path, song: Path, *, recipe: Recipe, mood: MoodSource | None, overwrite: bool, detector: Detector,
-    threshold: float | None,
-) -> Scored:  # fmt: skip
-    """Score one film; a failure is reported in the result."""
-    begun = time.monotonic()
+    task: Task, again: bool, *, recipe: Recipe, mood: MoodSource | None, detector: Detector, threshold: float | None
+) -> Scored:
+    """Score one film; a failure is reported in the result.
+
+    A film that is scored `again` replaces what a process wrote before it was killed.
+    """
+    begun, film, song = time.monotonic(), str(task.film), str(task.song)
     try:
         track = for_video(
-            film, recipe, detector=detector, threshold=threshold, mood=mood, session=_session[0], output=song,
-            overwrite=overwrite,
+            task.film, recipe, detector=detector, threshold=threshold, mood=mood, session=_session[0],
+            output=task.song, overwrite=task.again if again else task.overwrite,
         )  # fmt: skip
     except (EmsyncError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        return Scored(str(film), str(song), "failed", text, spent_s=round(time.monotonic() - begun, 2))
+        return Scored(film, song, "failed", text, spent_s=round(time.monotonic() - begun, 2))
     return Scored(
-        str(film), str(song), "scored", "", round(track.score.duration_s, 3), len(track.boundaries_s),
-        track.n_within_frame, round(time.monotonic() - begun, 2),
+        film, song, "scored", "", round(track.score.duration_s, 3), len(track.boundaries_s), track.n_within_frame,
+        round(time.monotonic() - begun, 2),
     )  # fmt: skip
+
+
+def _lost(task: Task, how: str) -> Scored:
+    """The result for a film whose process was killed each time."""
+    error = (
+        f"{task.film}: the process that scored it ended before it was done, twice ({how}); "
+        "if memory was short, give fewer --jobs, or cut the film into parts"
+    )
+    return Scored(str(task.film), str(task.song), "failed", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from emsync import batch, demo_film, midi
 from emsync.batch import Scored, find_films, score_all, shard, songs_of
 from emsync.cli.main import main
-from emsync.errors import InputError, OutputError
+from emsync.errors import InputError, ModelError, OutputError
 from emsync.recipe import Recipe
+from tests import mortal
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,55 @@ def test_a_run_that_was_killed_goes_on(
     # Without leave to replace them, songs stay as they are.
     kept = score_all(good, out, recipe, model=model)
     assert [(r.status, "exists already" in r.error) for r in kept] == [("failed", True)] * 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_score", mortal.score)
+    monkeypatch.setattr(batch, "_begin", mortal.begin)
+    names = ["a", "once", "late", "always", "b"]
+    seen: list[str] = []
+    results = score_all(
+        [Path(f"{name}.mp4") for name in names], tmp_path, Recipe(), jobs=2,
+        progress=lambda result, done, total: seen.append(f"{Path(result.film).stem} {done}/{total}"),
+    )  # fmt: skip
+    assert [Path(result.film).stem for result in results] == names
+    assert {Path(r.film).stem: r.status for r in results} == dict.fromkeys(names, "scored") | {"always": "failed"}
+    assert results[3].error == (
+        "always.mp4: the process that scored it ended before it was done, twice (SIGKILL); "
+        "if memory was short, give fewer --jobs, or cut the film into parts"
+    )
+    assert sorted(text.split()[0] for text in seen) == sorted(names)
+    assert [text.split()[1] for text in seen] == [f"{i}/5" for i in range(1, 6)]
+    begun = mortal.begun(tmp_path)
+    once = [name for name, _, again in begun if not again]
+    assert sorted(once) == sorted(names)
+    assert sorted(name for name, _, again in begun if again) == ["always", "late", "once"]
+    for name in ("once", "late", "always"):  # the second time in a process that had no other film before
+        (process,) = [process for each, process, again in begun if each == name and again]
+        assert next(each for each, other, _ in begun if other == process) == name
+    with (tmp_path / "report.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == [result.status for result in results]
+
+
+def test_a_song_that_was_there_stays_when_a_worker_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mid").write_text("mine")
+    tasks: list[batch.Task] = []
+
+    def kept(task: batch.Task, again: bool, **_: object) -> Scored:
+        tasks.append(task)
+        return Scored(str(task.film), str(task.song), "scored")
+
+    monkeypatch.setattr(batch, "_score", kept)
+    monkeypatch.setattr(batch, "_begin", mortal.begin)
+    score_all([Path("a.mp4"), Path("b.mp4")], tmp_path, Recipe())
+    assert [(task.overwrite, task.again) for task in tasks] == [(False, False), (False, True)]
+
+
+def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "_begin", mortal.begin_badly)
+    with pytest.raises(ModelError, match="there is no model; give another"):
+        score_all([Path("a.mp4"), Path("b.mp4")], tmp_path, Recipe(), jobs=2)
 
 
 def test_a_place_that_is_no_folder(films: Path, tmp_path: Path, model: Path) -> None:

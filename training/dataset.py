@@ -26,9 +26,9 @@ from emsync.folders import atomic_folder, check_replaceable
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Archive, read_archive
 from emsync.training.corpus.archive_events import SongEvents, tokenize
-from emsync.training.corpus.work_folder import worker_begins
 from emsync.training.mood.curves import FULL, label_songs, mood_arrays
 from emsync.training.mood.features import Notes
+from emsync.workers import worker_begins
 
 SONGS_PER_CHUNK = 400
 #: dataset.json has 1 kB.

@@ -24,7 +24,8 @@ from emsync.training.corpus.songs import (
     TOO_SHORT,
     UNREADABLE_MIDI,
 )
-from emsync.training.corpus.work_folder import interrupts_held, survives
+from emsync.training.corpus.work_folder import survives
+from emsync.workers import interrupts_held
 from tests.corpus.files import (
     LPD_5,
     digests,
@@ -208,7 +209,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         "import os, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
         "import multiprocessing\n"
-        "from emsync.training.corpus.work_folder import worker_begins\n"
+        "from emsync.workers import worker_begins\n"
         "if __name__ == '__main__':\n"
         "    pool = ProcessPoolExecutor(1, multiprocessing.get_context('fork'), worker_begins)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
@@ -226,7 +227,7 @@ def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
     """A worker may still be importing when its parent is killed; spawned, as by `emsync prepare`."""
     (tmp_path / "slow.py").write_text(
         "import os, sys, time\n"
-        "from emsync.training.corpus.work_folder import worker_begins\n"
+        "from emsync.workers import worker_begins\n"
         "def begin():\n"
         "    print(os.getpid(), flush=True)\n"
         "    time.sleep(1)\n"  # the parent is killed meanwhile

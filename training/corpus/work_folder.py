@@ -8,18 +8,15 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
-import multiprocessing.connection
-import multiprocessing.resource_tracker
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 from emsync.errors import OutputError
 from emsync.files import atomic_path, write_bytes
+from emsync.workers import interrupts_held, worker_begins
 
 REPORT: Final = "report.json"
 VALID: Final = "valid.npz"
@@ -89,41 +86,6 @@ def survives(target: Callable[..., object], *arguments: object) -> bool:
         process.start()
     process.join()
     return process.exitcode == 0
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Delay Ctrl-C inside the block; processes that are started in it never receive it.
-
-    Without this, a process that is still importing modules would print its own traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    multiprocessing.resource_tracker.ensure_running()  # started later, it would let interrupts through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def worker_begins() -> None:
-    """Every worker calls this first.
-
-    Ctrl-C reaches every process of the terminal; only the parent handles it. And a worker ends when its parent does,
-    for whatever reason: otherwise it would wait for work forever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process once its parent is gone, even if that was before this call."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def work_through(
