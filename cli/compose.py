@@ -84,17 +84,14 @@ _HOW = {
 @options.musicxml
 @options.sound
 @options.ducking
-@click.option(
-    "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="With several films: processes."
-)
-@click.option("--skip-existing", is_flag=True, help="With several films: leave out those that are done already.")
-@click.option("--shard", metavar="K/N", help="With several films: only every N-th, from the K-th on.")
+@options.many
 @options.overwrite
 @options.quiet
 @click.pass_context
 def command(
-    context: click.Context, /, videos: tuple[Path, ...], jobs: int, skip_existing: bool, shard: str | None,
-    output: Path | None, model: Path | None, backend: str, record_path: Path | None, overwrite: bool, quiet: bool,
+    context: click.Context, /, videos: tuple[Path, ...], jobs: int | None, ray: str | None, skip_existing: bool,
+    shard: str | None, output: Path | None, model: Path | None, backend: str, record_path: Path | None,
+    overwrite: bool, quiet: bool,
     wav: Path | None, mp4: Path | None, stems: bool, plot: Path | None, html: Path | None, musicxml: Path | None,
     soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
@@ -117,7 +114,7 @@ def command(
         one_film |= {"plot": plot, "html": html, "musicxml": musicxml}
         context.exit(
             compose_many(
-                videos, output, model, backend, overwrite, quiet, jobs, skip_existing, shard, one_film, choices
+                videos, output, model, backend, overwrite, quiet, jobs, ray, skip_existing, shard, one_film, choices
             )
         )
     film = choices["video"] = videos[0] if videos else None

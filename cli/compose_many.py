@@ -25,7 +25,8 @@ SOME_FAILED = 1
 
 def compose_many(
     videos: tuple[Path, ...], output: Path | None, model: Path | None, backend: Any, overwrite: bool, quiet: bool,
-    jobs: int, skip_existing: bool, shard: str | None, one_film: dict[str, Any], choices: dict[str, Any],
+    jobs: int | None, ray: str | None, skip_existing: bool, shard: str | None,
+    one_film: dict[str, Any], choices: dict[str, Any],
 ) -> int:  # fmt: skip
     """Score all films into the folder `output`, print a table, and return the exit code: 1 if any failed."""
     from tqdm import tqdm
@@ -54,7 +55,7 @@ def compose_many(
 
         results = batch.score_all(
             films, output, recipe, mood=None if source.reader is not None else source, model=model,
-            backend=backend, jobs=jobs, skip_existing=skip_existing, overwrite=overwrite, progress=show,
+            backend=backend, jobs=jobs, ray=ray, skip_existing=skip_existing, overwrite=overwrite, progress=show,
             **detection,
         )  # fmt: skip
     _report(results, output)

@@ -81,6 +81,27 @@ def output(metavar: str, help_text: str, *, required: bool = False) -> Callable[
     return click.option("-o", "--output", type=FILE, metavar=metavar, required=required, help=help_text)
 
 
+def many(function: Decorated) -> Decorated:
+    """What is for several films: `--jobs`, `--ray`, `--skip-existing` and `--shard`, passed by these names."""
+    function = click.option("--shard", metavar="K/N", help="With several films: only every N-th, from the K-th on.")(
+        function
+    )
+    function = click.option(
+        "--skip-existing", is_flag=True, help="With several films: leave out those that are done already."
+    )(function)
+    function = click.option(
+        "--ray",
+        metavar="ADDRESS",
+        help="With several films: score them on this Ray cluster, HOST:PORT or auto; local starts one on this machine.",
+    )(function)
+    return click.option(
+        "--jobs",
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help="With several films: processes.  [default: 1; with --ray, one for each processor of the cluster]",
+    )(function)
+
+
 def overwrite(function: Decorated) -> Decorated:
     """`--overwrite`, passed as `overwrite: bool`."""
     return click.option("--overwrite", is_flag=True, help="Replace files that exist already.")(function)

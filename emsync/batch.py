@@ -14,11 +14,11 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from emsync.errors import EmsyncError, InputError, OutputError
 from emsync.files import is_cut_short, write_bytes
@@ -27,7 +27,7 @@ from emsync.recipe import Recipe
 from emsync.record import Record
 from emsync.soundtrack import Backend, Session, for_video
 from emsync.video import DEFAULT_DETECTOR, Detector
-from emsync.workers import Lost, Processes, finished
+from emsync.workers import Crew, Lost, Processes, finished
 
 #: Files of a folder that are taken for films, by their endings.
 FILMS: Final = frozenset(
@@ -112,7 +112,8 @@ def score_all(
     mood: MoodSource | None = None,
     model: str | os.PathLike[str] | None = None,
     backend: Backend = "auto",
-    jobs: int = 1,
+    jobs: int | None = None,
+    ray: str | None = None,
     skip_existing: bool = False,
     overwrite: bool = False,
     detector: Detector = DEFAULT_DETECTOR,
@@ -128,7 +129,9 @@ def score_all(
         mood: The mood of all films; by default each film's own is read.
         model: The folder of the model; None takes the embedded one. Each process loads it once.
         backend: What runs the model.
-        jobs: How many processes; 1 is this one.
+        jobs: How many processes; None and 1 are this one. With `ray`, how many films at a time; None is one for
+            each processor of the cluster.
+        ray: The address of a Ray cluster to score the films on; "local" starts one on this machine (`cluster`).
         skip_existing: Leave out films that are done with this recipe.
         overwrite: Replace songs that exist.
         detector: How cuts are found; see `video.analyze`.
@@ -141,6 +144,7 @@ def score_all(
         InputError: Two films would be one song.
         ModelError: The model cannot be used.
         OutputError: The folder cannot be written.
+        MissingExtraError: Ray is wanted, and is not installed.
 
     """
     recipe, out = recipe or Recipe(), Path(out)
@@ -158,22 +162,42 @@ def score_all(
         if skip_existing and is_done(song, film, recipe):
             done(place, Scored(str(film), str(song), "skipped"))
         else:
-            replace_song = overwrite or skip_existing
-            waiting.append(Task(place, film, song, replace_song, again=replace_song or not song.exists()))
+            replaces = overwrite or skip_existing
+            paths = (film, song) if ray is None else (film.absolute(), song.absolute())
+            waiting.append(Task(place, *paths, replaces, again=replaces or not song.exists()))
     one = partial(_score, recipe=recipe, mood=mood, detector=detector, threshold=threshold)
-    begin = partial(_begin, model, backend)
-    if jobs == 1 or len(waiting) < 2:
-        if waiting:
-            begin()
-        for task in waiting:
-            done(task.place, one(task, again=False))
-    else:
-        with Processes(one, begin) as crew:
-            for task, result in finished(waiting, crew, min(jobs, len(waiting))):
-                done(task.place, _lost(task, result.how) if isinstance(result, Lost) else result)
+    begin = partial(_begin, None if model is None else Path(model).absolute(), backend)
+    for task, scored in _work_through(waiting, one, begin, jobs, ray):
+        done(task.place, replace(scored, film=str(films[task.place]), song=str(songs[task.place])))
     ordered = [results[place] for place in range(len(films))]
     write_reports(ordered, out)
     return ordered
+
+
+def _work_through(
+    tasks: list[Task], one: Callable[[Task, bool], Scored], begin: Callable[[], None], jobs: int | None,
+    ray: str | None,
+) -> Iterator[tuple[Task, Scored]]:  # fmt: skip
+    """Every task once with its result: scored here, in processes, or on a cluster."""
+    if not tasks:
+        return
+    if ray is not None:
+        from emsync.cluster import Cluster
+
+        with Cluster[Task, Scored](ray, one, begin, jobs) as cluster:
+            yield from _all(tasks, cluster, jobs or cluster.n_cpus)
+    elif jobs is not None and jobs > 1 and len(tasks) > 1:
+        with Processes(one, begin) as crew:
+            yield from _all(tasks, crew, min(jobs, len(tasks)))
+    else:
+        begin()
+        for task in tasks:
+            yield task, one(task, False)
+
+
+def _all(tasks: list[Task], crew: Crew[Task, Scored, Any], n_workers: int) -> Iterator[tuple[Task, Scored]]:
+    for task, result in finished(tasks, crew, n_workers):
+        yield task, _lost(task, result.how) if isinstance(result, Lost) else result
 
 
 def _make_folder(out: Path) -> None:

@@ -77,6 +77,8 @@ def finished(tasks: Sequence[T], crew: Crew[T, R, W], n_workers: int) -> Iterato
             worker = crew.start() if again or not idle else idle.pop()
             busy[worker] = (task, again)
             crew.give(worker, task, again)
+        while idle and not waiting:  # others may wait for their places
+            crew.stop(idle.pop())
         for worker, result in crew.wait():
             task, again = busy.pop(worker)
             if not isinstance(result, Lost):

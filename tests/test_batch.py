@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -144,6 +145,32 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
         assert [row["status"] for row in csv.DictReader(file)] == [result.status for result in results]
 
 
+def test_a_worker_of_a_cluster_that_is_killed_does_not_end_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("Ray is not installed")
+    monkeypatch.setattr(batch, "_score", mortal.score)
+    monkeypatch.setattr(batch, "_begin", mortal.begin)
+    monkeypatch.chdir(tmp_path)
+    out = Path("out")
+    out.mkdir()
+    names = ["a", "once", "b"]
+    results = score_all([Path(f"{name}.mp4") for name in names], out, Recipe(), jobs=2, ray="local")
+    assert [(result.film, result.song, result.status) for result in results] == [
+        (f"{name}.mp4", f"out/{name}.mid", "scored") for name in names
+    ]
+    begun = mortal.begun(out)
+    assert sorted(name for name, _, again in begun if not again) == sorted(names)
+    assert sorted(name for name, _, again in begun if again) == ["once"]
+    assert len({process for _, process, _ in begun}) == 3
+    assert sorted(path.name for path in out.glob("*.mid")) == sorted(f"{name}.mid" for name in names)
+
+
 def test_a_song_that_was_there_stays_when_a_worker_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.mid").write_text("mine")
     tasks: list[batch.Task] = []
@@ -188,6 +215,7 @@ def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.Ca
         (["--cuts", "a.csv"], "--cuts is for one film, and several are given"),
         (["--wav", "a.wav"], "--wav is for one film"),
         (["--affect", "builtin"], "--affect is for one film"),
+        (["--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1 (Connection refused); check the address"),
         (["--shard", "3/2"], "the shard '3/2' is not K/N"),
     ):
         assert main([*arguments, *wrong]) == 2
