@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emsync.affect import BuiltinReader
 from emsync.cli import options
 from emsync.cli.moods import mood_source
 from emsync.cli.say import say
@@ -41,8 +42,8 @@ def compose_many(
     recipe = options.recipe_of(choices)
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model))
-    if source.reader is not None and choices["affect"] is not None:
-        raise InputError("--affect is for one film, and several are given; leave it out, or give one film")
+    if not isinstance(source.reader, BuiltinReader | None):  # others cannot be sent to other processes
+        raise InputError("of --affect only builtin, builtin:pictures and none are for several films; give one film")
     films = batch.find_films(videos)
     if shard is not None:
         films = batch.shard(films, shard)
@@ -54,7 +55,7 @@ def compose_many(
                 bar.write(printable(f"failed: {result.film}: {result.error}"), file=sys.stderr)
 
         results = batch.score_all(
-            films, output, recipe, mood=None if source.reader is not None else source, model=model,
+            films, output, recipe, mood=source, model=model,
             backend=backend, jobs=jobs, ray=ray, skip_existing=skip_existing, overwrite=overwrite, progress=show,
             **detection,
         )  # fmt: skip

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from emsync.cli import options
-from emsync.cli.evaluate_films import evaluate_films
+from emsync.cli.evaluate_films import align_films, check_options, check_picture, draw, score_films
 from emsync.cli.say import say
 from emsync.errors import InputError
 from emsync.mood_source import not_followed
 from emsync.recipe import MAX_SEED, Hits, Recipe
 from emsync.session import knows_mood
 from emsync.training.evaluation.evaluate import DEFAULT_BATCH, evaluate
+from emsync.training.evaluation.figures import of_bits
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, film_list
 from emsync.training.evaluation.report_page import JSON_NAME, check_output, headline, read_evaluation, write
 from emsync.training.evaluation.stability import DEFAULT_MINUTES
@@ -121,11 +122,41 @@ if TYPE_CHECKING:
     type=options.FILE,
     multiple=True,
     metavar="FOLDER",
-    help="Measure whether the sound and the movement of these films peak together, beside the same films under one "
-    "another's sound; may be repeated, and needs no archive.",
+    help="Measure whether the sound and the movement of these films peak together, beside their own sound shifted and "
+    "one another's sound; may be repeated, and needs no archive.",
+)
+@click.option(
+    "--score",
+    type=options.FILE,
+    multiple=True,
+    metavar="FOLDER",
+    help="Compose for these films and measure the music as the paper does: AV-Align, chords on cuts, KL, run time by "
+    "stage; may be repeated, and needs no archive.",
+)
+@click.option(
+    "--affect",
+    metavar="SPEC",
+    help="With --score: what reads the films' mood, as for emsync compose.  [default: builtin:pictures, which does not "
+    "hear the film's own sound, as in the paper]",
+)
+@click.option(
+    "--tagger",
+    type=options.FILE,
+    metavar="FILE.onnx|FOLDER",
+    help="With --score: measure KL by this audio tagger: an ONNX file that takes a waveform, or a folder for "
+    "transformers.",
+)
+@click.option(
+    "--tagger-rate",
+    type=click.IntRange(1000, 192_000),
+    metavar="HZ",
+    help="The sample rate that the ONNX file takes.  [default: its metadata's sample_rate, or 16000]",
 )
 @options.seed
 @click.option("--keep", type=options.FILE, metavar="DIR", help="Keep the composed pieces in this folder, as MIDI.")
+@click.option(
+    "--plot", type=options.FILE, metavar="PICTURE", help="Also draw what was measured into this file: .png or .svg."
+)
 @click.option(
     "--compare",
     type=options.FILE,
@@ -140,6 +171,7 @@ def command(
     ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
     stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...],
     mood_adherence: int | None, pieces: int, together: int, seed: int, keep: Path | None, av_align: tuple[Path, ...],
+    score: tuple[Path, ...], affect: str | None, tagger: Path | None, tagger_rate: int | None, plot: Path | None,
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Measure a model on an archive of songs, and by what it composes.
@@ -151,11 +183,23 @@ def command(
 
     The other figures each have an option. They are measured on pieces composed with the defaults of emsync compose.
     """
+    check_options(score, affect, tagger, tagger_rate)
+    check_picture(plot, overwrite=overwrite)
+    panels = []
     if av_align:
-        evaluate_films(av_align, output, overwrite=overwrite, quiet=quiet)
+        panels += align_films(av_align, output, seed=seed, overwrite=overwrite, quiet=quiet)
+    if score:
+        panels += score_films(
+            score, output, model=model, seed=seed, affect=affect, tagger=tagger, tagger_rate=tagger_rate, keep=keep,
+            overwrite=overwrite, quiet=quiet,
+        )  # fmt: skip
     if archive is None:
-        if not av_align:
-            raise InputError("give --archive FILE.npz, songs to measure the model on, or --av-align FOLDER of films")
+        if not av_align and not score:
+            raise InputError(
+                "give --archive FILE.npz, songs to measure the model on, or --av-align or --score FOLDER of films"
+            )
+        if plot is not None:
+            draw(panels, plot, overwrite=overwrite)
         return
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
@@ -198,6 +242,8 @@ def command(
     for name, text in headline({part: each.to_dict() for part, each in result.parts.items()}).items():
         say(f"{text}: {name}")
     say(f"wrote {written[0]} and {', '.join(path.name for path in written[1:])}")
+    if plot is not None:
+        draw([*of_bits(result.to_dict()), *panels], plot, overwrite=overwrite)
 
 
 def _hits(names: tuple[str, ...]) -> tuple[Hits, ...]:

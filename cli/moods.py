@@ -47,7 +47,8 @@ def mood_options(function: options.Decorated) -> options.Decorated:
             click.option(
                 "--affect",
                 metavar="SPEC",
-                help="What reads the video's mood: builtin, clip, clip:MODEL, vlm:HEAD_FOLDER, a curve's file, or "
+                help="What reads the video's mood: builtin, builtin:pictures (not its sound), clip, "
+                "clip:MODEL, vlm:HEAD_FOLDER, a curve's file, or "
                 f"{NO_READER} for no mood.  [default: {DEFAULT_READER}]",
             ),
         ]

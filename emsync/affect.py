@@ -1,6 +1,6 @@
 """Mood of a film: the built-in affect reader, and how others are found.
 
-    reader = open_reader("builtin")             # or clip:MODEL, vlm:HEAD_FOLDER, curve.csv, the name of a plugin
+    reader = open_reader("builtin")     # or builtin:pictures, clip:MODEL, vlm:HEAD_FOLDER, curve.csv, a plugin's name
     curve = reader.read(Path("film.mp4"), analyze("film.mp4"))
 
 Levels lie in [-1, 1], with one point a second at 0.5, 1.5, ... s over the whole film; 0 is an average film. The
@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[float], None]
 
 DEFAULT_READER: Final = "builtin"
+#: The built-in reader without the film's sound, as the paper withholds it from its evaluation (Section IV-B).
+PICTURES_READER: Final = "builtin:pictures"
 #: The value of `--affect` for no mood.
 NO_READER: Final = "none"
 #: The group of entry points in which other packages offer readers: callables `(argument: str | None) -> AffectReader`.
@@ -101,7 +103,7 @@ HUE: Final = 0.25
 WINDOW_S, WINDOW_SHAPE = 12.0, 5.0
 
 
-def terms(scene: Scene) -> dict[str, Floats]:
+def terms(scene: Scene, *, hears: bool = True) -> dict[str, Floats]:
     """The terms of `TERMS` that the film has, each in its own unit, at `scene.times_s` (T,).
 
     - brightness: mean grey level, which is nearest to Munsell's value; 0 to 1
@@ -114,8 +116,8 @@ def terms(scene: Scene) -> dict[str, Floats]:
     - pace: exp(-length of the shot / `PACE_S`) (Hanjalic & Xu 2005); a fade-in begins a shot, too
     - sound: dB of full scale, `SILENT_DB` where there is none (Hanjalic & Xu 2005 take the energy)
 
-    Older scenes lack lighting_key and colour_energy; films without sound lack sound. Raises `InputError` for a scene
-    without curves.
+    Older scenes lack lighting_key and colour_energy; films without sound lack sound, and so do all if not `hears`.
+    Raises `InputError` for a scene without curves.
     """
     if not scene.times_s.size:
         raise InputError(f"the scene of {scene.path} has no curves to read a mood from; analyze the video again")
@@ -127,6 +129,8 @@ def terms(scene: Scene) -> dict[str, Floats]:
     found["motion"] = np.log(scene.motion + STILL)
     at_s = np.minimum(scene.times_s + 0.5 / CURVE_RATE_HZ, scene.duration_s)
     found["pace"] = np.exp(-_shot_lengths_s(scene, at_s) / PACE_S)
+    if not hears:
+        return found
     level_db = np.maximum(np.nan_to_num(scene.loudness_db, nan=SILENT_DB), SILENT_DB)
     if (level_db > SILENT_DB).any():
         found["sound"] = level_db[np.minimum(scene.times_s.astype(np.intp), level_db.size - 1)]
@@ -142,15 +146,15 @@ def _shot_lengths_s(scene: Scene, at_s: Floats) -> Floats:
     return np.asarray(lengths_s[np.searchsorted(begins_s, at_s, side="right")])
 
 
-def builtin_mood(scene: Scene) -> MoodCurve:
+def builtin_mood(scene: Scene, *, hears: bool = True) -> MoodCurve:
     """Mood from colour, light, motion, pace and loudness: one point a second, levels in [-1, 1], 0 for an average film.
 
     Each of `terms` is standardized by an average film, weighted, summed and smoothed. The sum is scaled to a standard
     deviation of one over average films, whichever terms there are. A level is 2 F - 1, where F is the normal
     distribution's share of films below it; the music corpus is labelled on the same scale. Valence does not depend on
-    sound. Raises `InputError` for a scene without curves.
+    sound. `hears` says whether the film's sound counts. Raises `InputError` for a scene without curves.
     """
-    found = terms(scene)
+    found = terms(scene, hears=hears)
     share = np.where(scene.contrast < BLANK_CONTRAST, BLANK_SHARE, 1.0) if scene.contrast.size else 1.0
     rows = [term for term in TERMS if term.name in found]
     deviations = np.stack(
@@ -181,13 +185,18 @@ def _smoothed(row: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class BuiltinReader:
-    """`builtin_mood` as a reader."""
+    """`builtin_mood` as a reader, from pictures and sound or from pictures alone."""
 
-    name: str = DEFAULT_READER
+    hears: bool = True
+
+    @property
+    def name(self) -> str:
+        """Its specification."""
+        return DEFAULT_READER if self.hears else PICTURES_READER
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
         """The mood of the scene's curves; the file is not opened."""
-        return builtin_mood(scene)
+        return builtin_mood(scene, hears=self.hears)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +217,7 @@ class FileReader:
 def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     """The reader that `spec` names.
 
-    - "builtin"
+    - "builtin", or "builtin:pictures" to leave out the film's sound
     - "clip" or "clip:MODEL_OR_HEAD_FOLDER"
     - "vlm:HEAD_FOLDER"
     - the path of a curve (.csv or .json, see `emsync.mood.read_curve`)
@@ -224,9 +233,9 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     if colon and not rest:
         raise InputError(f"the affect reader {spec!r} ends in a colon; give something after it, or leave it out")
     if name == DEFAULT_READER:
-        if colon:
-            raise InputError(f"the affect reader {name!r} takes no argument, and was given {rest!r}; leave it out")
-        return BuiltinReader()
+        if spec not in (DEFAULT_READER, PICTURES_READER):
+            raise InputError(f"the affect reader {name!r} takes only pictures after the colon, not {rest!r}")
+        return BuiltinReader(hears=spec == DEFAULT_READER)
     if name == "clip":
         _need_vision(name)
         from emsync.affect_clip import open_clip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emsync import affect
-from emsync.affect import DEFAULT_READER, AffectReader
+from emsync.affect import DEFAULT_READER, AffectReader, BuiltinReader
 from emsync.errors import ModelError
 from emsync.mood import MoodCurve, nearest_emotion
 
@@ -84,5 +84,7 @@ class MoodSource:
             return self.mood
         curve = self.reader.read(video, scene, progress=progress)
         name = self.reader.name
-        seen = "the pictures and sound" if scene.has_audio else "the pictures"
-        return Mood(curve, name, f"read from {seen} ({name})" if name == DEFAULT_READER else f"read by {name}")
+        if not isinstance(self.reader, BuiltinReader):
+            return Mood(curve, name, f"read by {name}")
+        seen = "the pictures and sound" if scene.has_audio and self.reader.hears else "the pictures"
+        return Mood(curve, name, f"read from {seen} ({name})")

@@ -17,6 +17,7 @@ from emsync import affect
 from emsync.affect import TERMS, BuiltinReader, builtin_mood, open_reader, terms
 from emsync.errors import InputError, MissingExtraError, ModelError
 from emsync.mood import MoodCurve
+from emsync.mood_source import MoodSource
 from emsync.video import Scene, analyze
 from tests.films import plain, write
 
@@ -52,6 +53,20 @@ def scene(duration_s: float = 40.0, **changes: Any) -> Scene:
 
 def mean(film: Scene) -> tuple[float, float]:
     return builtin_mood(film).mean
+
+
+def test_a_reader_that_does_not_hear() -> None:
+    film = scene(loudness_db=np.full(40, -8.0))
+    reader = open_reader("builtin:pictures")
+    deaf = reader.read(Path("film.mp4"), film)
+    muted = builtin_mood(replace(film, has_audio=False, loudness_db=np.full(40, np.nan)))
+    assert deaf.mean == muted.mean
+    assert deaf.mean[1] < mean(film)[1], "loud sound excites whoever hears it"
+    assert reader.name == "builtin:pictures"
+    assert open_reader().name == "builtin"
+    assert MoodSource(reader=reader).read(Path("a.mp4"), film, lambda _: None).how == (
+        "read from the pictures (builtin:pictures)"
+    )
 
 
 # --- the terms --------------------------------------------------------------------------------------------------------
@@ -238,7 +253,7 @@ def test_a_curve_that_is_not_there(tmp_path: Path) -> None:
         ("mind", "there is no affect reader 'mind'; give builtin, clip, clip:MODEL, vlm:HEAD_FOLDER, or a curve's"),
         ("", "there is no affect reader ''"),
         ("Mind:x", "there is no affect reader 'Mind'"),
-        ("builtin:x", "the affect reader 'builtin' takes no argument, and was given 'x'; leave it out"),
+        ("builtin:x", "the affect reader 'builtin' takes only pictures after the colon, not 'x'"),
         ("clip:", "the affect reader 'clip:' ends in a colon; give something after it, or leave it out"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from emsync.cli.main import main
 from emsync.errors import InputError
-from emsync.training.evaluation.av_align import Peaks, align, iou, maxima, measure, peaks_of
+from emsync.training.evaluation.av_align import N_SHIFTS, Peaks, align, iou, maxima, measure, peaks_of, shifts_of
 from emsync.training.evaluation.onsets import RATE_HZ, mel_bands, onset_strength, onsets
 
 FPS = 25
@@ -149,9 +149,27 @@ def test_films_are_also_measured_under_one_anothers_sound() -> None:
     assert [scores["frame"] for scores in found.others] == [0.0, 0.0, pytest.approx(0.5)]
     assert found.summary()["own"]["frame"][0] == pytest.approx(2 / 3)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["films"][2]["film"] == "c"
+    # Moved in a circle, the two peaks of a and of b match again only if both are moved by their distance.
+    assert [scores["frame"] for scores in found.shifted] == pytest.approx([0.0, 0.0, 0.0], abs=0.06)
+    assert 0 < found.shifted[0]["second"] < found.own[0]["second"]
+    assert align(films, rng=np.random.default_rng(1)).shifted != found.shifted
     alone = align(films[:1])
     assert math.isnan(alone.others[0]["frame"])
     assert alone.to_dict()["summary"]["others"]["second"] == {"mean": None, "margin": None}
+
+
+@pytest.mark.parametrize("duration_s", [1.5, 10.0])
+def test_shifts_keep_the_spacing_of_onsets_in_a_circle(duration_s: float) -> None:
+    times_s = [0.1, 0.4, 1.2]
+    found = shifts_of(peaks("a", [], times_s, duration_s), np.random.default_rng(0))
+    gaps_s = sorted(np.diff([*times_s, times_s[0] + duration_s]))
+    assert len(found) == N_SHIFTS
+    for moved_s in found:
+        assert ((moved_s >= 0) & (moved_s < duration_s)).all()
+        assert sorted(np.diff([*moved_s, moved_s[0] + duration_s])) == pytest.approx(gaps_s)
+        by_s = min((moved_s - times_s[0]) % duration_s)
+        assert by_s > 0
+        assert abs((moved_s - times_s[0] + duration_s / 2) % duration_s - duration_s / 2).max() > 0.3
 
 
 # ---- films -----------------------------------------------------------------------------------------------------------
@@ -176,12 +194,16 @@ def test_the_command_writes_one_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(arguments) == 0
     said = capsys.readouterr()
     assert "Warning: broken.mp4 was left out: " in said.err
-    assert "| a.mkv | 3 | 3 | 1.000 | 0.000 |" in said.out
-    assert "| b\\|c.mkv | 3 | 3 | 1.000 | 0.000 |" in said.out
+    for name in ("a.mkv", "b\\|c.mkv"):
+        (row,) = [line.split(" | ") for line in said.out.splitlines() if line.startswith(f"| {name} |")]
+        assert row[1:4] == ["3", "3", "1.000"]
+        assert 0 < float(row[4]) < 0.5, "shifted"
+        assert row[5] == "0.000", "others"
     assert "| EmoMV-C: EMSYNC | 0.017 | 0.233 |" in said.out
     data = json.loads((tmp_path / "report" / "av-align.json").read_text())
     assert data["summary"]["own"]["frame"]["mean"] == 1.0
     assert data["summary"]["others"]["frame"]["mean"] == 0.0
+    assert 0 < data["summary"]["shifted"]["frame"]["mean"] < 0.5
     assert (tmp_path / "report" / "av-align.md").read_text().startswith("# AV-Align\n")
     assert main(arguments) == 2
     assert "exists already; give --overwrite" in capsys.readouterr().err
@@ -190,7 +212,7 @@ def test_the_command_writes_one_table(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "give --archive FILE.npz, songs to measure the model on, or --av-align FOLDER of films"),
+        ([], "give --archive FILE.npz, songs to measure the model on, or --av-align or --score FOLDER of films"),
         (["--av-align", "empty"], "empty has no films"),
         (["--av-align", "broken"], "no film could be measured ("),
     ],

@@ -211,10 +211,14 @@ def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.Ca
         (films / name).unlink()
     assert main([*arguments, "--skip-existing", "--shard", "2/2"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 1 skipped, 0 failed")
+    (tmp_path / "mood.csv").write_text("time,valence,arousal\n0,0.5,0.5\n")
     for wrong, sentence in (
         (["--cuts", "a.csv"], "--cuts is for one film, and several are given"),
         (["--wav", "a.wav"], "--wav is for one film"),
-        (["--affect", "builtin"], "--affect is for one film"),
+        (
+            ["--affect", str(tmp_path / "mood.csv")],
+            "of --affect only builtin, builtin:pictures and none are for several films",
+        ),
         (["--ray", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1 (Connection refused); check the address"),
         (["--shard", "3/2"], "the shard '3/2' is not K/N"),
     ):

@@ -1,13 +1,14 @@
 """AV-Align: whether a film's sound and its movement peak together (TempoTokens; the paper's Section IV-C, Table II).
 
     films = [peaks_of(path) for path in paths]
-    table = align(films)                # each film with its own sound, and with the sound of the others
+    table = align(films)                # each film with its own sound, and two controls
 
 Peaks of movement are strict local maxima of the mean magnitude of Farnebäck's optical flow between neighbouring frames,
-in pixels, of at least 0.1. Peaks of sound are its onsets (`onsets`). A peak of sound matches the first peak of movement
-within the window that no other took; the score is matches / (peaks of both - matches). The windows are the film's frame
-and, as in the paper, a second. Scores depend on how many peaks there are, and so does chance: compare them with the
-same films under one another's sound.
+in pixels, of at least 0.1. Peaks of sound are its onsets (`onsets`). A peak of sound matches the first peak of
+movement within the window that no other took; the score is matches / (peaks of both - matches). The windows are the
+film's frame and, as in the paper, a second. Scores depend on how many peaks there are, and so does chance. Two
+controls say what chance gives: *shifted*, the film's own sound, moved in a circle by a random time, keeps the number
+and the spacing of the peaks; *others*, the sound of other films, has another number of them.
 
 Times are seconds from the first frame.
 """
@@ -15,8 +16,8 @@ Times are seconds from the first frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,11 @@ Floats = npt.NDArray[np.float64]
 SLOWEST: Final = 0.1
 SECOND_S: Final = 1.0
 WINDOWS: Final = ("frame", "second")
+#: What sound a film is measured with: its own, its own shifted in a circle, that of other films.
+KINDS: Final = ("own", "shifted", "others")
+#: How many random shifts are averaged, and the smallest of them.
+N_SHIFTS: Final = 20
+LEAST_SHIFT_S: Final = 2.0
 #: Each film is also measured with the sound of this many others, at most.
 MOST_OTHERS: Final = 20
 #: Longer films take too much memory.
@@ -72,6 +78,7 @@ class Alignment:
     """Scores of films, each a dictionary by `WINDOWS`.
 
     - own: of each film with its own sound, in the order of `names`.
+    - shifted: of each film with its own sound, moved in a circle, on average.
     - others: of each film with other films' sound, on average.
     - failed: films that could not be measured, and why.
     """
@@ -80,14 +87,15 @@ class Alignment:
     n_movement: tuple[int, ...]
     n_sound: tuple[int, ...]
     own: tuple[Mapping[str, float], ...]
+    shifted: tuple[Mapping[str, float], ...]
     others: tuple[Mapping[str, float], ...]
     failed: Mapping[str, str]
 
     def summary(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """{"own" or "others": {window: (mean over films, 95 % margin)}}."""
+        """{kind of `KINDS`: {window: (mean over films, 95 % margin)}}."""
         return {
             kind: {window: _mean([scores[window] for scores in by_film]) for window in WINDOWS}
-            for kind, by_film in (("own", self.own), ("others", self.others))
+            for kind, by_film in zip(KINDS, (self.own, self.shifted, self.others), strict=True)
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,40 +105,50 @@ class Alignment:
             for kind, by_window in self.summary().items()
         }
         films = [
-            {"film": name, "movement": moving, "onsets": sounding, "own": _plain(own), "others": _plain(others)}
-            for name, moving, sounding, own, others in zip(
-                self.names, self.n_movement, self.n_sound, self.own, self.others, strict=True
-            )
+            {"film": name, "movement": moving, "onsets": sounding}
+            | {kind: _plain(scores) for kind, scores in zip(KINDS, by_kind, strict=True)}
+            for name, moving, sounding, *by_kind in self._rows()
         ]
         return {"films": films, "summary": summary, "failed": dict(self.failed)}
 
     def to_markdown(self) -> str:
         """A table of the films, the summary, and the paper's figures."""
-        head = ("film", "peaks of movement", "onsets", "own, frame", "others, frame", "own, 1 s", "others, 1 s")
+        columns = [f"{kind}, {window}" for window in ("frame", "1 s") for kind in KINDS]
+        head = ("film", "peaks of movement", "onsets", *columns)
         rows: list[Sequence[str | float]] = [
-            (_cell(name), str(moving), str(sounding), *(s[w] for w in WINDOWS for s in (own, others)))
-            for name, moving, sounding, own, others in zip(
-                self.names, self.n_movement, self.n_sound, self.own, self.others, strict=True
-            )
+            (cell(name), str(moving), str(sounding), *(scores[w] for w in WINDOWS for scores in by_kind))
+            for name, moving, sounding, *by_kind in self._rows()
         ]
         found = self.summary()
         for label, part in (("**mean**", 0), ("95 % margin", 1)):
-            rows.append((label, "", "", *(found[kind][w][part] for w in WINDOWS for kind in ("own", "others"))))
-        paper = [(f"{data}: {method}", frame, second) for data, method, frame, second in PAPER]
+            rows.append((label, "", "", *(found[kind][w][part] for w in WINDOWS for kind in KINDS)))
         lines = [
             "# AV-Align", "",
-            "Films with their own sound and, as a control, with that of other films (matches / union of peaks).", "",
+            "Films with their own sound and, as controls, with their own sound moved in a circle by random times "
+            "(shifted), and with that of other films (matches / union of peaks).", "",
             *table(head, rows), "",
             "The paper's figures, on its own films:", "",
-            *table(("", "frame", "1 s"), paper), "",
+            *paper_table(), "",
         ]  # fmt: skip
-        lines += [f"- {_cell(name)} was left out: {printable(reason)}." for name, reason in self.failed.items()]
+        lines += [f"- {cell(name)} was left out: {printable(reason)}." for name, reason in self.failed.items()]
         return "\n".join(lines).rstrip() + "\n"
 
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        """A film each: name, peaks of movement, onsets, and its scores of each kind."""
+        return zip(self.names, self.n_movement, self.n_sound, self.own, self.shifted, self.others, strict=True)
 
-def measure(paths: Iterable[str | os.PathLike[str]], progress: Callable[[str], None] | None = None) -> Alignment:
+
+def paper_table() -> list[str]:
+    """The paper's figures, as lines of Markdown."""
+    return table(("", "frame", "1 s"), [(f"{data}: {method}", *scores) for data, method, *scores in PAPER])
+
+
+def measure(
+    paths: Iterable[str | os.PathLike[str]], progress: Callable[[str], None] | None = None, *, seed: int = 0
+) -> Alignment:
     """The scores of films; those that cannot be measured are left out, with the reason.
 
+    seed: of the shifts.
     progress: called with each film's name before it is measured.
     Raises `InputError` if none can be measured.
     """
@@ -146,24 +164,45 @@ def measure(paths: Iterable[str | os.PathLike[str]], progress: Callable[[str], N
     if not measured:
         reason = next(iter(failed.values()), "there are none")
         raise InputError(f"no film could be measured ({reason}); give films with pictures and sound")
-    return align(measured, failed)
+    return align(measured, failed, np.random.default_rng(seed))
 
 
-def align(films: Sequence[Peaks], failed: Mapping[str, str] | None = None) -> Alignment:
-    """The scores of films with their own sound, and with that of others; NaN for the latter if there is one film."""
-    own, others = [], []
+def align(
+    films: Sequence[Peaks], failed: Mapping[str, str] | None = None, rng: np.random.Generator | None = None
+) -> Alignment:
+    """The scores of films with their own sound, with it shifted, and with that of others; NaN for the last if alone."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    own, shifted, others = [], [], []
     shifts = range(1, min(len(films) - 1, MOST_OTHERS) + 1)
     for i, film in enumerate(films):
-        own.append({w: iou(film.movement_s, film.sound_s, film.window_s(w)) for w in WINDOWS})
+        own.append({w: score(film, w) for w in WINDOWS})
+        moved = [replace(film, sound_s=each) for each in shifts_of(film, rng)]
+        shifted.append({w: _mean([score(each, w) for each in moved])[0] for w in WINDOWS})
         strange = [films[(i + shift) % len(films)] for shift in shifts]
-        others.append({w: _mean([_with_sound_of(film, other, w) for other in strange])[0] for w in WINDOWS})
+        others.append({w: _mean([with_sound_of(film, other, w) for other in strange])[0] for w in WINDOWS})
     return Alignment(
         tuple(film.name for film in films), tuple(len(film.movement_s) for film in films),
-        tuple(len(film.sound_s) for film in films), tuple(own), tuple(others), dict(failed or {}),
+        tuple(len(film.sound_s) for film in films), tuple(own), tuple(shifted), tuple(others),
+        dict(failed or {}),
     )  # fmt: skip
 
 
-def _with_sound_of(film: Peaks, other: Peaks, window: str) -> float:
+def score(film: Peaks, window: str) -> float:
+    """The score of a film with its sound."""
+    return iou(film.movement_s, film.sound_s, film.window_s(window))
+
+
+def shifts_of(film: Peaks, rng: np.random.Generator) -> list[Floats]:
+    """The onsets of a film's sound, moved in a circle by `N_SHIFTS` random times; none by less than `LEAST_SHIFT_S`.
+
+    Films shorter than four times that are moved by a quarter of their length at least.
+    """
+    least_s = min(LEAST_SHIFT_S, film.duration_s / 4)
+    shifts_s = rng.uniform(least_s, film.duration_s - least_s, N_SHIFTS)
+    return [np.sort((film.sound_s + shift_s) % film.duration_s) for shift_s in shifts_s]
+
+
+def with_sound_of(film: Peaks, other: Peaks, window: str) -> float:
     """The score of a film under another one's sound, as far as both last."""
     end_s = min(film.duration_s, other.duration_s)
     moving, sounding = (times[times < end_s] for times in (film.movement_s, other.sound_s))
@@ -189,16 +228,28 @@ def iou(movement_s: npt.ArrayLike, sound_s: npt.ArrayLike, window_s: float) -> f
 
 def peaks_of(path: str | os.PathLike[str]) -> Peaks:
     """Watch and hear a film. Raises `VideoError` for one that cannot be decoded, `InputError` for one without sound."""
+    film, first_s = watched(path)
+    if first_s is None:
+        raise InputError(
+            f"{printable(os.fspath(path))} has no sound; AV-Align compares a film's pictures with its sound"
+        )
+    return replace(film, sound_s=onsets(sound_of(path, first_s, film.duration_s)))
+
+
+def watched(path: str | os.PathLike[str]) -> tuple[Peaks, float | None]:
+    """A film's peaks of movement, without sound, and where its first frame is on the clock of its sound; None without.
+
+    Raises `VideoError` for a film that cannot be decoded.
+    """
     with Film(path) as film:
-        if not film.has_audio:
-            raise InputError(f"{film.shown_path} has no sound; AV-Align compares a film's pictures with its sound")
+        has_audio = film.has_audio
         times_s, flow = _movement(film)
         duration_s = film.duration_s
         frame_s = float(1 / film.frame_rate)
         begins = film.stream.container.start_time or 0
         first_s = begins / 1e6 + film.pictures_from_s
-    sound = _sound(path, first_s, duration_s)
-    return Peaks(Path(path).name, duration_s, frame_s, times_s[maxima(flow)], onsets(sound))
+    found = Peaks(Path(path).name, duration_s, frame_s, times_s[maxima(flow)], np.empty(0))
+    return found, first_s if has_audio else None
 
 
 def maxima(flow: Floats) -> npt.NDArray[np.int64]:
@@ -233,18 +284,20 @@ def _movement(film: Film) -> tuple[Floats, Floats]:
     return np.array(times), np.array([flow[0], *flow] if flow else [0.0] * len(times))
 
 
-def _sound(path: str | os.PathLike[str], first_s: float, duration_s: float) -> npt.NDArray[np.float32]:
-    """(N,) The film's sound, mono at `RATE_HZ`, from its first frame (`first_s` on the file's clock) to its end."""
+def sound_of(
+    path: str | os.PathLike[str], first_s: float, duration_s: float, rate_hz: int = RATE_HZ
+) -> npt.NDArray[np.float32]:
+    """(N,) `duration_s` seconds of the sound of a film or sound file, mono at `rate_hz`, from its time `first_s`."""
     import av
 
-    out = np.zeros(max(round(duration_s * RATE_HZ), 1), dtype=np.float32)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
+    out = np.zeros(max(round(duration_s * rate_hz), 1), dtype=np.float32)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
     at: int | None = None
     with av.open(f"file:{Path(path)}", container_options={"protocol_whitelist": "file"}) as container:
         try:
             for frame in container.decode(audio=0):
                 if at is None:
-                    at = round((float(frame.time or 0.0) - first_s) * RATE_HZ)
+                    at = round((float(frame.time or 0.0) - first_s) * rate_hz)
                 for part in resampler.resample(frame):
                     at = _put(out, part.to_ndarray().ravel(), at)
             for part in resampler.resample(None):
@@ -272,5 +325,6 @@ def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
     return {window: plain(score) for window, score in scores.items()}
 
 
-def _cell(name: str) -> str:
+def cell(name: str) -> str:
+    """A file's name in a table of Markdown."""
     return printable(name).replace("|", "\\|")
