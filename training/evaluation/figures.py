@@ -124,10 +124,13 @@ def of_scores(found: Scores) -> list[Panel]:
     names = tuple(film.music.name for film in found.films)
     panels = []
     for i, window in enumerate(WINDOWS):
-        lines = {f"the paper, {row[0]}": row[2 + i] for row in PAPER if row[1] == "EMSYNC"}
+        lines: dict[str, float] = {}
+        for data, method, *scores in PAPER:
+            if str(method) == "EMSYNC":
+                lines[f"the paper, {data}"] = float(scores[i])
         series = {kind: [by[kind][window] for by in found.align] for kind in KINDS}
         title = f"AV-Align of the music, within a {window} (matches / union of peaks)"
-        panels.append(Panel(title, names, series, lines={name: float(value) for name, value in lines.items()}))
+        panels.append(Panel(title, names, series, lines=lines))
     if not all(math.isnan(apart["music"]) for apart in found.divergences):
         series = {kind: [apart[kind] for apart in found.divergences] for kind in ("music", "others")}
         panels.append(Panel("KL of tags of the film's own sound from those of the music (nats)", names, series))
@@ -135,9 +138,9 @@ def of_scores(found: Scores) -> list[Panel]:
     spent = {
         stage: [film.spent[stage].wall_s / m for film, m in zip(found.films, minutes, strict=True)] for stage in STAGES
     }
-    lines = {"the paper": 60 * PAPER_MINUTES["EMSYNC"]}
+    paper = {"the paper": 60 * PAPER_MINUTES["EMSYNC"]}
     title = "Run time by the wall clock (seconds per minute of film)"
-    return [*panels, Panel(title, names, spent, stacked=True, lines=lines)]
+    return [*panels, Panel(title, names, spent, stacked=True, lines=paper)]
 
 
 def of_bits(values: Mapping[str, Any]) -> list[Panel]:
