@@ -13,6 +13,7 @@ import click
 from emsync.affect import DEFAULT_READER, NO_READER, open_reader
 from emsync.cli import options
 from emsync.cli.say import say
+from emsync.control_files import proposed
 from emsync.cutfiles.programme import WRITERS, Programme, writer_for
 from emsync.errors import OutputError, printable
 from emsync.files import check_writable, write_bytes
@@ -76,9 +77,10 @@ def command(
 ) -> None:
     """Find a video's length, frame rate, cuts and mood.
 
-    Prints a summary. With -o, writes length, cuts, motion, brightness, colour, loudness and mood as JSON, which
-    emsync compose reads by --mood and --cuts; or the cuts alone, as a list for an editing program or a DAW, counted
-    from the beginning of the file. With --plot, draws them. Times are in seconds from the first frame.
+    Prints a summary. With -o, writes length, cuts, motion, brightness, colour, loudness, mood and proposed controls
+    (intensity and density) as JSON, which emsync compose reads by --mood, --cuts and --controls; or the cuts alone, as
+    a list for an editing program or a DAW, counted from the beginning of the file. With --plot, draws them. Times are
+    in seconds from the first frame.
     """
     for path in (output, plot):
         if path is not None:
@@ -100,7 +102,7 @@ def command(
     reader_name = "" if reader is None else reader.name
     if output is not None and writer is WRITERS["json"]:
         mood = None if curve is None else {**curve.as_json(), "reader": reader_name}
-        write_bytes(output, scene.to_json(mood=mood).encode(), overwrite=overwrite)
+        write_bytes(output, scene.to_json(mood=mood, controls=proposed(scene).as_json()).encode(), overwrite=overwrite)
     elif output is not None and writer is not None:
         late_s = scene.pictures_from_s if writer.of_file else 0.0
         programme = Programme(

@@ -120,7 +120,7 @@ def command(
     film = choices["video"] = videos[0] if videos else None
     also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, musicxml=musicxml, **lying)
     song = output or (Path("emsync.mid") if film is None else film.with_suffix(".mid"))
-    also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme"))))
+    also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme", "controls"))))
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
@@ -167,16 +167,15 @@ def _anew(
     from emsync import soundtrack
     from emsync.theme import Theme
 
-    recipe = options.recipe_of(choices)
+    controls, recipe = choices["controls"], options.recipe_of(choices)
     video, duration, cuts, theme_file = (choices.pop(name) for name in ("video", "duration", "cuts", "theme"))
     changes = {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     if (video is None) == (duration is None):
         raise InputError("give either a video or --duration; one of them says how long the music is")
     default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
-    song, _ = soundtrack.places(
-        default if output is None else output, overwrite=overwrite, inputs=(video, cuts, choices["mood"], theme_file)
-    )
+    read = (video, cuts, choices["mood"], theme_file, controls)
+    song, _ = soundtrack.places(default if output is None else output, overwrite=overwrite, inputs=read)
     theme = None if theme_file is None else Theme.read(theme_file)
     knows_mood = soundtrack.knows_mood(model)
     source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood)

@@ -51,6 +51,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("mux", "emsync.cli.mux", "Lay sound under a film."),
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
+    Entry("controls", "emsync.cli.controls", "Read controls over time from music: loudness, density, melody, rhythm."),
     Entry("deliver", "emsync.cli.deliver", "Make a MIDI file ready for a DAW: timecode, levels, chord symbols."),
     Entry("notate", "emsync.cli.notate", "Write a MIDI file as a score for players (MusicXML)."),
     Entry("cuts", "emsync.cli.cuts", "Convert a cut list from one format to another."),

@@ -134,6 +134,10 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
     general = "temperature" in given or "top_p" in given
     by_kind = {} if general else dict(DEFAULT_BY_KIND)
     given["by_kind"] = by_kind | _kinds(given.pop("by_kind", ()))
+    if "controls" in given:
+        from emsync.control_files import read_controls
+
+        given["controls"] = read_controls(given["controls"])
     return Recipe(**given)
 
 
@@ -167,6 +171,8 @@ def _of_choice(name: str, choice: Choice, default: Any = None) -> Callable[[Deco
         kind = click.Choice([str(word) for word in choice.choices])
     elif choice.whole:
         kind = click.IntRange(int(choice.low), int(choice.high))
+    elif name == "controls":
+        kind = FILE
     elif name != "by_kind" and choice.text is None:
         kind = FiniteFloat(min=choice.low, min_open=choice.low_open, max=choice.high)
     return click.option(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import numpy.typing as npt
 
 from emsync import soundtrack
+from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
 from emsync.mood import MoodCurve, read_curve
 from emsync.mood_source import MoodSource
@@ -54,6 +55,10 @@ class Choices(TypedDict, total=False):
     theme_strength: float
     density_limit: float
     alone_bias: float
+    controls: ControlCurves | None
+    intensity: str
+    density: str
+    control_strength: float
 
 
 def compose(

@@ -14,12 +14,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync.controls import key_of
 from emsync.piece import chord_name
 from emsync.score import KeySignature, Marker, Score
-
-# Krumhansl and Kessler, Psychological Review 89 (1982): how well each degree fits, from the tonic on.
-_MAJOR: Final = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-_MINOR: Final = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 #: A pitch class belongs to a chord if it sounds for this share of the time.
 _SHARE: Final = 0.34
@@ -39,13 +36,8 @@ def find_key(score: Score) -> KeySignature | None:
     weights = np.bincount(score.pitch[notes] % 12, weights=lengths, minlength=12)
     if np.ptp(weights) == 0:
         return None
-    fits = [
-        (float(np.corrcoef(np.roll(profile, tonic), weights)[0, 1]), tonic, is_minor)
-        for is_minor, profile in ((False, _MAJOR), (True, _MINOR))
-        for tonic in range(12)
-    ]
-    _, tonic, is_minor = max(fits)
-    return KeySignature(0.0, tonic, is_minor)
+    is_minor, tonic = divmod(int(key_of(weights)), 12)
+    return KeySignature(0.0, tonic, bool(is_minor))
 
 
 def half_bars(score: Score) -> npt.NDArray[np.float64]:

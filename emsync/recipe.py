@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from emsync import control_curves as controls_
 from emsync import form as forms
 from emsync import vocabulary as v
+from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
 
 Hits = Literal["bend", "exact", "free"]
@@ -257,6 +259,26 @@ class Recipe:
         -0.2, "Added to the logit of a pitch for each time it was repeated more often in a row than in real songs.",
         low=-100, high=0,
     )  # fmt: skip
+    controls: ControlCurves | None = _choice(  # noqa: RUF009 (a field, as all the others)
+        None,
+        "Controls over time that the piece obeys: intensity, density, melody, rhythm, key. JSON of emsync controls or "
+        "analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
+        "--controls", "FILE", text=controls_.check_curves, default_text="none",
+    )  # fmt: skip
+    intensity: str = _choice(
+        "none",
+        "Loudness over time: build, fade, arc, stinger, or a number of dB against the mean of real songs.",
+        "--intensity", "SHAPE", text=lambda value: controls_.check_choice(value, "intensity"),
+    )  # fmt: skip
+    density: str = _choice(
+        "none",
+        "Notes that begin a second: build, fade, arc, stinger, or a number; real songs have 4 to 34, half have 19.",
+        "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"),
+    )  # fmt: skip
+    control_strength: float = _choice(
+        1.0, "How strictly the controls are obeyed: 0 not at all, 1 as strictly as each of them says.",
+        "--control-strength", "SHARE", low=0, high=1,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, choice in CHOICES.items():
@@ -271,6 +293,9 @@ class Recipe:
             CHOICES["top_p"].check(f"top_p of {kind}", top_p)
             pairs[kind] = (float(temperature), float(top_p))
         object.__setattr__(self, "by_kind", pairs)
+        for name in ("intensity", "density"):
+            if getattr(self, name) != "none" and self.controls is not None and name in self.controls:
+                raise InputError(f"the controls have a curve for {name} already; leave out --{name}, or the curve")
 
     @property
     def on_grid(self) -> bool:
@@ -312,9 +337,24 @@ class Recipe:
         shift = AROUSAL_QPM * arousal if felt and arousal is not None else 0.0
         return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
+    def curves(self, duration_s: float) -> ControlCurves:
+        """Everything that is controlled over a film of `duration_s` seconds.
+
+        Raises `InputError` for a curve that ends long after the film.
+        """
+        found = {} if self.controls is None else dict(self.controls.check_fits(duration_s).by_name)
+        for name in ("intensity", "density"):
+            control = controls_.of_choice(getattr(self, name), name, duration_s)
+            if control is not None:
+                found[name] = control
+        return ControlCurves(found if self.control_strength else {}).scaled(self.control_strength)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""
-        return asdict(self) | {"by_kind": {kind: list(pair) for kind, pair in self.by_kind.items()}}
+        plain = asdict(replace(self, controls=None))
+        if self.controls is not None:
+            plain["controls"] = self.controls.as_json()
+        return plain | {"by_kind": {kind: list(pair) for kind, pair in self.by_kind.items()}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
@@ -328,6 +368,8 @@ class Recipe:
         given = dict(values)
         given["seed"]  # the one field that every record has: KeyError without
         given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
+        if given.get("controls") is not None:
+            given["controls"] = ControlCurves.from_json(given["controls"])
         for name, choice in CHOICES.items():
             if choice.since is not None:
                 given.setdefault(name, choice.since)

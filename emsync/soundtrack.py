@@ -41,6 +41,7 @@ from emsync.score import Marker, Score
 from emsync.session import Backend as Backend
 from emsync.session import Session as Session
 from emsync.session import knows_mood as knows_mood
+from emsync.steering import obey_intensity
 from emsync.tempo_plan import TempoPlan, plan_for
 from emsync.theme import given_theme
 from emsync.video import DEFAULT_DETECTOR, Detector, spaced, timecode
@@ -308,8 +309,7 @@ def for_cuts(
     theme = given_theme(theme)
     session = Session.open() if session is None else session
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
-    begun, tell = time.monotonic(), progress or _SILENT
-    found = listed(cuts, duration_s)
+    begun, tell, found = time.monotonic(), progress or _SILENT, listed(cuts, duration_s)
     if frame_rate is None:
         frame_rate = DEFAULT_FRAME_RATE if found.counting is None else found.counting.rate
     track = compose(
@@ -367,12 +367,11 @@ def compose(
     from emsync.conditions import Conditions
     from emsync.sections import plan_piece, section_markers
 
-    recipe = recipe or Recipe()
     if not SHORTEST_S <= duration_s <= LONGEST_S:
         raise InputError(
             f"a film of {duration_s:g} s is not between {SHORTEST_S:g} s and {LONGEST_S:g} s; cut it or join some"
         )
-    cuts = cutlist.check(cuts_s, duration_s)
+    recipe, cuts = recipe or Recipe(), cutlist.check(cuts_s, duration_s)
     boundaries = spaced(cuts, recipe.t_diff_s, duration_s=duration_s, weights=weights)
     valence, arousal = math.nan, math.nan
     curves: dict[str, tuple[FloatArray, FloatArray]] = {}
@@ -390,6 +389,7 @@ def compose(
     if recipe.finishes:
         loud = curves.get("arousal") if recipe.mood_strength else None
         score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
+    score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     markers += section_markers(score, plan.sections)
     score = replace(score, markers=tuple(sorted(markers, key=lambda m: m.time_s)), duration_s=duration_s, warnings=())

@@ -160,12 +160,13 @@ class Scene:
         """`HH:MM:SS:FF` of a time in this film."""
         return timecode(time_s, self.frame_rate)
 
-    def to_json(self, *, mood: Mapping[str, Any] | None = None) -> str:
+    def to_json(self, *, mood: Mapping[str, Any] | None = None, controls: Mapping[str, Any] | None = None) -> str:
         """The scene as JSON text; `from_json` is its inverse, to a microsecond (1e-6 for the curves).
 
         - `frame_rate` is written like "24/1", NaN as null.
         - `boundaries_s` is written for other programs and computed again when read.
-        - mood: written under that name for `emsync.mood.read_curve`; it is no part of the scene.
+        - mood, controls: written under these names for `mood.read_curve` and `control_files.read_controls`; they are
+          no part of the scene.
         """
         record: dict[str, Any] = {"version": _FORMAT_VERSION}
         for item in fields(self):
@@ -181,6 +182,8 @@ class Scene:
                 record["boundaries_s"] = _numbers(self.boundaries_s)
         if mood is not None:
             record["mood"] = dict(mood)
+        if controls:
+            record["controls"] = dict(controls)
         # One line a field, so that a long film has few lines.
         lines = (f"  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in record.items())
         return "{\n" + ",\n".join(lines) + "\n}\n"

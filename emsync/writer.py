@@ -19,6 +19,7 @@ from emsync.recipe import Recipe
 from emsync.repetition import FULL, Alone, Density, RepeatedNotes, StaleHarmony, add_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
+from emsync.steering import Steering
 from emsync.tempo_plan import TempoPlan, beat_of
 from emsync.tokenizer.events import Events
 
@@ -123,8 +124,9 @@ class Writer:
         conditions = replace(conditions, end_known_s=END_KNOWN_S)
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
-        plan = plan or Plan()
+        plan, curves = plan or Plan(), recipe.curves(conditions.end_s)
         if tempo_plan is not None:
+            curves = curves.moved(tempo_plan.to_nominal)
             conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)
             plan = plan.moved(tempo_plan.to_nominal)
         assert conditions.end_s is not None
@@ -149,6 +151,8 @@ class Writer:
             RepeatedNotes(),
             Density(recipe.density_limit),
         )
+        lead = v.STRINGS if self.count == v.MORE else v.PIANO
+        self._steering = Steering(curves, lead) if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
@@ -173,6 +177,8 @@ class Writer:
             return
         event = self._draw(self._sections.copier.mix(logits, state))
         self.grammar.accept(event)
+        if self._steering is not None:
+            self._steering.accept(event, self.grammar)
         kind, before = int(v.KIND[event]), self._conditioned
         if kind == v.K_BAR:
             self._begin_bar(int(v.VALUE[event]))
@@ -217,6 +223,8 @@ class Writer:
         allowed = grammar.allowed()
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
         fill = self._density.fill(grammar.step, float(arousal))
+        if self._steering is not None and self._steering.gives_density(grammar.step * v.STEP_S):
+            fill = 0.0  # what is asked for is the limit
         if len(self.ids) > self._max_events or fill >= FULL:
             without_notes = allowed & (v.KIND != v.K_ON)
             allowed = without_notes if without_notes.any() else allowed
@@ -224,6 +232,8 @@ class Writer:
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
         logits = self._sections.mix(logits, allowed, grammar.sounding)
+        if self._steering is not None:
+            logits = self._steering.steer(logits, grammar)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
 
     def _begin_bar(self, half_quarters: int) -> None:
