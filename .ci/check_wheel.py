@@ -29,7 +29,7 @@ NEEDS_EXTRA: dict[str, str] = {
 #: What a default install must not have, and no module may import in passing.
 ABSENT = (
     "torch", "accelerate", "miditok", "onnx", "safetensors", "symusic", "mido", "music21", "pretty_midi", "pypianoroll",
-    "transformers", "fluidsynth", "soundfile", "pyloudnorm", "sklearn",
+    "transformers", "diffusers", "fluidsynth", "soundfile", "pyloudnorm", "sklearn",
 )  # fmt: skip
 
 #: What the wheel must carry beside the modules.

@@ -13,6 +13,7 @@ from emsync import hits
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
+from emsync.cli.producing import Producing, produced
 from emsync.cli.progress import StageBar
 from emsync.cli.say import say
 from emsync.cut_choice import CutChoice
@@ -79,6 +80,14 @@ _HOW = {
     "--wav", type=options.FILE, metavar="SOUND", help="Also render to this sound file, as emsync render does."
 )
 @click.option("--mp4", type=options.FILE, metavar="FILM", help="Also write the film with the music: .mp4, .mkv, .mov.")
+@click.option(
+    "--produce", "wants_recording", is_flag=True,
+    help="Let a music model play the piece, as emsync produce does: SONG.wav, and the sound of --mp4.",
+)  # fmt: skip
+@click.option(
+    "--producer", metavar="PATH|HUB", help="The music model of --produce.  [default: facebook/musicgen-melody]"
+)
+@produced
 @options.stems
 @options.pictures
 @options.musicxml
@@ -92,7 +101,8 @@ def command(
     context: click.Context, /, videos: tuple[Path, ...], jobs: int | None, ray: str | None, skip_existing: bool,
     shard: str | None, output: Path | None, model: Path | None, backend: str, record_path: Path | None,
     overwrite: bool, quiet: bool,
-    wav: Path | None, mp4: Path | None, stems: bool, plot: Path | None, html: Path | None, musicxml: Path | None,
+    wav: Path | None, mp4: Path | None, wants_recording: bool, producer: str | None, stems: bool,
+    plot: Path | None, html: Path | None, musicxml: Path | None,
     soundfont: Path | None, loudness_lufs: float | None, **choices: Any,
 ) -> None:  # fmt: skip
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
@@ -105,13 +115,14 @@ def command(
     composes the same file from it again.
     """
     lying = options.ducking_of(choices)
+    lying["producing"] = Producing.taken(choices, producer, wanted=wants_recording)
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
 
         one_film = {"theme": choices.pop("theme"), "duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
         one_film |= {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
         one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
-        one_film |= {"plot": plot, "html": html, "musicxml": musicxml}
+        one_film |= {"plot": plot, "html": html, "musicxml": musicxml, "producing": lying["producing"]}
         context.exit(
             compose_many(
                 videos, output, model, backend, overwrite, quiet, jobs, ray, skip_existing, shard, one_film, choices
@@ -128,7 +139,8 @@ def command(
             track, note, song = _anew(output, model, backend, overwrite, progress, choices)
     track.save(song, overwrite=overwrite)
     report(track, song, note)
-    also.write(track, song, film)
+    with StageBar(quiet) as progress:
+        also.write(track, song, film, progress)
 
 
 Composed = tuple["Soundtrack", str | None, Path]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ONE_FILM = {
     "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "counting": "--fps", "start": "--start",
     "add": "--add-cut", "drop": "--drop-cut", "record_path": "--from", "wav": "--wav", "mp4": "--mp4",
-    "stems": "--stems", "plot": "--plot", "html": "--html", "musicxml": "--musicxml",
+    "stems": "--stems", "plot": "--plot", "html": "--html", "musicxml": "--musicxml", "producing": "--produce",
 }  # fmt: skip
 SOME_FAILED = 1
 

@@ -48,6 +48,7 @@ class Entry:
 COMMANDS: tuple[Entry, ...] = (
     Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
     Entry("render", "emsync.cli.render", "Render a MIDI file to sound."),
+    Entry("produce", "emsync.cli.produce", "Let a music model play a MIDI file."),
     Entry("mux", "emsync.cli.mux", "Lay sound under a film."),
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),
@@ -77,6 +78,7 @@ EXTRA_OF = {
     "symusic": "train",
     "sklearn": "train",
     "transformers": "vision",
+    "diffusers": "acestep",
     "fluidsynth": "audio",
     "soundfile": "audio",
     "pyloudnorm": "audio",

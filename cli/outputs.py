@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emsync.cli.mux import report as report_mux
+from emsync.cli.producing import report as report_production
 from emsync.cli.render import report as report_sound
 from emsync.cli.say import say
 from emsync.errors import InputError, MissingExtraError, OutputError, printable
 from emsync.files import check_writable
 
 if TYPE_CHECKING:
+    from emsync.cli.producing import Producing
     from emsync.ducking import Ducking
     from emsync.page import Page
     from emsync.piece import Piece
+    from emsync.produce import Progress
     from emsync.sidechain import Ducker
     from emsync.soundtrack import Soundtrack
 
@@ -27,6 +30,7 @@ class Outputs:
     """Where each goes; None for what is not asked for.
 
     `stems` are written beside `wav`; `under` and `music_db` say how the music lies under the film (`mux.mux`).
+    `producing` lets a music model play the piece, instead of FluidSynth.
     """
 
     wav: Path | None
@@ -40,6 +44,7 @@ class Outputs:
     musicxml: Path | None = None
     under: Ducking | None = None
     music_db: float = 0.0
+    producing: Producing | None = None
 
     def check(self, film: Path | None, song: Path, inputs: Iterable[Path | None] = ()) -> None:
         """Raise an `EmsyncError` for what could not be written in the end, before anything is composed.
@@ -54,17 +59,25 @@ class Outputs:
         if self.mp4 is None and (self.under is not None or self.music_db):
             raise InputError("--keep-sound and --music-gain are for the film with its music; give --mp4, too")
         taken = {Path(f"{song}.json").absolute(): "the record"}
-        named = {"-o": song, "--wav": self.wav, "--mp4": self.mp4, "--plot": self.plot, "--html": self.html}
+        named = {
+            "-o": song,
+            "--wav": self._recording(song),
+            "--mp4": self.mp4,
+            "--plot": self.plot,
+            "--html": self.html,
+        }
         named["--musicxml"] = self.musicxml
         for flag, place in named.items():
             other = flag if place is None else taken.setdefault(place.absolute(), flag)
             if other != flag:
                 raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
         check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=inputs)
-        for place in (self.wav, self.mp4, self.musicxml):
+        for place in (self._recording(song), self.mp4, self.musicxml):
             if place is not None:
                 check_writable(place, overwrite=self.overwrite, inputs=inputs)
-        if self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
+        if self.producing is not None:
+            self._check_producing(song)
+        elif self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
             from emsync import soundfonts
             from emsync.audio import check_available
 
@@ -75,8 +88,25 @@ class Outputs:
 
             open_ducker(self.under)
 
-    def write(self, track: Soundtrack, song: Path, film: Path | None) -> None:
+    def _recording(self, song: Path) -> Path | None:
+        """Where the sound goes, if it is asked for: that of a music model is always written."""
+        return song.with_suffix(".wav") if self.wav is None and self.producing is not None else self.wav
+
+    def _check_producing(self, song: Path) -> None:
+        from emsync.produce import check_output
+
+        assert self.producing is not None
+        if self.stems or self.loudness_lufs is not None:
+            raise InputError("--stems and --lufs are for rendered sound; leave them out with --produce")
+        check_output(self._recording(song) or song, overwrite=self.overwrite)
+        self.producing.check()
+
+    def write(self, track: Soundtrack, song: Path, film: Path | None, progress: Progress | None = None) -> None:
         """Write what is asked for, and print a line on each."""
+        if self.producing is not None:
+            self._produce(track, song, film, progress)
+            self._write_pictures(track, song, film, self._recording(song))
+            return
         sound: dict[str, Any] = {"soundfont": self.soundfont, "loudness_lufs": self.loudness_lufs}
         if self.wav is not None:
             say(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
@@ -87,6 +117,34 @@ class Outputs:
                 **sound,
             )  # fmt: skip
             say(printable(f"Wrote {made}, the film with the music.{report_mux(found)}"))
+        self._write_pictures(track, song, film, None)
+
+    def _produce(self, track: Soundtrack, song: Path, film: Path | None, progress: Progress | None) -> None:
+        """Let the music model play the piece, and lay that under the film."""
+        assert self.producing is not None
+        recording = self._recording(song)
+        assert recording is not None
+        made = self.producing.run(
+            song,
+            recording,
+            seed=track.recipe.seed,
+            soundfont=self.soundfont,
+            overwrite=self.overwrite,
+            progress=progress,
+        )
+        say(report_production(made))
+        if self.mp4 is not None and film is not None:
+            from emsync.mux import mux
+
+            found: list[Ducker] = []
+            mux(
+                film, recording, self.mp4, under=self.under, music_db=self.music_db, tell=found.append,
+                overwrite=self.overwrite,
+            )  # fmt: skip
+            say(printable(f"Wrote {self.mp4}, the film with the recording.{report_mux(found)}"))
+
+    def _write_pictures(self, track: Soundtrack, song: Path, film: Path | None, sound: Path | None) -> None:
+        """Write score, picture and page; `sound` is what the page plays, None to render the piece."""
         if self.musicxml is not None:
             from emsync import musicxml
 
@@ -94,12 +152,15 @@ class Outputs:
             say(printable(f"Wrote {self.musicxml}, a score for players."))
         if self.plot is None and self.html is None:
             return
+        rendering: dict[str, Any] = {"soundfont": self.soundfont, "loudness_lufs": self.loudness_lufs}
         piece = track.piece(song.name)
         record = song.with_name(song.name + ".json")
         if self.plot is not None:
             write_plot(piece, self.plot, overwrite=self.overwrite)
         if self.html is not None:
-            write_page(piece, self.html, song, record=record, film=film, overwrite=self.overwrite, **sound)
+            write_page(
+                piece, self.html, song, record=record, film=film, sound=sound, overwrite=self.overwrite, **rendering
+            )
 
 
 def check_pictures(plot: Path | None, html: Path | None, *, overwrite: bool, inputs: Any = ()) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 #: What the bar of a stage is called.
-TITLES = {"watching": "Watching", "mood": "Reading the mood", "composing": "Composing"}
+TITLES = {"watching": "Watching", "mood": "Reading the mood", "composing": "Composing", "producing": "Producing"}
 
 
 class StageBar:

@@ -82,7 +82,7 @@ class Theme:
         if not inside.any():
             raise InputError(f"no pitched notes begin between {start_s:g} s and {end_s:g} s; choose another stretch")
         on, off, pitch, family = (x[inside] for x in (score.start_s, score.end_s, score.pitch, score.instrument))
-        lead = _lead(pitch, family)
+        lead = lead_family(pitch, family)
         own = family == lead
         on, off, pitch = on[own], off[own], pitch[own]
         order = np.lexsort((-pitch, np.rint(on / 0.03)))  # the highest of the notes that begin together
@@ -142,7 +142,7 @@ def given_theme(theme: str | os.PathLike[str] | Theme | None) -> Theme | None:
     return Theme.read(theme) if isinstance(theme, str | os.PathLike) else theme
 
 
-def _lead(pitch: npt.NDArray[np.integer], family: npt.NDArray[np.integer]) -> int:
+def lead_family(pitch: npt.NDArray[np.integer], family: npt.NDArray[np.integer]) -> int:
     """The family that plays highest on average, of those with at least `LEAD_SHARE` of the notes."""
     count = np.bincount(family, minlength=len(v.FAMILIES))
     mean = np.bincount(family, weights=pitch, minlength=len(v.FAMILIES)) / np.maximum(count, 1)

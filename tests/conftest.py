@@ -77,3 +77,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("films") / "film.mp4"
     demo_film.make(path, duration_s=DEMO_S, size=(64, 36), fps=12)
     return path
+
+
+@pytest.fixture(scope="session")
+def music_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random MusicGen-melody."""
+    pytest.importorskip("transformers")
+    from tests.music_models import tiny_musicgen
+
+    return tiny_musicgen(tmp_path_factory.mktemp("models") / "musicgen")
