@@ -29,12 +29,12 @@ LENGTH_S = (30.0, 180.0)
 RANDOM_GAP_S, SHOT_S, SHOT_SPREAD = (4.0, 12.0), 3.5, 0.8
 
 
-def lists_of(kind: str, n: int) -> list[CutList]:
-    """Cut lists, n of them, "random" or "film-like"; cuts that a composer would be given."""
+def lists_of(kind: str, n: int, length_s: tuple[float, float] = LENGTH_S) -> list[CutList]:
+    """Cut lists, n of them, "random" or "film-like", of films so long; cuts that a composer would be given."""
     found = []
     for i in range(n):
         rng = np.random.default_rng([SEED, len(kind), i])
-        duration_s = float(rng.uniform(*LENGTH_S))
+        duration_s = float(rng.uniform(*length_s))
         if kind == "random":
             gaps_s = rng.uniform(*RANDOM_GAP_S, size=60)
         else:

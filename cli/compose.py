@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emsync import hits
+from emsync import hits, palettes
 from emsync.cli import options
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
@@ -239,11 +239,21 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
         say("Form: " + ", ".join(f"{s.label} at {s.start_s:.1f} s" for s in track.sections) + ".")
     if track.theme is not None:
         say(_on_theme(track))
+    say(_on_sounds(track))
     if track.mood is not None:
         note = track.mood.summary(score.duration_s, track.recipe.mood_strength)
     if note is not None:
         say(note)
     say(f"Watching took {track.watched_s:.1f} s, composing {track.composed_s:.1f} s.")
+
+
+def _on_sounds(track: Soundtrack) -> str:
+    """The palette, or the programs where they are of no palette."""
+    instruments = track.score.instruments
+    name = palettes.name_of(tuple(each.program for each in instruments))
+    if name is None:
+        return "Palette: " + ", ".join(f"{each.name} {each.program}" for each in instruments) + " (programs from 0)."
+    return f"Palette: {name}{' (auto)' if track.recipe.palette == palettes.AUTO else ''}."
 
 
 def _on_theme(track: Soundtrack) -> str:

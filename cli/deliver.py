@@ -29,7 +29,7 @@ from emsync.timecode import Counting
     help="Frames a second of --smpte: 24, 25, 29.97, 29.97df (drop-frame) or 30.",
 )
 @click.option("--levels", is_flag=True, help="Begin each track with a pan and a volume.")
-@click.option("--harmony", is_flag=True, help="Write the key signature, and chord symbols as text events.")
+@click.option("--harmony", is_flag=True, help="Write key signatures, and chord symbols as text events.")
 @click.option(
     "--tempo-span",
     is_flag=True,

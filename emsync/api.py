@@ -53,6 +53,7 @@ class Choices(TypedDict, total=False):
     metre_changes: bool
     form: str
     theme_strength: float
+    palette: str
     density_limit: float
     alone_bias: float
     controls: ControlCurves | None

@@ -15,17 +15,15 @@ from pathlib import Path
 from emsync import midi
 from emsync.errors import OutputError
 from emsync.files import atomic_paths, check_writable
-from emsync.harmony import chord_symbols, find_key
+from emsync.harmony import chord_symbols, find_keys
 from emsync.midi_details import Details
 from emsync.score import Score
 
 
 def delivered(score: Score, details: Details, *, harmony: bool = False) -> bytes:
-    """The MIDI file of a score. harmony: add its key, unless it has one, and chord symbols as text events."""
+    """The MIDI file of a score. harmony: add its keys, unless it has some, and chord symbols as text events."""
     if harmony:
-        key = find_key(score)
-        if key is not None and not score.keys:
-            score = replace(score, keys=(key,))
+        score = score if score.keys else replace(score, keys=find_keys(score))
         details = replace(details, texts=(*details.texts, *chord_symbols(score)))
     return midi.to_bytes(score, details=details)
 

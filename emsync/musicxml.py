@@ -3,8 +3,8 @@
     save(score, "song.musicxml", title="Song")
 
 `emsync.notation` makes it readable. Above the first staff stand chord symbols, tempo marks where the tempo changes by
-`_TEMPO_STEP` or more, and markers (cuts, sections): on
-bar lines as rehearsal marks, elsewhere in boxes.
+`_TEMPO_STEP` or more, and markers (cuts, sections): on bar lines as rehearsal marks, elsewhere in boxes. The keys are
+the score's own; without any they are found (`harmony.find_keys`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
+import numpy as np
+
 from emsync.files import write_bytes
-from emsync.harmony import chord_symbols, find_key
+from emsync.harmony import chord_symbols, find_keys, signature
 from emsync.midi_text import clean as cleaned
-from emsync.notation import UNITS, Bar, Event, Staff, measures, notated, to_units
+from emsync.notation import UNITS, Bar, Event, Staff, is_bass, measures, notated, to_units
 from emsync.score import Instrument, Score
 
 _TYPES: Final = {48: "whole", 36: "half", 24: "half", 18: "quarter", 12: "quarter", 9: "eighth", 8: "quarter",
@@ -31,10 +33,6 @@ _TEMPO_STEP: Final = 0.04
 #: A cue this close to a bar line, in units, is on it.
 _NEAR: Final = UNITS // 4
 
-_SHARPS: Final = (("C", 0), ("C", 1), ("D", 0), ("D", 1), ("E", 0), ("F", 0), ("F", 1), ("G", 0), ("G", 1), ("A", 0),
-                  ("A", 1), ("B", 0))  # fmt: skip
-_FLATS: Final = (("C", 0), ("D", -1), ("D", 0), ("E", -1), ("E", 0), ("F", 0), ("G", -1), ("G", 0), ("A", -1),
-                 ("A", 0), ("B", -1), ("B", 0))  # fmt: skip
 _KINDS: Final = {
     "": "major", "m": "minor", "7": "dominant", "maj7": "major-seventh", "m7": "minor-seventh",
     "sus4": "suspended-fourth", "sus2": "suspended-second", "dim": "diminished", "aug": "augmented",
@@ -51,6 +49,8 @@ _DRUMS: Final = {
 }  # fmt: skip
 
 
+#: What a bar begins with: sharps, and both numbers of the meter.
+Attributes = tuple[int, int, int]
 #: What stands above the first staff, with its place in units, by the number of the bar.
 Above = dict[int, list[tuple[int, str]]]
 
@@ -68,11 +68,7 @@ def to_musicxml(score: Score, *, title: str = "") -> str:
     """
     staves, bars = notated(score)
     indices = sorted({staff.instrument for staff in staves}, key=lambda i: _rank(score, i))
-    key = score.keys[0] if score.keys else find_key(score)
-    fifths = 0
-    if key is not None:
-        fifths = (7 * (key.tonic - 9 * key.is_minor)) % 12
-        fifths -= 12 if fifths > 6 else 0
+    fifths = _fifths(score, bars)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" '
@@ -94,11 +90,21 @@ def to_musicxml(score: Score, *, title: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def _fifths(score: Score, bars: list[Bar]) -> list[int]:
+    """The signature of each bar, as sharps; a key that begins within a bar counts from the nearest bar line on."""
+    starts = np.array([bar.start for bar in bars])
+    found = np.zeros(len(bars), dtype=int)
+    for key in score.keys or find_keys(score):
+        begins = int(np.argmin(np.abs(starts - to_units(score, key.time_s, bars))))
+        found[begins:] = signature(key)
+    return [int(each) for each in found]
+
+
 def _rank(score: Score, index: int) -> tuple[bool, bool, float]:
     """Sorts instruments as in a score: the highest first, then basses, then drums."""
     instrument = score.instruments[index]
     pitch = float(score.pitch[score.instrument == index].mean())
-    return instrument.is_drum, 32 <= instrument.program <= 39, -pitch
+    return instrument.is_drum, is_bass(instrument), -pitch
 
 
 def _text(text: str) -> str:
@@ -180,7 +186,7 @@ def _harmony(name: str) -> str:
 
 
 def _part(
-    name: str, instrument: Instrument, staves: list[Staff], bars: list[Bar], fifths: int, above: Above
+    name: str, instrument: Instrument, staves: list[Staff], bars: list[Bar], fifths: list[int], above: Above
 ) -> list[str]:
     voices = [
         (staff.hand, 4 * staff.hand + number, measures(voice, bars), number == 1)
@@ -188,13 +194,13 @@ def _part(
         for number, voice in enumerate(staff.voices or [[]], start=1)
     ]
     lines = [f'<part id="{name}">']
-    meter = (0, 0)
-    for number, bar in enumerate(bars):
+    shown: Attributes | None = None
+    for number, (bar, sharps) in enumerate(zip(bars, fifths, strict=True)):
         lines.append(f'<measure number="{number + 1}">')
-        now = (bar.numerator, bar.denominator)
-        if number == 0 or now != meter:
-            lines.append(_attributes(instrument, staves, bar, fifths, is_first=number == 0))
-        meter = now
+        now = (0 if instrument.is_drum else sharps, bar.numerator, bar.denominator)
+        if now != shown:
+            lines.append(_attributes(instrument, staves, now, shown))
+        shown = now
         marks = above.get(number, [])
         written = False
         height = {voice: _height(each[number]) for _, voice, each, _ in voices}
@@ -212,7 +218,7 @@ def _part(
                 "" if not others or mine is None else "up" if (mine, is_main) > (max(others), not is_main) else "down"
             )
             two = max(staff.hand for staff in staves) > 0
-            lines += _voice(each[number], bar, instrument, fifths, voice, hand + 1 if two else 0, stem, is_main, marks)
+            lines += _voice(each[number], bar, instrument, sharps, voice, hand + 1 if two else 0, stem, is_main, marks)
             marks = []
         lines.append("</measure>")
     lines[-1] = '<barline location="right"><bar-style>light-heavy</bar-style></barline></measure>'
@@ -226,18 +232,19 @@ def _height(events: list[Event]) -> float | None:
     return sum(tops) / len(tops) if tops else None
 
 
-def _attributes(instrument: Instrument, staves: list[Staff], bar: Bar, fifths: int, *, is_first: bool) -> str:
-    time = f"<time><beats>{bar.numerator}</beats><beat-type>{bar.denominator}</beat-type></time>"
-    if not is_first:
-        return f"<attributes>{time}</attributes>"
-    key = 0 if instrument.is_drum else fifths
+def _attributes(instrument: Instrument, staves: list[Staff], now: Attributes, before: Attributes | None) -> str:
+    """What changes at the beginning of a bar; all of it in the first, which has none `before` it."""
+    sharps, above, below = now
+    key = f"<key><fifths>{sharps}</fifths></key>"
+    time = f"<time><beats>{above}</beats><beat-type>{below}</beat-type></time>"
+    if before is not None:
+        key, time = key if sharps != before[0] else "", time if (above, below) != before[1:] else ""
+        return f"<attributes>{key}{time}</attributes>"
     count = f"<staves>{len(staves)}</staves>" if len(staves) > 1 else ""
     clefs = "".join(
         f'<clef number="{staff.hand + 1}">{_clef(instrument, staff, len(staves))}</clef>' for staff in staves
     )
-    return (
-        f"<attributes><divisions>{UNITS}</divisions><key><fifths>{key}</fifths></key>{time}{count}{clefs}</attributes>"
-    )
+    return f"<attributes><divisions>{UNITS}</divisions>{key}{time}{count}{clefs}</attributes>"
 
 
 def _clef(instrument: Instrument, staff: Staff, count: int) -> str:
@@ -245,7 +252,7 @@ def _clef(instrument: Instrument, staff: Staff, count: int) -> str:
         return "<sign>percussion</sign>"
     if 24 <= instrument.program <= 31:
         return "<sign>G</sign><line>2</line><clef-octave-change>-1</clef-octave-change>"
-    if 32 <= instrument.program <= 39:
+    if is_bass(instrument):
         return "<sign>F</sign><line>4</line><clef-octave-change>-1</clef-octave-change>"
     pitches = [pitch for voice in staff.voices for event in voice for pitch in event.pitches]
     is_low = staff.hand == 1 or (count == 1 and pitches and sum(pitches) / len(pitches) < 58)
@@ -310,9 +317,20 @@ def _pitch(pitch: int | None, instrument: Instrument, fifths: int, whole: bool) 
         return (
             f"<unpitched><display-step>{place[0]}</display-step><display-octave>{place[1]}</display-octave></unpitched>"
         )
-    step, alter = (_SHARPS if fifths >= 0 else _FLATS)[pitch % 12]
+    step, alter = spelled(pitch, fifths)
     shift = f"<alter>{alter}</alter>" if alter else ""
-    return f"<pitch><step>{step}</step>{shift}<octave>{pitch // 12 - 1}</octave></pitch>"
+    return f"<pitch><step>{step}</step>{shift}<octave>{(pitch - alter) // 12 - 1}</octave></pitch>"
+
+
+def spelled(pitch: int, fifths: int) -> tuple[str, int]:
+    """The letter of a MIDI pitch and its alteration, in a key with so many sharps.
+
+    On the line of fifths (F 0, C 1, G 2 ...) a key with f sharps takes the twelve notes from f - 2 on: in C major from
+    E flat to G sharp. Keys of many accidentals stay between F flat and B sharp.
+    """
+    first = min(max(fifths - 2, -7), 2)
+    place = first + (7 * pitch + 1 - first) % 12
+    return "FCGDAEB"[place % 7], place // 7
 
 
 def _beams(events: list[Event], bar: Bar) -> dict[int, list[str]]:

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from emsync.errors import InputError
-from emsync.score import Score
+from emsync.score import Instrument, Score
 
 UNITS: Final = 12
 #: Steps of the two grids, in units.
@@ -32,6 +32,7 @@ _MAX_BARS: Final = 10_000
 #: Staves split in two where at least this share of notes lies on either side of middle C.
 _TWO_STAVES: Final = 0.15
 _MIDDLE_C: Final = 60
+_CONTRABASS: Final = 43
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Staff:
     voices: list[list[Event]] = field(default_factory=list)
 
 
+def is_bass(instrument: Instrument) -> bool:
+    """Whether an instrument is written as a bass: by its name, as in our own files, or by its program."""
+    return not instrument.is_drum and (instrument.name == "Bass" or instrument.program in (*range(32, 40), _CONTRABASS))
+
+
 def notated(score: Score) -> tuple[list[Staff], list[Bar]]:
     """The staves of the instruments that play, and the bars. Raises `InputError` for a score that has too many bars."""
     bars, places = _bars(score)
@@ -78,7 +84,7 @@ def notated(score: Score) -> tuple[list[Staff], list[Bar]]:
             continue
         starts, ends = _snapped(score, mine, bars, places)
         pitches = score.pitch[mine]
-        is_single = instrument.is_drum or 32 <= instrument.program <= 39
+        is_single = instrument.is_drum or is_bass(instrument)
         below = float((pitches < _MIDDLE_C).mean())
         two = not is_single and not 24 <= instrument.program <= 31 and _TWO_STAVES < below < 1 - _TWO_STAVES
         for hand in range(2 if two else 1):

@@ -16,6 +16,7 @@ import numpy as np
 
 from emsync import control_curves as controls_
 from emsync import form as forms
+from emsync import palettes
 from emsync import vocabulary as v
 from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
@@ -238,6 +239,12 @@ class Recipe:
     theme_strength: float = _choice(
         0.8, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
         "--theme-strength", "SHARE", low=0, high=1,
+    )  # fmt: skip
+    palette: str = _choice(
+        palettes.AUTO,
+        "The instruments: auto takes them from the mood; or "
+        f"{', '.join(palettes.PALETTES)}; or programs counted from 0, such as strings=48,piano=4, also behind a name.",
+        "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
     )  # fmt: skip
     density_limit: float = _choice(
         1.0,

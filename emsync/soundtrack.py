@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync import cutlist, interop, record
+from emsync import cutlist, interop, palettes, record
 from emsync.cut_choice import Cuts, listed
 from emsync.cutfiles.cut import Weight
 from emsync.cutlist import CutList
@@ -44,6 +44,7 @@ from emsync.session import knows_mood as knows_mood
 from emsync.steering import obey_intensity
 from emsync.tempo_plan import TempoPlan, plan_for
 from emsync.theme import given_theme
+from emsync.tokenizer.families import instruments_of
 from emsync.video import DEFAULT_DETECTOR, Detector, spaced, timecode
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class Soundtrack:
             "missed_s": self.missed_s.tolist(), "met": self.n_within_frame,
             "closest_s": round(closest_s(self.score), 3), "crowded": crowded(self.score, self.boundaries_s),
             "form": [{"label": str(s.label), "start_s": s.start_s} for s in self.sections],
-            "notes": len(self.score), "events": self.n_events,
+            "notes": len(self.score), "events": self.n_events, "programs": [i.program for i in self.score.instruments],
         }  # fmt: skip
         if any(self.weights):
             found["weights"] = list(self.weights)
@@ -159,8 +160,7 @@ class Soundtrack:
         from emsync import midi
 
         song, beside = places(path, overwrite=overwrite)
-        made = self.record()
-        data = midi.to_bytes(self.score)
+        made, data = self.record(), midi.to_bytes(self.score)
         with atomic_paths((song, beside), overwrite=overwrite) as (new_song, new_record):
             new_song.write_bytes(data)
             new_record.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
@@ -272,8 +272,7 @@ def for_video(
     session = Session.open() if session is None else session
     if mood is None:
         mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
-    path, tell = Path(video), progress or _SILENT
-    begun = time.monotonic()
+    path, tell, begun = Path(video), progress or _SILENT, time.monotonic()
     scene = analyze(
         path, detector=detector, threshold=threshold,
         progress=lambda done, total: tell("watching", done / total if total else 0.0),
@@ -324,10 +323,9 @@ def again(from_record: Record, *, session: Session, progress: Progress | None = 
     """Compose what a record says: the same bytes, given the same model."""
     r = from_record
     felt = None if r.mood is None else Mood(r.mood, r.mood_source or "", f"from {r.path} ({r.mood_source})")
-    cuts = CutList(np.array(r.cuts_s), r.weights)
     track = for_cuts(
-        r.duration_s, cuts, r.recipe, mood=felt, theme=r.theme, session=session, frame_rate=r.frame_rate,
-        progress=progress,
+        r.duration_s, CutList(np.array(r.cuts_s), r.weights), r.recipe, mood=felt, theme=r.theme, session=session,
+        frame_rate=r.frame_rate, progress=progress,
     )  # fmt: skip
     return replace(track, video=r.video)
 
@@ -391,8 +389,9 @@ def compose(
         score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
-    markers += section_markers(score, plan.sections)
-    score = replace(score, markers=tuple(sorted(markers, key=lambda m: m.time_s)), duration_s=duration_s, warnings=())
+    marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))
+    programs = palettes.programs_of(recipe.palette, *((valence, arousal) if recipe.mood_strength else ()))
+    score = replace(score, instruments=instruments_of(programs), markers=marked, duration_s=duration_s, warnings=())
     felt = None if mood is None else Mood(mood, "given", "as given")
     return Soundtrack(
         score, cuts, boundaries, tuple(measure(score, boundaries)), len(piece.events), recipe, felt, frame_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from emsync import midi
 from emsync.cli.main import main
 from emsync.deliver import deliver, delivered
 from emsync.errors import InputError, MidiError, OutputError
-from emsync.harmony import chord_symbols, find_key
+from emsync.harmony import chord_symbols, find_key, find_keys, signature
 from emsync.midi_details import Details
 from emsync.score import Bars, Instrument, KeySignature, Score, TempoMap
 from emsync.timecode import Counting, parse_counting
@@ -150,10 +151,10 @@ def test_keys_and_chords_as_music21_finds_them() -> None:
     ]
     for tonic in range(12):
         for chords, is_minor in (([C, F, G7, C], False), ([AM, (57, 62, 65), (56, 59, 62, 64), AM], True)):
-            moved = song([tuple(pitch + tonic for pitch in chord) for chord in chords])
-            found = find_key(moved)
+            higher = song(moved(chords, tonic))
+            found = find_key(higher)
             assert found == KeySignature(0.0, (tonic + 9 * is_minor) % 12, is_minor)
-            stream = music21.converter.parse(midi.to_bytes(moved.of(0)), format="midi")
+            stream = music21.converter.parse(midi.to_bytes(higher.of(0)), format="midi")
             theirs = stream.analyze("key.krumhanslkessler")
             assert (theirs.tonic.pitchClass, theirs.mode) == (found.tonic, "minor" if is_minor else "major")
     assert find_key(Score.empty()) is None
@@ -161,6 +162,43 @@ def test_keys_and_chords_as_music21_finds_them() -> None:
     drums = song([C]).of(1)
     assert find_key(drums) is None
     assert chord_symbols(drums) == ()
+
+
+def moved(chords: list[tuple[int, ...]], semitones: int) -> list[tuple[int, ...]]:
+    return [tuple(pitch + semitones for pitch in chord) for chord in chords]
+
+
+# Keys a fifth apart share all notes but one, and may be taken for one key.
+@pytest.mark.parametrize("semitones", [1, 2, 3, 4, 6, 8, 9, 10, 11])
+def test_a_section_in_another_key_has_its_signature(semitones: int) -> None:
+    verse = [C, F, G7, C] * 2
+    score = song(verse + moved(verse, semitones) + verse)
+    home, away = KeySignature(0.0, 0, False), KeySignature(16.0, semitones, False)
+    assert find_keys(score) == (home, away, replace(home, time_s=32.0))
+    assert signature(away) == (7 * semitones + 5) % 12 - 5
+    file = mido.MidiFile(file=io.BytesIO(delivered(score, PLAIN, harmony=True)))
+    assert sum(message.type == "key_signature" for message in file.tracks[0]) == 3
+    assert midi.from_bytes(delivered(score, PLAIN, harmony=True)).keys == find_keys(score)
+
+
+def test_what_is_no_change_of_key() -> None:
+    verse = [C, F, G7, C] * 2
+    home = (KeySignature(0.0, 0, False),)
+    assert find_keys(song(verse + moved([C, F, G7, C], 2) + verse)) == home, "four bars of another key"
+    assert find_keys(song(verse + [(58, 62, 65), (56, 60, 63)] + verse)) == home, "two borrowed chords"
+    minor = [AM, (57, 62, 65), (56, 59, 62, 64), AM] * 2
+    assert find_keys(song(verse + minor)) == (find_key(song(verse + minor)),), "the relative minor"
+    assert find_keys(song(verse)) == home
+    silent = song([*verse, *([()] * 8), *verse])
+    assert find_keys(silent) == home
+    assert find_keys(Score.empty()) == find_keys(song([C] * 20).of(1)) == ()
+
+
+def test_keys_that_a_file_has_are_left_alone() -> None:
+    verse = [C, F, G7, C] * 2
+    given = (KeySignature(0.0, 5, True), KeySignature(4.0, 3, False))
+    score = replace(song(verse + moved(verse, 3)), keys=given)
+    assert midi.from_bytes(delivered(score, PLAIN, harmony=True)).keys == given
 
 
 def test_harmony_is_written(tmp_path: Path) -> None:

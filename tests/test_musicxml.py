@@ -75,6 +75,9 @@ def test_a_piano_has_two_staves_and_a_bass_one() -> None:
     both = [(0.0, 1.0, 40), (0.0, 1.0, 72), (1.0, 2.0, 43), (1.0, 2.0, 74)]
     assert [staff.hand for staff in notated(line(both))[0]] == [0, 1]
     assert [staff.hand for staff in notated(line(both, Instrument("Bass", 33)))[0]] == [0]
+    for contrabass in (Instrument("Bass", 0), Instrument("Low", 43)):
+        assert [staff.hand for staff in notated(line(both, contrabass))[0]] == [0]
+        assert "<clef-octave-change>-1</clef-octave-change>" in musicxml.to_musicxml(line(both, contrabass))
     assert [staff.hand for staff in notated(line(both, Instrument("Drums", 0, True)))[0]] == [0]
 
 
@@ -158,3 +161,24 @@ def test_a_rest_shows_every_beat() -> None:
     _, bars = notated(line([(0.0, 4.0, 60)]))
     (inside, *_) = measures([Event(30, 48, (60,))], bars)
     assert [event.end - event.start for event in inside if not event.pitches] == [24, 6]
+
+
+def test_keys_change_where_they_do_and_notes_are_spelled_in_them(tmp_path: Path) -> None:
+    notes = [(float(i), i + 1.0, pitch) for i, pitch in enumerate([60, 70, 66, 63] * 4)]
+    keys = (KeySignature(0.0, 0, False), KeySignature(4.0, 4, False), KeySignature(8.2, 1, False))
+    score = line(notes, Instrument("Strings", 48), bars=4, keys=keys)
+    parsed = music21.converter.parse(musicxml.save(score, tmp_path / "keys.musicxml"))
+    found = [(key.measureNumber, key.sharps) for key in parsed.recurse().getElementsByClass(music21.key.KeySignature)]
+    assert found == [(1, 0), (2, 4), (3, -5)]
+    spelled = [[note.nameWithOctave for note in bar.notes] for bar in parsed.parts[0].getElementsByClass("Measure")]
+    assert spelled == [["C4", "B-4", "F#4", "E-4"], ["B#3", "A#4", "F#4", "D#4"], *[["C4", "B-4", "G-4", "E-4"]] * 2]
+
+
+@pytest.mark.parametrize("fifths", range(-6, 7))
+def test_spelling_is_of_the_same_pitch(fifths: int) -> None:
+    for pitch in range(12, 120):
+        letter, alter = musicxml.spelled(pitch, fifths)
+        assert (dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))[letter] + alter - pitch) % 12 == 0
+        assert abs(alter) <= 1
+    scale = [musicxml.spelled(60 + 7 * fifths + step, fifths)[0] for step in (0, 2, 4, 5, 7, 9, 11)]
+    assert sorted(scale) == list("ABCDEFG")

@@ -55,6 +55,20 @@ from emsync.recipe import CHOICES, Recipe
         ({"form": "A'B"}, "form \"A'B\" varies A in A' before it was played; put A first"),
         ({"form": 3}, "form is 3; give auto, none, or sections such as AABA"),
         ({"theme_strength": 1.1}, "theme_strength is 1.1; give a number from 0 to 1"),
+        (
+            {"palette": "polka"},
+            "palette 'polka': there is no palette 'polka'; give auto, standard, .* or programs",
+        ),
+        (
+            {"palette": "brass=5"},
+            "palette 'brass=5': there is no family 'brass'; families are drums, piano, guitar",
+        ),
+        ({"palette": "piano=128"}, "'128' is no program; give a whole number from 0 to 127"),
+        ({"palette": "piano=-1"}, "'-1' is no program"),
+        ({"palette": "piano=1,piano=2"}, "gives piano twice; give it once"),
+        ({"palette": "piano=1,jazz"}, "there is no palette 'jazz'; give auto"),
+        ({"palette": ""}, "there is no palette ''; give auto"),
+        ({"palette": 4}, "palette is 4; give auto, standard"),
         ({"t_diff_s": -1}, "t_diff_s is -1; give a number from 0 to 3600"),
     ],
 )
@@ -90,7 +104,15 @@ def test_plain_values_give_the_same_recipe_again(
 
 def test_old_records_get_what_they_were_composed_with() -> None:
     assert Recipe.from_dict({"seed": 3}) == Recipe(
-        seed=3, finish="off", by_kind={}, copying=0.0, form="none", density_limit=0.0, alone_bias=0.0, tempo_plan="off"
+        seed=3,
+        finish="off",
+        by_kind={},
+        copying=0.0,
+        form="none",
+        density_limit=0.0,
+        alone_bias=0.0,
+        tempo_plan="off",
+        palette="standard",
     )
 
 

@@ -2,14 +2,16 @@
 
 Conventions
 - A family is an index into `vocabulary.FAMILIES`: 0 drums, 1 piano, 2 guitar, 3 bass, 4 strings, as in the archives.
-- Each General MIDI group of eight programs belongs to the family that plays most like it. The seventeen tracks of the
-  Lakh Pianoroll Dataset are these sixteen groups and drums, so they use the same table. (The dataset's own version of
-  five tracks is coarser: there organ, chromatic percussion and ethnic instruments are strings.)
+- A score whose instruments are named like families has them already. Elsewhere each General MIDI group of eight
+  programs belongs to the family that plays most like it. The seventeen tracks of the Lakh Pianoroll Dataset are these
+  sixteen groups and drums, so they use the same table. (The dataset's own version of five tracks is coarser: there
+  organ, chromatic percussion and ethnic instruments are strings.)
 - Notes are *equal* if they have the same family and pitch. A note ends where an equal one begins, on the 8 ms grid.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError
+from emsync.palettes import PALETTES, STANDARD
 from emsync.score import Instrument, Score
 from emsync.vocabulary import BASS, DRUMS, FAMILIES, GUITAR, PIANO, PITCH_RANGE, STEP_S, STRINGS
 
@@ -41,13 +44,20 @@ GROUPS: Final[tuple[tuple[str, int | None], ...]] = (
 )
 PROGRAMS_PER_GROUP: Final = 8
 
-#: The program of each family: standard kit, grand piano, steel guitar, fingered bass, string ensemble.
-FAMILY_PROGRAMS: Final = (0, 0, 25, 33, 48)
 FAMILY_NAMES: Final = tuple(name.capitalize() for name in FAMILIES)
-FAMILY_INSTRUMENTS: Final = tuple(
-    Instrument(name, program, family == DRUMS)
-    for family, (name, program) in enumerate(zip(FAMILY_NAMES, FAMILY_PROGRAMS, strict=True))
-)
+
+
+def instruments_of(programs: Sequence[int]) -> tuple[Instrument, ...]:
+    """The five instruments, in the order of the families, with these programs (5,)."""
+    return tuple(
+        Instrument(name, program, family == DRUMS)
+        for family, (name, program) in enumerate(zip(FAMILY_NAMES, programs, strict=True))
+    )
+
+
+#: The program of each family in the standard palette, and its instruments.
+FAMILY_PROGRAMS: Final = PALETTES[STANDARD]
+FAMILY_INSTRUMENTS: Final = instruments_of(FAMILY_PROGRAMS)
 
 IntArray = npt.NDArray[np.integer]
 _LOW = np.array([low for low, _ in PITCH_RANGE])
@@ -61,6 +71,19 @@ def family_of(program: int, is_drum: bool) -> int | None:
     if not 0 <= program < len(GROUPS) * PROGRAMS_PER_GROUP:
         raise InputError(f"program {program} is outside 0 to 127; are the programs counted from 1?")
     return GROUPS[program // PROGRAMS_PER_GROUP][1]
+
+
+def families_of(instruments: Sequence[Instrument]) -> list[int | None]:
+    """The family of each instrument: by name if they are named like families, as in our own files; else by program.
+
+    A palette may give a family any program (`emsync.palettes`), such as a harp for the guitar.
+    """
+    names = [each.name for each in instruments]
+    if len(set(names)) == len(names) and set(names) <= set(FAMILY_NAMES):
+        found = [FAMILY_NAMES.index(name) for name in names]
+        if all(each.is_drum == (family == DRUMS) for each, family in zip(instruments, found, strict=True)):
+            return list(found)
+    return [family_of(each.program, each.is_drum) for each in instruments]
 
 
 @dataclass(frozen=True)
@@ -166,7 +189,7 @@ def reduce(score: Score, *, grid_s: float = STEP_S) -> Reduction:
     """
     if not grid_s > 0:
         raise InputError(f"a grid of {grid_s} s has no steps; give a length over 0 s")
-    table = [family_of(each.program, each.is_drum) for each in score.instruments]
+    table = families_of(score.instruments)
     family = np.array([-1 if each is None else each for each in table] or [-1], dtype=np.int64)[score.instrument]
     played = family >= 0
     sounds = has_sound(np.maximum(family, 0), score.pitch)

@@ -41,8 +41,9 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert " of 1 within a frame, " in lines[2]
     assert lines[3].startswith("Tempo ")
     assert " % (median of all bars), by " in lines[3]
-    assert lines[4].startswith("Mood: read from the pictures")
-    assert lines[5].startswith("Watching took ")
+    assert lines[4] == "Palette: standard (auto)."
+    assert lines[5].startswith("Mood: read from the pictures")
+    assert lines[6].startswith("Watching took ")
 
 
 def test_cuts_out_of_reach_are_listed(run: Run) -> None:
@@ -129,7 +130,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
     options = (
         "--seed 7 --instruments fewer --temperature 1.1 --top-p 0.9 --hits exact --t-diff 1.5 --tempo 96 --grid free "
         "--finish off --emotion joy --mood-strength 1.5 --sampling timeshift=0.9,0.95 --sampling ON=1.2,1 "
-        "--copying 0.5 --form A,A' --theme-strength 0.5"
+        "--copying 0.5 --form A,A' --theme-strength 0.5 --palette jazz,strings=48"
     )
     said = run(film, "-o", "song.mid", *options.split())
     assert said.code == 0, said.err
@@ -142,7 +143,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "by_kind": {"TIMESHIFT": [0.9, 0.95], "ON": [1.2, 1.0]}, "velocity_temperature": 1.0,
         "chord_bias": -math.log(10), "stray_bias": -1.7, "loose_bias": -0.9, "loose_ends": True, "stale_bias": -0.1,
         "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4, "form": "A,A'",
-        "theme_strength": 0.5, "density_limit": 1.0, "alone_bias": 4.0, "tempo_plan": "on", "max_bend": 3.0,
+        "theme_strength": 0.5, "palette": "jazz,strings=48", "density_limit": 1.0, "alone_bias": 4.0,
+        "tempo_plan": "on", "max_bend": 3.0,
         "metre_changes": False, "controls": None, "intensity": "none", "density": "none", "control_strength": 1.0,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
