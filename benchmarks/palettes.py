@@ -3,8 +3,8 @@
     python benchmarks/palettes.py SONG.mid [--soundfont BANK.sf2]
 
 prints the table of docs/decisions/0023-palettes-and-keys.md as Markdown. SONG.mid is a piece of emsync's; its five
-tracks are rendered with the programs of each palette. Level: RMS over the hundredths of a second in which the family sounds
-(within 40 dB of its loudest), in dB. Attack: how long a chord of four notes takes to half of its peak, piano, guitar.
+tracks are rendered with the programs of each palette. Level: RMS over the hundredths of a second in which the family
+sounds (within 40 dB of its loudest), in dB. Attack: how long a chord of piano and guitar takes to half of its peak.
 """
 
 from __future__ import annotations

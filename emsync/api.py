@@ -9,13 +9,12 @@ The keyword arguments are the fields of `Recipe`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
-
-import numpy.typing as npt
 
 from emsync import soundtrack
 from emsync.control_curves import ControlCurves
+from emsync.cut_choice import Cuts, changed
 from emsync.errors import InputError
 from emsync.mood import MoodCurve, read_curve
 from emsync.mood_source import MoodSource
@@ -66,7 +65,9 @@ def compose(
     video: str | os.PathLike[str] | None = None,
     *,
     duration_s: float | None = None,
-    cuts: str | os.PathLike[str] | npt.ArrayLike | None = None,
+    cuts: Cuts | None = None,
+    add_cuts: Iterable[float | str] = (),
+    drop_cuts: Iterable[float | str] = (),
     mood: str | os.PathLike[str] | MoodCurve | MoodSource | None = None,
     emotion: str | None = None,
     session: Session | None = None,
@@ -78,7 +79,11 @@ def compose(
     Args:
         video: The film. Its length, cuts and mood are found in it.
         duration_s: Instead of a video: the length, from 1 s to three hours.
-        cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video.
+        cuts: A cut list (a file, or times in seconds) to use instead of the cuts found in the video. A cut may be a
+            pair that says whether it "must" have a chord, however close to others, or only "may" where there is room:
+            `[4.2, (5.5, "must"), (9.0, "may")]`.
+        add_cuts: Cuts to add, which must have a chord: seconds, or texts such as "1:02.5".
+        drop_cuts: Cuts to leave out, to a quarter of a second.
         mood: A mood curve, or a CSV or JSON file of one. By default the film's own mood is read, if the model knows
             mood; `MoodSource()` composes without one.
         emotion: Instead of `mood`: "anger", "disgust", "fear", "joy", "sadness" or "surprise", throughout.
@@ -97,15 +102,11 @@ def compose(
         >>> track = emsync.compose("film.mp4", seed=7)
         >>> song, record = track.save("film.mid")  # the record is enough to compose the same bytes again
         >>> picture = track.plot("film.png")
-
-        As sound, and under the film (needs the extra `audio`):
-
+        >>> # as sound, and under the film (needs the extra `audio`)
         >>> track.render("film.wav").duration_s
         5.0
         >>> film = track.mux("film.mp4", "scored.mp4")
-
-        For other libraries (the extras `interop` and `theory`), and as the model's events:
-
+        >>> # for other libraries (the extras `interop` and `theory`), and as the model's events
         >>> playing = {track.score.instruments[i].name for i in track.score.instrument}
         >>> {each.name for each in track.to_pretty_midi().instruments} == playing
         True
@@ -118,21 +119,19 @@ def compose(
         >>> ids, velocities = track.tokens().ids, track.tokens().velocities
         >>> emsync.tokenizer.events.decode(ids, velocities).instruments[0].name
         'Drums'
-
-        Without a film:
-
+        >>> # without a film
         >>> emsync.compose(duration_s=6, cuts=[2.5], tempo_qpm=100, emotion="joy").cuts_s
         array([2.5])
+        >>> emsync.compose(duration_s=8, cuts=[2.5, (4.5, "must")], add_cuts=[6.5], drop_cuts=[2.5]).boundaries_s
+        array([4.5, 6.5])
 
     """
-    unknown = [name for name in choices if name not in CHOICES]
-    if unknown:
-        raise TypeError(f"compose() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
+    _check_names(choices)
     if (video is None) == (duration_s is None):
         raise InputError("give either a video or duration_s; one of them says how long the music is")
     if mood is not None and emotion is not None:
         raise InputError("mood and emotion each say what the mood is; give one of them")
-    recipe = Recipe(**choices)
+    recipe, cuts = Recipe(**choices), changed(cuts, add_cuts, drop_cuts)
     source = _source(mood) if emotion is None else MoodSource.given(MoodCurve.of_emotion(emotion), emotion, emotion)
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
@@ -141,6 +140,12 @@ def compose(
         duration_s, () if cuts is None else cuts, recipe,
         mood=None if source is None else source.mood, session=session, progress=progress,
     )  # fmt: skip
+
+
+def _check_names(choices: Mapping[str, object]) -> None:
+    unknown = [name for name in choices if name not in CHOICES]
+    if unknown:
+        raise TypeError(f"compose() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
 
 
 def _source(mood: str | os.PathLike[str] | MoodCurve | MoodSource | None) -> MoodSource | None:

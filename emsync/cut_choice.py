@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import numpy as np
 import numpy.typing as npt
 
 from emsync.cutfiles.cut import Weight
@@ -27,7 +29,8 @@ DROP_S: Final = 0.25
 class CutChoice:
     """Which cuts a piece is composed for: those of a file, or those found in the film; with changes.
 
-    - path: a file in one of `FORMATS`; None for the cuts found.
+    - path: a file in one of `FORMATS`; None for the cuts found, or those `given`.
+    - given: cuts to begin with instead of a file or those found.
     - counting, start: see `read`. Without a counting, the film's own rate counts.
     - add: times of cuts to add, which must have a chord. drop: times of cuts to leave out, to `DROP_S`. As texts:
       seconds, `[HH:]MM:SS.mmm`, or timecodes.
@@ -38,6 +41,7 @@ class CutChoice:
     start: str | None = None
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    given: CutList | None = None
 
     def cuts(
         self,
@@ -51,7 +55,10 @@ class CutChoice:
         counting = self.counting
         if counting is None and frame_rate is not None:
             counting = Counting(frame_rate)
-        if self.path is None:
+        if self.given is not None:
+            check(self.given.cuts_s, duration_s)
+            listed = self.given
+        elif self.path is None:
             times_s = check(found_s, duration_s)
             listed = CutList(times_s, format="cuts found")
         else:
@@ -95,8 +102,33 @@ class CutChoice:
         return time_s
 
 
-#: Cuts as callers give them: a file, what to change about those found, times in seconds, or a list that was read.
-Cuts = str | os.PathLike[str] | CutChoice | CutList | npt.ArrayLike
+#: A cut that says whether it must have a chord or may: (4.2, "must").
+Marked = tuple[float, Weight]
+#: Cuts as callers give them: a file, what to change about those found, times in seconds, some of them marked, or a list
+#: that was read.
+Cuts = str | os.PathLike[str] | CutChoice | CutList | npt.ArrayLike | Sequence[float | Marked]
+
+
+def _is_marked(cut: object) -> bool:
+    return isinstance(cut, tuple | list) and len(cut) == 2 and isinstance(cut[1], str)
+
+
+def marked(cuts: npt.ArrayLike | Sequence[float | Marked], duration_s: float | None = None) -> CutList:
+    """Times in seconds as a list, each alone or with a weight: `[4.2, (9.0, "must"), (12.5, "may")]`.
+
+    Raises `InputError` for a weight that is neither "must", "may" nor "", and as `check` does.
+    """
+    if isinstance(cuts, np.ndarray) or not isinstance(cuts, Sequence) or not any(map(_is_marked, cuts)):
+        return CutList(check(cuts, duration_s))
+    times_s: list[Any] = []
+    weights: list[Weight] = []
+    for number, cut in enumerate(cuts, start=1):
+        time_s, weight = cut if _is_marked(cut) else (cut, "")  # type: ignore[misc]
+        if weight not in ("", "must", "may"):
+            raise InputError(f'cut {number} has the weight {shown(weight)}; give "must", "may", or the time alone')
+        times_s.append(time_s)
+        weights.append(cast(Weight, weight))
+    return CutList(check(times_s, duration_s), tuple(weights))
 
 
 def listed(cuts: Cuts, duration_s: float, scene: Scene | None = None) -> CutList:
@@ -106,9 +138,24 @@ def listed(cuts: Cuts, duration_s: float, scene: Scene | None = None) -> CutList
     if isinstance(cuts, str | os.PathLike):
         cuts = CutChoice(cuts)
     if not isinstance(cuts, CutChoice):
-        return CutList(check(cuts, duration_s))
+        return marked(cuts, duration_s)
     if scene is None:
         return cuts.cuts(duration_s=duration_s)
     return cuts.cuts(
         scene.cuts_s, duration_s=duration_s, frame_rate=scene.frame_rate, pictures_from_s=scene.pictures_from_s
     )
+
+
+def changed(cuts: Cuts | None, add: Iterable[float | str], drop: Iterable[float | str]) -> Cuts | None:
+    """The same cuts with some added and some left out, as `CutChoice` has them; None stands for those found in a film.
+
+    add, drop: seconds, or texts as `CutChoice` takes them.
+    """
+    more, less = tuple(map(str, add)), tuple(map(str, drop))
+    if not more and not less:
+        return cuts
+    if isinstance(cuts, CutChoice):
+        return replace(cuts, add=cuts.add + more, drop=cuts.drop + less)
+    if cuts is None or isinstance(cuts, str | os.PathLike):
+        return CutChoice(cuts, add=more, drop=less)
+    return CutChoice(given=cuts if isinstance(cuts, CutList) else marked(cuts), add=more, drop=less)

@@ -47,7 +47,7 @@ def _melodic(score: Score) -> npt.NDArray[np.bool_]:
 
 
 def _fits(weights: Floats) -> Floats:
-    """(24,) The correlation of pitch-class weights (12,) with every key: twelve major, twelve minor; 0 if all are alike."""
+    """(24,) The correlation of pitch-class weights (12,) with every key, major ones first; 0 if they are all alike."""
     apart = weights - weights.mean()
     length = float(np.linalg.norm(apart))
     return np.asarray(PROFILES @ (apart / length)) if length > 0 else np.zeros(24)
@@ -59,7 +59,7 @@ def find_key(score: Score) -> KeySignature | None:
     if not notes.any():
         return None
     lengths = (score.end_s - score.start_s)[notes]
-    return _key_at(0.0, np.bincount(score.pitch[notes] % 12, weights=lengths, minlength=12))
+    return _key_at(0.0, np.bincount(score.pitch[notes] % 12, weights=lengths, minlength=12).astype(np.float64))
 
 
 def _key_at(time_s: float, weights: Floats) -> KeySignature | None:

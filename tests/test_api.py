@@ -15,6 +15,7 @@ import pytest
 
 import emsync
 from emsync import api, demo_film, midi
+from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, ModelError
 from emsync.mood import MoodCurve
 from emsync.mood_source import MoodSource
@@ -47,6 +48,33 @@ def test_choices_and_cuts_are_taken() -> None:
     assert track.recipe == Recipe(seed=3, tempo_qpm=100.0, hits="exact")
     assert track.cuts_s.tolist() == [4.0]
     assert midi.to_bytes(track.score) != midi.to_bytes(made(cuts=[4.0], tempo_qpm=100.0, seed=4, hits="exact").score)
+
+
+def test_cuts_say_which_must_and_which_may_have_a_chord(tmp_path: Path) -> None:
+    track = made(cuts=[2.0, (3.0, "must"), [6.5, "may"], (7.2, "")], duration_s=9.0)
+    assert track.weights == ("", "must", "may", "")
+    assert track.boundaries_s.tolist() == [3.0, 7.2], "2.0 is too near to one that must, 6.5 to 7.2"
+    plain = made(cuts=[2.0, 3.0, 6.5], duration_s=9.0)
+    assert (plain.boundaries_s.tolist(), set(plain.weights)) == ([2.0, 6.5], {""})
+
+
+def test_cuts_are_added_and_dropped(tmp_path: Path) -> None:
+    listed = tmp_path / "cuts.csv"
+    listed.write_text("time_s,weight\n2.0,\n6.0,may\n")
+    for cuts in (listed, str(listed), CutChoice(listed), [2.0, (6.0, "may")]):
+        track = made(cuts=cuts, add_cuts=[4.5, "0:07.5"], drop_cuts=[2.2], duration_s=9.0)
+        assert track.cuts_s.tolist() == [4.5, 6.0, 7.5]
+        assert track.weights == ("must", "may", "must")
+        assert track.boundaries_s.tolist() == [4.5, 7.5]
+    assert made(add_cuts=(4.0,)).boundaries_s.tolist() == [4.0]
+    with pytest.raises(InputError, match=r"no cut is within 0.25 s of '3.0'; the nearest is at 2 s"):
+        made(cuts=[2.0], drop_cuts=[3.0])
+    with pytest.raises(InputError, match=r'cut 2 has the weight \'maybe\'; give "must", "may", or the time alone'):
+        made(cuts=[2.0, (4.0, "maybe")])
+    with pytest.raises(InputError, match="cut 2: cut at 1 s comes after one at 2 s; sort the list"):
+        made(cuts=[(2.0, "must"), 1.0])
+    with pytest.raises(InputError, match="past the video's end"):
+        made(cuts=[(20.0, "must")], add_cuts=[1.0])
 
 
 @pytest.mark.parametrize("kind", ["curve", "source", "file"])

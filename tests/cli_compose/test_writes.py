@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emsync import midi
+from emsync import midi, palettes
 from tests.cli_compose.runs import Run, refused
 from tests.fakes import DEMO_S
 
@@ -41,7 +41,8 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert " of 1 within a frame, " in lines[2]
     assert lines[3].startswith("Tempo ")
     assert " % (median of all bars), by " in lines[3]
-    assert lines[4] == "Palette: standard (auto)."
+    assert lines[4] == f"Palette: {palettes.name_of(tuple(record['programs']))} (auto)."
+    assert [each.program for each in score.instruments] == record["programs"]
     assert lines[5].startswith("Mood: read from the pictures")
     assert lines[6].startswith("Watching took ")
 
