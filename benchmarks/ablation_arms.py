@@ -39,7 +39,7 @@ class Arm:
     """One choice: what it changes in its base, in the songs ("all", "more", "curated", "tight") and in what a chord is.
 
     scratch: trained from scratch. fresh: starts with new encodings of the offset lanes ("lanes"), or of all lanes and
-    new attention ("attention"), or with untrained meter lanes ("metre"), and trains `longer` times.
+    new attention ("attention"), or with untrained meter lanes ("meter"), and trains `longer` times.
     """
 
     topic: str
@@ -103,9 +103,9 @@ ARMS = (
     Arm("chords", "half left out", crops={"drop_chord": 0.5}),
     Arm("end", "always given early", crops={"drop_end": 0.0, "late_end": 0.0}),
     Arm("velocity", "weight 1", train={"velocity_weight": 1.0}),
-    Arm("metre", "never given", crops={"drop_metre": 1.0}, fresh="metre", longer=2.0),
-    Arm("metre", "given", fresh="metre", longer=2.0),
+    Arm("meter", "never given", crops={"drop_meter": 1.0}, fresh="meter", longer=2.0),
+    Arm("meter", "given", fresh="meter", longer=2.0),
 )
-BASES = ("base", "scratch", "lanes", "attention", "metre")
+BASES = ("base", "scratch", "lanes", "attention", "meter")
 #: The arms that others are compared with.
 FIRST = {next(arm.key for arm in ARMS if arm.topic == topic) for topic in BASES}

@@ -17,13 +17,26 @@ _COLUMNS = ("positions, M", "bits/note", "velocity", "END", "CHORD with", "witho
 #: The figures that are drawn, and their titles.
 _DRAWN = (
     ("bits_per_note", "bits per note"),
-    ("decision_bits_given", "bits per CHORD decision, with boundaries"),
+    ("decision_bits_given", "bits per CHORD decision, boundaries given"),
 )
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    path = folder / "results.json"
+def read_results(path: Path) -> dict[str, Any]:
+    """The results in a run's folder; or those of the table that `row` wrote into a Markdown page."""
+    if path.suffix == ".md":
+        return _read_table(path.read_text())
+    path = path / "results.json"
     return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _read_table(text: str) -> dict[str, Any]:
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    keys = {arm.key for arm in ARMS}
+    found = {row[0]: dict(zip(_COLUMNS, map(float, row[1:]), strict=True)) for row in cells if row[0] in keys}
+    return {
+        key: {"bits_per_note": values["bits/note"], "decision_bits_given": values["CHORD with"]}
+        for key, values in found.items()
+    }
 
 
 def row(key: str, x: dict[str, Any]) -> str:
@@ -57,7 +70,7 @@ def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, fl
 
 
 def draw(args: argparse.Namespace) -> None:
-    """A picture for each topic: bars of each arm's difference from its base; grey: the difference between two seeds."""
+    """A picture for each topic: bars of each arm's difference from its base (blue: fewer bits); grey: the difference between two seeds."""
     from matplotlib.figure import Figure
 
     results = read_results(args.folder)
@@ -72,12 +85,12 @@ def draw(args: argparse.Namespace) -> None:
             shift = np.array([shown[name][arm.key][0] for arm in mine])
             apart = max(shown[name][arm.key][1] for arm in mine)
             axes.axvspan(-apart, apart, color="0.88")
-            axes.barh(np.arange(len(mine)), shift, color=["C2" if x < 0 else "C3" for x in shift], height=0.7)
+            axes.barh(np.arange(len(mine)), shift, color=["#0072B2" if x < 0 else "#D55E00" for x in shift], height=0.7)
             for y, x in enumerate(shift):
-                axes.text(x, y, f" {x:+.3f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
+                axes.text(x, y, f" {x:+.2f} ", va="center", ha="left" if x >= 0 else "right", fontsize=8)
             axes.margins(x=0.25)
             axes.axvline(0, color="black", linewidth=0.8)
-            axes.set_title(f"{title}: more than the base", fontsize=9)
+            axes.set_title(f"{title}: difference from the base", fontsize=9)
             axes.tick_params(labelsize=8)
             axes.set_yticks(np.arange(len(mine)), [arm.name for arm in mine] if not column else [])
         with atomic_path(args.output / f"ablations-{topic}.png") as partial:

@@ -128,7 +128,7 @@ def still_crops(data: Dataset, context: int) -> list[Batch]:
     """Fixed crops with all conditions; boundaries as sparse as a film's."""
     config = replace(CropConfig(), context=context, drop_chord=0.0, drop_boundaries=0.0,
                      sparse_boundaries=1.0, drop_end=0.0, late_end=0.0, transpose=0, drop_mood=0.0,
-                     drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, drop_metre=0.0, drop_tempo=0.0,
+                     drop_piece_mood=0.0, drop_mood_lanes=0.0, drop_axis=0.0, drop_meter=0.0, drop_tempo=0.0,
                      near_chord=1.0)  # fmt: skip
     crops = Crops(data, config, seed=20_261_121)
     return [crops.batch(i, 4) for i in range(N_CROPS // 4)]
@@ -265,7 +265,7 @@ def main() -> None:
     training.add_argument("--only", nargs="*", choices=sorted({arm.topic for arm in ARMS}))
     training.set_defaults(run=train_all)
     drawing = commands.add_parser("draw")
-    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("folder", type=Path, help="a run, or a Markdown page with its table")
     drawing.add_argument("-o", "--output", type=Path, required=True)
     drawing.set_defaults(run=draw)
     table = commands.add_parser("table")

@@ -143,7 +143,7 @@ def test_the_meter_is_given(data: Dataset) -> None:
 
 
 def test_the_meter_and_the_first_bar_s_tempo_are_left_out_as_often_as_asked(data: Dataset) -> None:
-    config = replace(PLAIN, drop_metre=0.3, drop_tempo=0.6, at_start=1.0)
+    config = replace(PLAIN, drop_meter=0.3, drop_tempo=0.6, at_start=1.0)
     drawn = rows(data, config, 400)
     silent = np.array([np.isnan(row.lanes[:, METER_LANES]).all() for row in drawn])
     assert 0.2 < silent.mean() < 0.4

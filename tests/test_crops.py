@@ -140,7 +140,7 @@ def test_chords_before_the_crop_are_not_left_out(data: Dataset) -> None:
 def test_nothing_is_changed_without_augmentation(data: Dataset) -> None:
     changing = replace(
         PLAIN, transpose=3, drop_chord=1.0, drop_boundaries=1.0, sparse_boundaries=1.0, drop_end=1.0,
-        drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0, drop_metre=1.0, drop_tempo=1.0,
+        drop_mood=1.0, drop_piece_mood=1.0, drop_mood_lanes=1.0, drop_axis=1.0, drop_meter=1.0, drop_tempo=1.0,
         drop_copy=1.0,
     )  # fmt: skip
     for row, plain in zip(rows(data, changing, augment=False), rows(data, PLAIN), strict=True):

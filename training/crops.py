@@ -52,8 +52,8 @@ class CropConfig:
     """Share of crops that do not know when the piece ends."""
     late_end: float = 0.3
     """Share of crops that know the end only in the last seconds before it, as in composing."""
-    drop_metre: float = 0.1
-    """Share of crops without the meter lanes. Spelled as models and runs on disk have it."""
+    drop_meter: float = 0.1
+    """Share of crops without the meter lanes."""
     drop_tempo: float = 0.3
     """Of the others, the share that does not know the tempo of the song's first bar."""
     drop_copy: float = 0.1
@@ -83,7 +83,7 @@ class CropConfig:
             "sparse_boundaries",
             "drop_end",
             "late_end",
-            "drop_metre",
+            "drop_meter",
             "drop_tempo",
             "drop_copy",
             "drop_mood",
@@ -189,7 +189,7 @@ class Crops:
         mood = self._mood(rng, song, length_s)
         conditions = Conditions(boundaries_s=known_s, end_s=end_s, end_known_s=end_known_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
-        if not (self.augment and rng.random() < c.drop_metre):
+        if not (self.augment and rng.random() < c.drop_meter):
             tempo_given = not self.augment or rng.random() >= c.drop_tempo
             lanes[:, METER_LANES] = song_meter(ids, steps, tempo_given)[window]
         for lane, given in enumerate(LANES):

@@ -17,6 +17,16 @@ from emsync.training.crops import CropConfig
 #: A preset has a kilobyte.
 MAX_BYTES = 1 << 20
 PRESETS = ("paper", "base", "small", "tiny")
+#: Keys of [crops] as runs and presets from before have them, and what they are called now.
+_RENAMED = {"drop_metre": "drop_meter"}
+
+
+def _renamed(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The keys of [crops] by the names that they have now."""
+    for old, new in _RENAMED.items():
+        if old in values and new in values:
+            raise InputError(f"{where}: [crops] has both {old} and {new}, which are the same; remove {old}")
+    return {_RENAMED.get(key, key): value for key, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,8 @@ class Preset:
                 raise InputError(f"{where}: unknown section [{section}]; there are [model], [crops] and [train]")
         for section, kind in parts.items():
             values = dict(table.get(section, {}))
+            if section == "crops":
+                values = _renamed(values, where)
             known = {f.name for f in fields(kind)}
             for key in values:
                 if key not in known:

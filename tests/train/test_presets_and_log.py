@@ -37,9 +37,15 @@ def test_a_preset_of_one_s_own(tmp_path: Path) -> None:
     assert Preset.read(path).model.width == 512
 
 
+def test_presets_and_runs_with_the_old_name_of_a_key_are_read() -> None:
+    assert Preset.from_dict({"crops": {"drop_metre": 0.25}}).crops.drop_meter == 0.25
+    assert Preset.from_dict({}).crops.drop_meter == 0.1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[crops]\ndrop_metre = 0.1\ndrop_meter = 0.2\n", r"\[crops\] has both drop_metre and drop_meter.*remove"),
         ("[modle]\n", r"unknown section \[modle\]; there are \[model\], \[crops\] and \[train\]"),
         ("[model]\nlayers = 3\n", r"unknown key 'layers' in \[model\]; known are .*n_layers"),
         ("[train]\nbatches = 3\n", r"unknown key 'batches' in \[train\]; known are batch,"),
