@@ -30,7 +30,8 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _read_table(text: str) -> dict[str, Any]:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line] for line in lines]
     keys = {arm.key for arm in ARMS}
     found = {row[0]: dict(zip(_COLUMNS, map(float, row[1:]), strict=True)) for row in cells if row[0] in keys}
     return {
@@ -70,7 +71,10 @@ def differences(results: dict[str, Any], name: str) -> dict[str, tuple[float, fl
 
 
 def draw(args: argparse.Namespace) -> None:
-    """A picture for each topic: bars of each arm's difference from its base (blue: fewer bits); grey: the difference between two seeds."""
+    """A picture for each topic: bars of each arm's difference from its base (blue: fewer bits).
+
+    Grey is the difference between two seeds.
+    """
     from matplotlib.figure import Figure
 
     results = read_results(args.folder)

@@ -1,7 +1,8 @@
 """Mixing a model's distribution with what the piece itself suggests: its repeats, and what it played in similar places.
 
 A `Mixture` is fitted on songs (`training.evaluation.mixing`), stored in the model's folder as `COPYING`, and used in
-composing (`Copier`) and evaluating. `copying` computes the repeats, `recall` the similar places.
+composing (`Copier`) and evaluating. `copying` computes the repeats, `recall` the similar places. Before that,
+`adaptation` lets the model's output layer learn from the piece.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import adaptation
 from emsync import vocabulary as v
+from emsync.adaptation import Adaptation
 from emsync.copying import DECAY, LENGTHS, N_STRENGTHS, UNKNOWN, VISITS, Past
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.files import atomic_path, read_json, read_limited
@@ -29,6 +32,8 @@ FloatArray = npt.NDArray[np.floating]
 #: File of a model folder that holds its `Mixture`.
 COPYING: Final = "copying.json"
 FORMAT: Final = 1
+#: What a mixture with an adapting model was fitted for.
+_ADAPTATION: Final = {"rate": adaptation.RATE, "first": adaptation.FIRST}
 #: One has 2 kB.
 _MAX_BYTES: Final = 1 << 20
 
@@ -46,6 +51,7 @@ class Mixture:
     Attributes:
         weights: (`N_STRENGTHS`,) the w of each strength of a match. Without a match it is 0.
         recall: (`N_STRENGTHS`,) the r of each; empty if nothing is recalled.
+        adapts: Whether the model's output layer learns from the piece.
         about: How they were fitted, as JSON values.
 
     Raises:
@@ -56,6 +62,7 @@ class Mixture:
     weights: tuple[float, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
     recall: tuple[float, ...] = ()
+    adapts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weights", "recall"):
@@ -83,6 +90,7 @@ class Mixture:
         *,
         rounds: int = 60,
         about: Mapping[str, Any] | None = None,
+        adapts: bool = False,
     ) -> Mixture:
         """The weights that make some events likeliest, by expectation maximisation.
 
@@ -93,6 +101,7 @@ class Mixture:
             recalled: (N,) its probability among what was recalled; None: nothing is.
             rounds: How often the weights are improved.
             about: What to keep of how they were fitted.
+            adapts: Whether `model` is that of an output layer that learns from the piece.
 
         """
         strength = np.asarray(strength)
@@ -108,7 +117,7 @@ class Mixture:
             weights[0, 1] = 0.0
             weights[:, 0] = 1 - weights[:, 1:].sum(axis=1)
         recall = () if recalled is None else tuple(weights[:, 2])
-        return cls(tuple(weights[:, 1]), dict(about or {}), recall)
+        return cls(tuple(weights[:, 1]), dict(about or {}), recall, adapts)
 
     def probability(
         self, strength: IntArray, model: FloatArray, copied: FloatArray, recalled: FloatArray | None = None
@@ -153,6 +162,8 @@ class Mixture:
         }  # fmt: skip
         if self.recall:
             plain |= {"sharpness": SHARPNESS, "recall": [round(w, 6) for w in self.recall]}
+        if self.adapts:
+            plain |= {"adaptation": _ADAPTATION}
         return plain | {"about": dict(self.about)}
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
@@ -178,12 +189,14 @@ class Mixture:
         try:
             found = read_json(path, _MAX_BYTES, "mixture", remedy, ModelError)
             made_for = [found[name] for name in ("format", "vocabulary", "lengths", "visits", "decay")]
-            mixture = cls(tuple(found["weights"]), dict(found.get("about", {})), tuple(found.get("recall", ())))
+            adapts = "adaptation" in found
+            mixture = cls(tuple(found["weights"]), dict(found.get("about", {})), tuple(found.get("recall", ())), adapts)
         except KeyError as error:
             raise ModelError(f"{path} cannot be read (it lacks {error}); {remedy}") from error
         except (ValueError, TypeError, AttributeError, ArithmeticError, InputError) as error:
             raise ModelError(f"{path} cannot be read ({error}); {remedy}") from error
-        if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY] or found.get("sharpness", SHARPNESS) != SHARPNESS:
+        since = [found.get("sharpness", SHARPNESS), found.get("adaptation", _ADAPTATION)]
+        if made_for != [FORMAT, v.HASH, list(LENGTHS), VISITS, DECAY] or since != [SHARPNESS, _ADAPTATION]:
             raise ModelError(f"{path} was fitted for other repeats than those of this emsync; {remedy}")
         return mixture
 
@@ -206,6 +219,7 @@ class Copier:
         self.bars = 0  # copied bars in a row until now
         self._mixture, self._share, self._longest_bars = mixture, share, longest_bars
         self._recall = Recall() if mixture is not None and mixture.recall and share else None
+        self._adaptation = Adaptation() if mixture is not None and mixture.adapts and share else None
         self._state: FloatArray | None = None  # that predicts the next event
         self._events, self._copied = 0, 0  # of this bar
 
@@ -230,6 +244,8 @@ class Copier:
             self._events += 1
             self._copied += past.length > COPIED_FROM and event in past.followers
         past.append(event)
+        if self._adaptation is not None:
+            self._adaptation.learn(event)
         if self._recall is not None and self._state is not None:
             self._recall.append(self._state, event)
             self._state = None
@@ -243,9 +259,12 @@ class Copier:
 
         """
         self._state = state
+        adjusted = logits
+        if self._adaptation is not None and state is not None:
+            adjusted = logits + self._share * (self._adaptation.adjust(logits, state) - logits)
         if self._mixture is None or self.barred or not self._share:
             return logits
         recalled = None
         if self._recall is not None and state is not None and len(self._recall):
             recalled = self._recall.distribution(state)
-        return self._mixture.mix(logits, self.past, self._share, recalled)
+        return self._mixture.mix(adjusted, self.past, self._share, recalled)

@@ -183,9 +183,9 @@ def bits(
     count, cost, alone = np.zeros(v.SIZE, dtype=np.int64), np.zeros(v.SIZE), 0.0
     velocity_nats = 0.0
     mixed = mixture if conditions else None
-    recall = mixed is not None and bool(mixed.recall)
+    recall, adapt = mixed is not None and bool(mixed.recall), mixed is not None and mixed.adapts
     for scored in predictions(
-        model, data, chosen, conditions=conditions, mood=mood, batch=batch, bf16=bf16, recall=recall
+        model, data, chosen, conditions=conditions, mood=mood, batch=batch, bf16=bf16, recall=recall, adapt=adapt
     ):
         nats = scored.nats if mixed is None else scored.mixed_nats(mixed)
         count += np.bincount(scored.ids, minlength=v.SIZE)

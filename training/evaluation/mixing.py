@@ -78,23 +78,23 @@ def fit_mixture(
         raise InputError(f"{Path(archive).name} holds {len(data)} songs, and the first {skip} are left out; skip fewer")
     n_all = int(data.offsets[chosen[-1] + 1] - data.offsets[chosen[0]]) - len(chosen)
     ids: list[npt.NDArray[np.int64]] = []
-    parts: list[tuple[npt.NDArray[np.int8], Floats, Floats, Floats]] = []
+    parts: list[tuple[npt.NDArray[np.int8], Floats, Floats, Floats, Floats]] = []
     done = 0
     mood = model.config.knows_mood
-    for scored in predictions(model, data, chosen, mood=mood, batch=batch, bf16=bf16, recall=True):
+    for scored in predictions(model, data, chosen, mood=mood, batch=batch, bf16=bf16, recall=True, adapt=True):
         ids.append(scored.ids)
-        parts.append((scored.strength, np.exp(-scored.nats), scored.copied, scored.recalled))
+        parts.append((scored.strength, np.exp(-scored.nats), scored.copied, scored.recalled, scored.adapted))
         done += len(scored.ids)
         if progress:
             progress(done, n_all)
-    strength, alone, copied, recalled = (np.concatenate(part) for part in zip(*parts, strict=True))
+    strength, alone, copied, recalled, adapted = (np.concatenate(part) for part in zip(*parts, strict=True))
     notes = max(int((v.KIND[np.concatenate(ids)] == v.K_ON).sum()), 1)
     about = {
         "archive": Path(archive).name, "skip": skip, "songs": len(chosen), "events": len(strength),
         "seen": np.bincount(strength, minlength=N_STRENGTHS).tolist(),
     }  # fmt: skip
-    mixture = Mixture.fit(strength, alone, copied, recalled, about=about)
-    mixed = mixture.probability(strength, alone, copied, recalled)
+    mixture = Mixture.fit(strength, adapted, copied, recalled, about=about, adapts=True)
+    mixed = mixture.probability(strength, adapted, copied, recalled)
     costs = [-float(np.log2(np.maximum(p, 1e-300)).sum()) / notes for p in (alone, mixed)]
     if not all(math.isfinite(cost) for cost in costs):
         raise InputError(f"{folder} gives predictions that are not numbers; its weights are damaged")

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
+from emsync.adaptation import Adaptation
 from emsync.conditions import COPY_LANES, METER_LANES, Conditions
 from emsync.copying import lanes_of_song, matches_of_song
 from emsync.errors import InputError, ModelError
@@ -41,6 +42,7 @@ class Scored:
 
     ids: (N,). nats: (N,) under the model alone. strength: (N,) of the match before each event. copied: (N,) the event's
     probability among the match's followers. recalled: (N,) its probability among what is recalled, 0 unless
+    requested. adapted: (N,) its probability under the model that learns from the song; that of the model alone unless
     requested. velocity_nats: of all the windows' scored velocities.
     """
 
@@ -49,11 +51,13 @@ class Scored:
     strength: npt.NDArray[np.int8]
     copied: Floats
     recalled: Floats
+    adapted: Floats
     velocity_nats: float
 
     def mixed_nats(self, mixture: Mixture) -> Floats:
         """(N,) under the model mixed with the followers."""
-        p = mixture.probability(self.strength, np.exp(-self.nats), self.copied, self.recalled)
+        model = self.adapted if mixture.adapts else np.exp(-self.nats)
+        p = mixture.probability(self.strength, model, self.copied, self.recalled)
         return -np.log(np.maximum(p, 1e-300))
 
 
@@ -148,6 +152,7 @@ def predictions(
     batch: int = DEFAULT_BATCH,
     bf16: bool | None = None,
     recall: bool = False,
+    adapt: bool = False,
 ) -> Iterator[Scored]:
     """What a model predicts of songs, `batch` windows at a time.
 
@@ -160,6 +165,7 @@ def predictions(
         batch: Windows at a time, at least 1.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.
         recall: Whether to compute `Scored.recalled`, which compares every event of a song with every one before it.
+        adapt: Whether to compute `Scored.adapted`, which learns from one event after the other.
 
     Raises:
         InputError: The batch is below 1.
@@ -182,7 +188,7 @@ def predictions(
     half = bf16_pays(device) if bf16 is None else bf16
     was_training, was_on = model.training, next(model.parameters()).device
     model.eval().to(device)
-    past = _Past() if recall else None
+    past = _Past(recall=recall, adapt=adapt)
     try:
         group: list[_Window] = []
         for window in _windows(data, songs, size, conditions, mood):
@@ -197,22 +203,32 @@ def predictions(
 
 
 class _Past:
-    """What a song's later windows recall of its earlier ones. Songs come one after the other."""
+    """What a song's later windows recall and have learned of its earlier ones. Songs come one after the other."""
 
-    def __init__(self) -> None:
-        self._song, self._recall = -1, Recall()
+    def __init__(self, *, recall: bool, adapt: bool) -> None:
+        self.recalls, self.adapts = recall, adapt
+        self._song, self._recall, self._adaptation = -1, Recall(), Adaptation()
 
-    def score(self, window: _Window, states: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Floats:
-        """Probability of a window's scored events (N,), from the hidden states (N, width) that predict them."""
+    def score(
+        self, window: _Window, logits: npt.NDArray[np.float32], states: npt.NDArray[np.float32]
+    ) -> tuple[Floats, Floats]:
+        """Probabilities of a window's scored events (N,): recalled, and under the model that learns (START: NaN).
+
+        logits (N, SIZE) and states (N, width) are those that predict them.
+        """
+        ids = window.row.ids[window.first : window.last]
         begins = window.song != self._song
         if begins:
-            self._song, self._recall = window.song, Recall()
+            self._song, self._recall, self._adaptation = window.song, Recall(), Adaptation()
         # Composing is given START, and no state that would predict it.
         skipped = int(begins)
-        return np.pad(self._recall.score(states[skipped:], ids[skipped:]), (skipped, 0))
+        logits, states, ids = logits[skipped:], states[skipped:], ids[skipped:]
+        recalled = self._recall.score(states, ids) if self.recalls else np.zeros(len(ids))
+        adapted = self._adaptation.score(logits, states, ids) if self.adapts else np.zeros(len(ids))
+        return np.pad(recalled, (skipped, 0)), np.pad(adapted, (skipped, 0), constant_values=np.nan)
 
 
-def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool, past: _Past | None) -> Scored:
+def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool, past: _Past) -> Scored:
     from contextlib import nullcontext
 
     import torch
@@ -239,14 +255,17 @@ def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half:
             levels = t["velocities"][at] - 1
             velocity_nats = float(F.cross_entropy(velocity_logits[at].float(), levels, reduction="sum"))
     ids = read.targets[before]
-    recalled = np.zeros(len(ids))
-    if past is not None:
+    recalled, adapted = np.zeros(len(ids)), np.exp(-nats)
+    if past.recalls or past.adapts:
         parts = []
         for i, window in enumerate(group):
-            scored = states[i, window.first - 1 : window.last - 1].float().cpu().numpy()
-            parts.append(past.score(window, scored, read.ids[i, window.first : window.last]))
-        recalled = np.concatenate(parts)
+            at = slice(window.first - 1, window.last - 1)
+            parts.append(past.score(window, *(x[i, at].float().cpu().numpy() for x in (logits, states))))
+        recalled = np.concatenate([part[0] for part in parts])
+        if past.adapts:
+            learned = np.concatenate([part[1] for part in parts])
+            adapted = np.where(np.isnan(learned), adapted, learned)
     return Scored(
         ids, nats, np.concatenate([w.strength for w in group]), np.concatenate([w.copied for w in group]), recalled,
-        velocity_nats,
+        adapted, velocity_nats,
     )  # fmt: skip
