@@ -164,7 +164,7 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     """Further away than the model's range, it is given as far as possible; otherwise it is given exactly."""
     config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
     late, expected = [], []
-    for on_time, row in zip(rows(data, replace(config, late_end=0.0), 400), rows(data, config, 400), strict=True):
+    for on_time, row in zip(rows(data, replace(config, late_end=0.0), 200), rows(data, config, 200), strict=True):
         np.testing.assert_array_equal(on_time.ids, row.ids)
         true, shown = on_time.lanes[:, TO_END], row.lanes[:, TO_END]
         hidden = shown != true
@@ -173,7 +173,7 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
         late.append(bool(hidden.any()))
         expected.append(0.5 * min(float(true[true < MAX_TO_END_S].max(initial=0.0)), MAX_TO_END_S) / MAX_TO_END_S)
     assert np.mean(expected) > 0.1
-    assert np.mean(late) == pytest.approx(np.mean(expected), abs=0.08)
+    assert np.mean(late) == pytest.approx(np.mean(expected), abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -186,11 +186,11 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     ],
 )
 def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, together: list[tuple[int, ...]]) -> None:
-    absent = without_mood(rows(data, replace(PLAIN, **{share: 0.3}), 500))
+    absent = without_mood(rows(data, replace(PLAIN, **{share: 0.3}), 250))
     for columns in together:
         here = absent[:, columns]
         assert (here.any(axis=1) == here.all(axis=1)).all()
-        assert 0.23 < here.all(axis=1).mean() < 0.37
+        assert 0.22 < here.all(axis=1).mean() < 0.38
     others = [k for k in range(4) if not any(k in columns for columns in together)]
     assert not absent[:, others].any()
     if share == "drop_axis":  # each axis for itself
@@ -199,7 +199,7 @@ def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, togethe
 
 def test_any_part_of_the_mood_may_be_given_without_the_others(data: Dataset) -> None:
     config = replace(PLAIN, drop_mood=0.2, drop_piece_mood=0.5, drop_mood_lanes=0.5, drop_axis=0.2)
-    absent = without_mood(rows(data, config, 1000))
+    absent = without_mood(rows(data, config, 500))
     piece, lanes = ~absent[:, :2], ~absent[:, 2:]
     kinds = {(bool(p.any()), bool(q.any())) for p, q in zip(piece, lanes, strict=True)}
     assert kinds == {(True, True), (True, False), (False, True), (False, False)}

