@@ -36,7 +36,13 @@ def test_cached_decoding_equals_the_whole_pass(name: str, backend: Any, folders:
     logits, levels = given.right(checkpoint.load(folders(name)))
     assert np.abs(logits).max() > 1  # there is something to compare
     # From the first beginning to the end; from the others into the block after the next.
-    for begun, end in ((5, CONTEXT), (1, BLOCK), (BLOCK, 2 * BLOCK + 1), (2 * BLOCK + 3, CONTEXT), (CONTEXT - 1, CONTEXT)):
+    for begun, end in (
+        (5, CONTEXT),
+        (1, BLOCK),
+        (BLOCK, 2 * BLOCK + 1),
+        (2 * BLOCK + 3, CONTEXT),
+        (CONTEXT - 1, CONTEXT),
+    ):
         found = [given.prefill(opened, begun)]
         found += [given.step(opened, t) for t in range(begun, end)]
         assert opened.length == end
