@@ -18,6 +18,7 @@ from emsync.cli.progress import StageBar
 from emsync.cli.say import say
 from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, printable
+from emsync.mood_source import MoodSource
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def command(
     composes the same file from it again.
     """
     lying = options.ducking_of(choices)
+    _steer_by_anchor(choices)
     lying["producing"] = Producing.taken(choices, producer, wanted=wants_recording)
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
@@ -141,6 +143,15 @@ def command(
     report(track, song, note)
     with StageBar(quiet) as progress:
         also.write(track, song, film, progress)
+
+
+def _steer_by_anchor(choices: dict[str, Any]) -> None:
+    """Let an anchor steer the composer too, unless words of --describe do."""
+    if choices["anchor"] is not None and choices["describe"] is None:
+        from emsync.anchor import Anchor
+        from emsync.describe import steering
+
+        choices["describe"] = steering(Anchor.read(choices["anchor"]).text) or None
 
 
 Composed = tuple["Soundtrack", str | None, Path]
@@ -190,7 +201,8 @@ def _anew(
     song, _ = soundtrack.places(default if output is None else output, overwrite=overwrite, inputs=read)
     theme = None if theme_file is None else Theme.read(theme_file)
     knows_mood = soundtrack.knows_mood(model)
-    source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood)
+    described = MoodSource.described(recipe)
+    source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood, described=described)
     session = soundtrack.Session.open(model, backend)  # type: ignore[arg-type]
     if video is None:
         track = soundtrack.for_cuts(
@@ -240,6 +252,8 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     if track.theme is not None:
         say(_on_theme(track))
     say(_on_sounds(track))
+    if track.recipe.describe:
+        say(printable(track.recipe.described.summary()))
     if track.mood is not None:
         note = track.mood.summary(score.duration_s, track.recipe.mood_strength)
     if note is not None:

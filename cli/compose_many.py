@@ -11,6 +11,7 @@ from emsync.cli import options
 from emsync.cli.moods import mood_source
 from emsync.cli.say import say
 from emsync.errors import InputError, printable
+from emsync.mood_source import MoodSource
 
 if TYPE_CHECKING:
     from emsync.batch import Scored
@@ -41,7 +42,8 @@ def compose_many(
         raise InputError("give -o FOLDER, for the songs of several films")
     recipe = options.recipe_of(choices)
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}
-    source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model))
+    described = MoodSource.described(recipe)
+    source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model), described=described)
     if not isinstance(source.reader, BuiltinReader | None):  # others cannot be sent to other processes
         raise InputError("of --affect only builtin, builtin:pictures and none are for several films; give one film")
     films = batch.find_films(videos)

@@ -59,11 +59,12 @@ def mood_options(function: options.Decorated) -> options.Decorated:
 
 def mood_source(
     valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
-    *, has_video: bool, knows_mood: bool,
+    *, has_video: bool, knows_mood: bool, described: MoodSource | None = None,
 ) -> MoodSource:  # fmt: skip
     """Where the mood comes from, by the options.
 
-    If no option is given and the model does not know mood, the mood is left out, and a note says so.
+    If no option is given, the mood of `described` holds. If the model does not know mood either, the mood is left
+    out, and a note says so.
     Raises `InputError` if the options contradict one another or cannot be used, `ModelError` if a mood is given and the
     model knows none.
     """
@@ -73,6 +74,8 @@ def mood_source(
         raise InputError(f"{' and '.join(given)} each say what the mood is; give one of them")
     if affect is not None and not has_video:
         raise InputError("--affect reads a video's mood, and there is no video; give one, or --mood, or --emotion")
+    if not given and described is not None and knows_mood:
+        return described
     if affect == NO_READER or (not given and not has_video):
         return MoodSource()
     if not knows_mood:

@@ -51,7 +51,7 @@ class Outputs:
 
         No output may be the film, or one of `inputs`, the other files that are read.
         """
-        inputs = (film, self.soundfont, *inputs)
+        inputs = (film, self.soundfont, None if self.producing is None else self.producing.anchor, *inputs)
         if self.mp4 is not None and film is None:
             raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
         if self.stems and self.wav is None:

@@ -40,7 +40,8 @@ def command(
     assert producing is not None
     from emsync.produce import check_output
 
-    target = check_output(output or song.with_suffix(".wav"), inputs=(song, record, soundfont), overwrite=overwrite)
+    read = (song, record, soundfont, producing.anchor)
+    target = check_output(output or song.with_suffix(".wav"), inputs=read, overwrite=overwrite)
     producing.check()
     with StageBar(quiet) as progress:
         made = producing.run(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emsync.anchor import given as given_anchor
 from emsync.chroma import LEAD, MELODIES
 from emsync.cli import options
 from emsync.errors import InputError, printable
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from emsync.produce import Production, Progress
 
 #: What each option of `produced` is called in its dataclass.
-_NAMES = {"text": "--text", "melody": "--melody-from", "hits_db": "--hits-mix", "adapter": "--adapter"}
+_NAMES = {
+    "anchor": "--anchor",
+    "text": "--text",
+    "melody": "--melody-from",
+    "hits_db": "--hits-mix",
+    "adapter": "--adapter",
+}
 
 
 def produced(function: options.Decorated) -> options.Decorated:
-    """`--text`, `--melody-from`, `--hits-mix` and `--adapter`, passed as the fields of `Producing`."""
+    """`--text`, `--melody-from`, `--hits-mix`, `--anchor` and `--adapter`, passed as the fields of `Producing`."""
     for option in reversed(
         [
             click.option("--text", metavar="TEXT", help="What the recording sounds like, in a sentence or two."),
@@ -34,6 +41,11 @@ def produced(function: options.Decorated) -> options.Decorated:
             click.option(
                 "--hits-mix", "hits_db", type=options.FiniteFloat(-60, 12), metavar="DB",
                 help="Mix in the chords at the cuts, rendered by FluidSynth, at this level against the recording.",
+            ),
+            click.option(
+                "--anchor", type=options.FILE, metavar="FILE.json",
+                help="What the whole piece sounds like: genre, instruments, atmosphere, pacing. The record of a "
+                "recording, edited, will do.  [default: from the score]",
             ),
             click.option(
                 "--adapter", type=options.FILE, metavar="DIR",
@@ -54,6 +66,7 @@ class Producing:
     melody: str = LEAD
     hits_db: float | None = None
     adapter: Path | None = None
+    anchor: Path | None = None
 
     @classmethod
     def taken(cls, values: dict[str, Any], model: str | None, *, wanted: bool = True) -> Producing | None:
@@ -63,7 +76,7 @@ class Producing:
         given = {name: values.pop(name) for name in _NAMES}
         given = {name: value for name, value in given.items() if value is not None}
         if not wanted:
-            flags = [_NAMES[name] for name in given] + (["--producer"] if model is not None else [])
+            flags = [_NAMES[name] for name in given if name != "anchor"] + (["--producer"] if model is not None else [])
             if flags:
                 raise InputError(f"{flags[0]} is for a recording by a music model; give --produce, too")
             return None
@@ -81,6 +94,9 @@ class Producing:
         from emsync.backends import check_text
 
         check_text(self.text or "")
+        if self.anchor is not None and self.text is not None:
+            raise InputError("--text and --anchor each say what it sounds like; give one of them")
+        given_anchor(self.anchor)
         _ = self.backend
 
     def run(self, song: Path, output: Path, *, progress: Progress | None, **rest: Any) -> Production:
@@ -88,7 +104,8 @@ class Producing:
         from emsync.produce import produce
 
         return produce(
-            song, output, backend=self.backend, text=self.text or "", melody=self.melody, hits_db=self.hits_db,
+            song, output, backend=self.backend, text=self.text, anchor=given_anchor(self.anchor),
+            melody=self.melody, hits_db=self.hits_db,
             progress=progress, **rest,
         )  # fmt: skip
 
@@ -100,6 +117,8 @@ def report(made: Production) -> str:
     lines = [
         f"Produced {made.path}: {made.duration_s:.2f} s at {made.rate_hz} Hz, {windows}{found}, by {made.backend}."
     ]
+    if made.anchor is not None:
+        lines.append(f"Anchor: {made.anchor.text}.")
     if made.onsets is not None:
         on = made.onsets
         lines.append(

@@ -58,6 +58,7 @@ class Choices(TypedDict, total=False):
     controls: ControlCurves | None
     intensity: str
     density: str
+    describe: str
     control_strength: float
 
 
@@ -136,9 +137,10 @@ def compose(
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
     assert duration_s is not None
+    said = MoodSource.described(recipe) if source is None else source
     return soundtrack.for_cuts(
         duration_s, () if cuts is None else cuts, recipe,
-        mood=None if source is None else source.mood, session=session, progress=progress,
+        mood=None if said is None else said.mood, session=session, progress=progress,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from emsync import affect
 from emsync.affect import DEFAULT_READER, AffectReader, BuiltinReader
 from emsync.errors import ModelError
 from emsync.mood import MoodCurve, nearest_emotion
+from emsync.recipe import Recipe
 
 if TYPE_CHECKING:
     from emsync.video import Scene
@@ -77,6 +78,20 @@ class MoodSource:
     def reading(cls, spec: str = DEFAULT_READER) -> MoodSource:
         """The film's own mood, read by `spec` (see `affect.open_reader`)."""
         return cls(reader=affect.open_reader(spec))
+
+    @classmethod
+    def described(cls, recipe: Recipe) -> MoodSource | None:
+        """The mood that `Recipe.describe` names; None if it names none."""
+        mood = recipe.described.mood
+        how = f"as described ({recipe.describe})"
+        return None if mood is None else cls.given(MoodCurve.constant(*mood), "--describe", how)
+
+    @classmethod
+    def default(cls, recipe: Recipe | None, knows_mood: bool) -> MoodSource:
+        """The mood that is described, else the film's own; none if the model knows no mood."""
+        if not knows_mood:
+            return cls()
+        return (None if recipe is None else cls.described(recipe)) or cls.reading()
 
     def read(self, video: Path | None, scene: Scene | None, progress: Callable[[float], None]) -> Mood | None:
         """The given mood; else, if there is a reader and a film, the film's."""

@@ -13,6 +13,7 @@ One window is in memory at a time. A run that is killed is taken up by the next 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -23,10 +24,11 @@ from typing import Any, Final
 import numpy as np
 
 from emsync import midi, soundfonts
+from emsync.anchor import Anchor, plain
 from emsync.backends import ACE_STEP, DEFAULT_MODEL, MUSICGEN, Backend, Brief, check_text, window_seed
 from emsync.chroma import LEAD, chroma
 from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import check_writable, read_limited
+from emsync.files import atomic_paths, check_writable, read_limited
 from emsync.harmony import find_key
 from emsync.joins import Frames, Window, joined, plan_windows
 from emsync.mood import MoodCurve
@@ -56,6 +58,7 @@ class Production:
         duration_s, rate_hz: Its length and samples a second.
         backend: What made it.
         text: What it was told.
+        anchor: Where that text is from; None if it was given.
         melody: Which notes were the melody.
         n_windows: In how many windows, of which
         n_found: were there already from a run that was cut short.
@@ -69,11 +72,26 @@ class Production:
     rate_hz: int
     backend: str
     text: str
+    anchor: Anchor | None
     melody: str
     n_windows: int
     n_found: int
     onsets: OnsetReport | None
     hits_db: float | None
+
+    def record(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """What OUT.wav.json says, as JSON values."""
+        on = self.onsets
+        return plan | {
+            "anchor": plain(self.anchor), "duration_s": self.duration_s, "rate_hz": self.rate_hz,
+            "hits_db": self.hits_db,
+            "onsets": None if on is None else {"n": len(on.hits), "on_cut": on.n_on_cut, "by_chance": on.by_chance},
+        }  # fmt: skip
+
+
+def record_path(output: Path) -> Path:
+    """Where the record of a recording is: OUT.wav.json."""
+    return output.with_name(output.name + ".json")
 
 
 def produce(
@@ -81,7 +99,8 @@ def produce(
     output: str | os.PathLike[str],
     *,
     backend: Backend,
-    text: str = "",
+    text: str | None = None,
+    anchor: Anchor | None = None,
     melody: str = LEAD,
     seed: int = 0,
     hits_db: float | None = None,
@@ -91,13 +110,14 @@ def produce(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Production:
-    """Let a music model play a MIDI file, and write what it played.
+    """Let a music model play a MIDI file, and write what it played, and beside it what it was told (OUT.wav.json).
 
     Args:
         song: Any Standard MIDI File with pitched notes.
         output: The .wav file, as long as the piece (the record's length, if there is a record).
         backend: The model (`backends.open_backend`).
-        text: What it shall sound like.
+        text: What it shall sound like. By default the text of `anchor`.
+        anchor: What the whole piece sounds like. By default it follows from the score and its mood.
         melody: Which notes are the melody, one of `chroma.MELODIES`.
         seed: The same seed and model give the same bytes on the same machine.
         hits_db: Mix in the chords at the cuts, rendered by FluidSynth: their peak, in dB against the recording's.
@@ -114,15 +134,20 @@ def produce(
 
     """
     target = check_output(output, inputs=(song, record), overwrite=overwrite)
-    _check(hits_db, text)
+    _check(hits_db, text, anchor)
     piece = Piece.read(song, record)
     duration_s = _length(piece)
     chroma(piece.score, melody, rate_hz=1.0, duration_s=duration_s)  # raises now if there is no melody
-    bank = soundfonts.find(soundfont) if hits_db is not None or soundfont is not None else None
+    if hits_db is not None or soundfont is not None:
+        soundfonts.find(soundfont)  # raises now if there is none
     felt = mood if mood is not None else piece.mood
+    if anchor is None and text is None:
+        anchor = Anchor.of_score(piece.score, felt)
+    text = text if text is not None else anchor.text if anchor is not None else ""
     n_frames = round(duration_s * backend.rate_hz)
     windows = plan_windows(math.ceil(n_frames / backend.hop), backend.longest, backend.overlap)
-    folder = KeptFolder.opened(target, _plan(song, backend, text, melody, seed, felt, windows))
+    plan = _plan(song, backend, text, melody, seed, felt, windows)
+    folder = KeptFolder.opened(target, plan)
     n_found = folder.count(len(windows))
     try:
         rendering = _Rendering(piece.score, folder.path / "score.raw", soundfont, n_frames)
@@ -131,29 +156,33 @@ def produce(
         _fill(raw, joined(windows, sound_of, hop=backend.hop, n_frames=n_frames))
         if raw.peak < _INAUDIBLE:
             raise ModelError("the model gave silence; give another --seed or --text")
-        hits = None
-        if hits_db is not None and bank is not None:
-            hits = RawSound(folder.path / "hits.raw")
-            _fill(hits, rendered(hits_of(piece.score, _chords_s(piece)), bank, backend.rate_hz, n_frames))
+        hits = None if hits_db is None else _rendered_hits(piece, soundfont, backend.rate_hz, n_frames, folder.path)
         blocks = fading(_mixed(raw, hits, hits_db), n_frames, _n_fade(piece.score, duration_s, backend.rate_hz))
-        write_wav(target, blocks, backend.rate_hz, overwrite=overwrite)
+        with atomic_paths((target, record_path(target)), overwrite=overwrite) as (new, new_record):
+            write_wav(new, blocks, backend.rate_hz)
+            asked_s = [cut.time_s for cut in piece.asked]
+            onsets = onset_report(new, asked_s, duration_s) if asked_s else None
+            counts = (len(windows), n_found)
+            made = Production(
+                target, n_frames / backend.rate_hz, backend.rate_hz, backend.name, text, anchor, melody, *counts,
+                onsets, hits_db,
+            )  # fmt: skip
+            new_record.write_text(json.dumps(made.record(plan), indent=1) + "\n", encoding="utf-8")
     except BaseException:
         if not folder.count(len(windows)):
             folder.remove()
         raise
     folder.remove()
-    asked_s = [cut.time_s for cut in piece.asked]
-    onsets = onset_report(target, asked_s, duration_s) if asked_s else None
-    length_s = n_frames / backend.rate_hz
-    counts = (len(windows), n_found)
-    return Production(target, length_s, backend.rate_hz, backend.name, text, melody, *counts, onsets, hits_db)
+    return made
 
 
-def _check(hits_db: float | None, text: str) -> None:
+def _check(hits_db: float | None, text: str | None, anchor: Anchor | None) -> None:
     """Raise `InputError` for an option out of range."""
     if hits_db is not None and not HITS_DB[0] <= hits_db <= HITS_DB[1]:
         raise InputError(f"hits at {hits_db:g} dB are not from {HITS_DB[0]:g} to {HITS_DB[1]:g} dB; give another level")
-    check_text(text)
+    if text is not None and anchor is not None:
+        raise InputError("a text and an anchor each say what it sounds like; give one of them")
+    check_text(text or "")
 
 
 def _length(piece: Piece) -> float:
@@ -165,9 +194,14 @@ def _length(piece: Piece) -> float:
     return piece.duration_s
 
 
-def _chords_s(piece: Piece) -> list[float]:
-    """When the chords at the cuts begin."""
-    return [cut.hit.chord_s for cut in piece.asked if cut.hit is not None and cut.hit.chord_s is not None]
+def _rendered_hits(
+    piece: Piece, soundfont: str | os.PathLike[str] | None, rate_hz: int, n_frames: int, folder: Path
+) -> RawSound:
+    """The chords at the cuts, as FluidSynth plays them."""
+    chords_s = [cut.hit.chord_s for cut in piece.asked if cut.hit is not None and cut.hit.chord_s is not None]
+    hits = RawSound(folder / "hits.raw")
+    _fill(hits, rendered(hits_of(piece.score, chords_s), soundfonts.find(soundfont), rate_hz, n_frames))
+    return hits
 
 
 def open_backend(model: str | Path = DEFAULT_MODEL, *, adapter: str | Path | None = None) -> Backend:
@@ -193,6 +227,7 @@ def check_output(
 ) -> Path:
     """Where a recording goes. Raises `InputError` if it does not end in .wav, `OutputError` if it cannot be written."""
     target = check_writable(output, overwrite=overwrite, inputs=inputs)
+    check_writable(record_path(target), overwrite=overwrite, inputs=inputs)
     if target.suffix.lower() != ".wav":
         raise InputError(f"{target} does not end in .wav, the one format that recordings are written in; call it .wav")
     return target

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync.errors import InputError
-from emsync.files import atomic_path
 from emsync.joins import Frames
 from emsync.midi_mend import playable
 from emsync.score import Score
@@ -88,9 +87,9 @@ def hits_of(score: Score, chords_s: npt.ArrayLike) -> Score:
     return score.select((np.abs(score.start_s[:, None] - times_s[None, :]) <= _TOGETHER_S).any(axis=1))
 
 
-def write_wav(target: Path, blocks: Iterable[Frames], rate_hz: int, *, overwrite: bool) -> None:
-    """Write blocks (n, 2) as 16-bit WAV, all or nothing. Raises `OutputError`, on a full disk as well."""
-    with atomic_path(target, overwrite=overwrite) as partial, wave.open(str(partial), "wb") as file:
+def write_wav(path: Path, blocks: Iterable[Frames], rate_hz: int) -> None:
+    """Write blocks (n, 2) as 16-bit WAV."""
+    with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(rate_hz)

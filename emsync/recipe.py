@@ -8,16 +8,18 @@ and the evaluation take the recipe as it is. CONTRIBUTING.md shows how to add a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from emsync import control_curves as controls_
+from emsync import describe as describes
 from emsync import form as forms
 from emsync import palettes
 from emsync import vocabulary as v
+from emsync.choice import Choice as Choice
 from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
 
@@ -37,75 +39,6 @@ AROUSAL_QPM: Final = 25.0
 MAX_SEED: Final = 2**63 - 1
 #: Pitches are drawn a little more freely than all else; otherwise one chord is repeated for bars (docs/decisions/0011).
 DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a field of the recipe knows about itself besides its type and default.
-
-    Attributes:
-        help: One sentence for `--help` and docs/cli.md.
-        flag: The option's name, such as "--tempo"; None if the command line has no option for it.
-        metavar: What `--help` shows as the value.
-        choices: The allowed words, for a choice among words; (False, True) for a switch.
-        low, high: The allowed range of a number.
-        low_open: Whether `low` itself is not allowed.
-        whole: Whether only whole numbers are allowed.
-        optional: Whether None is allowed.
-        text: For a choice that is a text: raises `InputError` if it is not allowed.
-        default_text: What `--help` says about the default, if the value itself does not say it.
-        since: What records written before the field existed were composed with; the default if not given.
-
-    """
-
-    help: str
-    flag: str | None = None
-    metavar: str | None = None
-    choices: tuple[str, ...] | tuple[bool, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    low_open: bool = False
-    whole: bool = False
-    optional: bool = False
-    text: Callable[[str], None] | None = None
-    default_text: str | None = None
-    since: Any = None
-
-    @property
-    def range_text(self) -> str:
-        """The allowed range in words, such as "above 0 and at most 10"."""
-        kind = "a whole number" if self.whole else "a number"
-        if math.isinf(self.low) and math.isinf(self.high):
-            return kind
-        if math.isinf(self.low):
-            return f"{kind} of at most {_plain(self.high)}"
-        if math.isinf(self.high):
-            return f"{kind} {'above' if self.low_open else 'of at least'} {_plain(self.low)}"
-        if self.low_open:
-            return f"{kind} above {_plain(self.low)} and at most {_plain(self.high)}"
-        return f"{kind} from {_plain(self.low)} to {_plain(self.high)}"
-
-    def check(self, name: str, value: Any) -> None:
-        """Raise `InputError` if `value` is not allowed for the field `name`."""
-        if value is None and self.optional:
-            return
-        if self.text is not None:
-            self.text(value)
-            return
-        if self.choices:
-            if value not in self.choices:
-                raise InputError(f"{name} is {value!r}; choose one of {', '.join(map(str, self.choices))}")
-            return
-        number = isinstance(value, int) if self.whole else isinstance(value, int | float)
-        if not number or isinstance(value, bool):
-            raise InputError(f"{name} is {value!r}; give {self.range_text}")
-        above = value > self.low if self.low_open else value >= self.low
-        if not (above and value <= self.high):  # False for NaN, too
-            raise InputError(f"{name} is {value}; give {self.range_text}")
-
-
-def _plain(number: float) -> str:
-    return str(int(number)) if float(number).is_integer() else f"{number:g}"
 
 
 def _choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
@@ -282,6 +215,10 @@ class Recipe:
         "Notes that begin a second: build, fade, arc, stinger, or a number; real songs have 4 to 34, half have 19.",
         "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"),
     )  # fmt: skip
+    describe: str = _choice(
+        "", "The music in words, such as \"slow, strings, uneasy\": families, tempo, mood, density, loudness.",
+        "--describe", "WORDS", text=describes.check, default_text="nothing",
+    )  # fmt: skip
     control_strength: float = _choice(
         1.0, "How strictly the controls are obeyed: 0 not at all, 1 as strictly as each of them says.",
         "--control-strength", "SHARE", low=0, high=1,
@@ -303,6 +240,11 @@ class Recipe:
         for name in ("intensity", "density"):
             if getattr(self, name) != "none" and self.controls is not None and name in self.controls:
                 raise InputError(f"the controls have a curve for {name} already; leave out --{name}, or the curve")
+
+    @property
+    def described(self) -> describes.Description:
+        """What `describe` says."""
+        return describes.understood(self.describe)
 
     @property
     def on_grid(self) -> bool:
@@ -341,6 +283,8 @@ class Recipe:
     def tempo_range(self, arousal: float | None = None) -> tuple[float, float]:
         """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; `arousal` as in `tempo`."""
         felt = arousal is not None and not math.isnan(arousal) and self.mood_strength
+        if (described := self.described.tempo_qpm) is not None:
+            return described
         shift = AROUSAL_QPM * arousal if felt and arousal is not None else 0.0
         return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
@@ -351,7 +295,8 @@ class Recipe:
         """
         found = {} if self.controls is None else dict(self.controls.check_fits(duration_s).by_name)
         for name in ("intensity", "density"):
-            control = controls_.of_choice(getattr(self, name), name, duration_s)
+            said = self.described.level(name, getattr(self, name)) if name not in found else getattr(self, name)
+            control = controls_.of_choice(said, name, duration_s)
             if control is not None:
                 found[name] = control
         return ControlCurves(found if self.control_strength else {}).scaled(self.control_strength)

@@ -165,3 +165,12 @@ def add_biases(
     for on, times in repeated:
         logits[on] += recipe.repeat_bias * times
     return logits
+
+
+def family_biases(recipe: Recipe) -> npt.NDArray[np.float32] | None:
+    """(vocabulary,) what is added to the logits of notes, by what `Recipe.describe` says of families, if anything."""
+    biases = recipe.described.family_biases
+    if not biases:
+        return None
+    by_family = np.array([biases.get(name, 0.0) for name in v.FAMILIES], dtype=np.float32)
+    return np.where(v.KIND == v.K_ON, by_family[np.maximum(v.FAMILY, 0)], np.float32(0.0))

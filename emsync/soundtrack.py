@@ -271,7 +271,7 @@ def for_video(
     theme = given_theme(theme)
     session = Session.open() if session is None else session
     if mood is None:
-        mood = MoodSource.reading() if session.decoder.knows_mood else MoodSource()
+        mood = MoodSource.default(recipe, session.decoder.knows_mood)
     path, tell, begun = Path(video), progress or _SILENT, time.monotonic()
     scene = analyze(
         path, detector=detector, threshold=threshold,

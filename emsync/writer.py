@@ -16,7 +16,7 @@ from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
-from emsync.repetition import FULL, Alone, Density, RepeatedNotes, StaleHarmony, add_biases
+from emsync.repetition import FULL, Alone, Density, RepeatedNotes, StaleHarmony, add_biases, family_biases
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.steering import Steering
@@ -135,7 +135,8 @@ class Writer:
         end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
         boundaries_s = np.array([] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64)
         self.conditions, self.recipe, self.rng = conditions, recipe, rng
-        self.count = v.MORE if recipe.instruments == "more" else v.FEWER
+        self.count = v.MORE if recipe.instruments == "more" and not recipe.described.few else v.FEWER
+        self._families = family_biases(recipe)
         self._tempo_plan = tempo_plan
         bars = () if tempo_plan is None else tempo_plan.bar_beats
         self.grammar = Grammar(recipe, end_step, np.rint(boundaries_s / v.STEP_S), beat_steps=beat_steps, bars=bars)
@@ -232,6 +233,8 @@ class Writer:
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
         logits = self._sections.mix(logits, allowed, grammar.sounding)
+        if self._families is not None:
+            logits = logits + self._families
         if self._steering is not None:
             logits = self._steering.steer(logits, grammar)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)

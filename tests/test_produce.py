@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from emsync import midi
+from emsync.anchor import Anchor
 from emsync.backends import Brief, Kept, Tell
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.joins import Frames, Window
@@ -81,7 +83,7 @@ def test_a_recording_is_as_long_as_the_piece_to_the_sample(song: Path) -> None:
     assert made.n_windows == 4
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert left(song.parent) == ["out.wav", "song.mid"]
+    assert left(song.parent) == ["out.wav", "out.wav.json", "song.mid"]
     # Joins are not heard: the tone goes on as if there were one window. It fades out at the end.
     at = np.arange(len(sound))
     tone = np.where(at % RATE_HZ < RATE_HZ // 4, 1.0, 0.0) * np.sin(at * 0.7) * 10 ** (-3 / 20)
@@ -98,6 +100,20 @@ def test_the_brief_says_what_the_score_is(song: Path) -> None:
     assert (brief.key.tonic, brief.key.is_minor) == (9, True)
 
 
+def test_what_was_told_is_recorded_and_can_be_edited(song: Path) -> None:
+    made = make(song, backend := Beeper())
+    anchor = Anchor.of_score(midi.read(song))
+    assert backend.briefs[0].text == made.text == anchor.text
+    assert Anchor.read(song.with_name("out.wav.json")) == anchor
+    record = json.loads(song.with_name("out.wav.json").read_text())
+    assert record["text"] == anchor.text
+    assert (record["backend"], record["seed"], record["onsets"]["on_cut"]) == ("beeper", 0, 1)
+    make(song, other := Beeper(), anchor=Anchor(genre="jazz"), overwrite=True)
+    assert other.briefs[0].text == "jazz"
+    with pytest.raises(InputError, match="a text and an anchor each say"):
+        make(song, Beeper(), anchor=anchor, text="x", overwrite=True)
+
+
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(song: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make(song, Beeper(dies_at=2))
@@ -105,7 +121,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(song: Path) -> None:
     made = make(song, backend := Beeper())
     assert backend.made == [2, 3]
     assert (made.n_found, made.n_windows) == (2, 4)
-    assert left(song.parent) == ["out.wav", "song.mid"]
+    assert left(song.parent) == ["out.wav", "out.wav.json", "song.mid"]
     again = produce(song, song.with_name("whole.wav"), backend=Beeper())
     assert again.path.read_bytes() == made.path.read_bytes()
 
@@ -145,7 +161,7 @@ def test_a_full_disk_is_one_sentence(song: Path, monkeypatch: pytest.MonkeyPatch
             with pytest.raises(OutputError, match=r"No space left on device\); free some space"):
                 make(song, Beeper())
         assert "out.wav" not in left(song.parent)
-    make(song, Beeper(dies_at=-1))
+    make(song, Beeper())
 
 
 def test_what_cannot_be_used_is_refused(song: Path, tmp_path: Path) -> None:

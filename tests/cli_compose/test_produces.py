@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_a_film_becomes_midi_recording_and_film(run: Run, film: Path, music_mode
         film, "-o", "song.mid", "--produce", "--producer", music_model, "--text", "slow strings", "--mp4", "out.mp4"
     )
     assert said.code == 0, said.err
-    assert said.files == ["out.mp4", "song.mid", "song.mid.json", "song.wav"]
+    assert said.files == ["out.mp4", "song.mid", "song.mid.json", "song.wav", "song.wav.json"]
     n, rate_hz = frames("song.wav")
     assert n == round(DEMO_S * rate_hz)
     assert "Produced song.wav: 9.00 s at 8000 Hz, " in said.out
@@ -73,3 +74,38 @@ def test_a_recording_replaces_nothing_unasked(run: Run, music_model: Path, capsy
     assert main(["produce", "song.mid", "--model", str(music_model), "-q"]) == 2
     assert "song.wav exists already; give --overwrite" in capsys.readouterr().err
     assert Path("song.wav").read_bytes() == b"mine"
+
+
+def test_words_steer_the_composer_and_are_recorded(run: Run) -> None:
+    said = run("--duration", "4", "--describe", "slow strings, uneasy, bagpipes", "-o", "song.mid")
+    assert said.code == 0, said.err
+    assert (
+        "Described: strings; tempo 54 to 76; valence −0.40, arousal 0.40. Ignored, as no table has them: bagpipes."
+        in said.out
+    )
+    assert "Mood: as described (slow strings, uneasy, bagpipes): valence −0.40, arousal 0.40" in said.out
+    record = json.loads(Path("song.mid.json").read_text())
+    assert record["settings"]["describe"] == "slow strings, uneasy, bagpipes"
+    assert record["mood"]["valence"] == [-0.4]
+    again = run("--from", "song.mid.json", "-o", "again.mid")
+    assert again.code == 0, again.err
+    assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
+    mine = run("--duration", "4", "--describe", "uneasy", "--emotion", "joy", "-o", "other.mid")
+    assert "Mood: joy" in mine.out  # what is given as a mood holds
+
+
+def test_words_that_mean_nothing_are_refused(run: Run) -> None:
+    refused(run("--duration", "4", "--describe", "bagpipes"), "nothing in 'bagpipes' means anything to the composer")
+
+
+def test_an_anchor_steers_composer_and_recording(run: Run, music_model: Path) -> None:
+    Path("anchor.json").write_text('{"genre": "folk", "instruments": "strings", "pacing": "slow"}')
+    made = ["--duration", "3", "-o", "song.mid", "--anchor", "anchor.json"]
+    said = run(*made, "--produce", "--producer", music_model)
+    assert said.code == 0, said.err
+    assert "Described: strings; tempo 54 to 76. Ignored, as no table has them: folk." in said.out
+    assert "Anchor: folk, strings, slow." in said.out
+    assert json.loads(Path("song.wav.json").read_text())["anchor"]["genre"] == "folk"
+    Path("anchor.json").write_text('{"tempo": "slow"}')
+    left = said.files
+    refused(run(*made, "--overwrite"), "anchor.json has the field 'tempo', which an anchor has not", left=left)

@@ -145,8 +145,8 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "chord_bias": -math.log(10), "stray_bias": -1.7, "loose_bias": -0.9, "loose_ends": True, "stale_bias": -0.1,
         "repeat_bias": -0.2, "copying": 0.5, "longest_copy_bars": 4, "form": "A,A'",
         "theme_strength": 0.5, "palette": "jazz,strings=48", "density_limit": 1.0, "alone_bias": 4.0,
-        "tempo_plan": "on", "max_bend": 3.0,
-        "metre_changes": False, "controls": None, "intensity": "none", "density": "none", "control_strength": 1.0,
+        "tempo_plan": "on", "max_bend": 3.0, "metre_changes": False, "controls": None, "intensity": "none",
+        "density": "none", "describe": "", "control_strength": 1.0,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err
