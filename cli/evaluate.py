@@ -102,6 +102,12 @@ if TYPE_CHECKING:
     help="Compose N pieces for each of twelve moods, and measure how well they are followed.",
 )
 @click.option(
+    "--controls",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compose N pieces for each set of controls (docs/controls.md), and measure how well they are obeyed.",
+)
+@click.option(
     "--pieces",
     type=click.IntRange(min=1),
     metavar="N",
@@ -170,7 +176,8 @@ def command(
     archive: Path | None, output: Path, model: Path | None, songs: int | None, sample: int | None, batch: int,
     ngrams: Path | None, landing: int | None, lands: tuple[str, ...], films: tuple[Path, ...],
     stability: int | None, minutes: int, similarity: bool, memorization: tuple[Path, ...],
-    mood_adherence: int | None, pieces: int, together: int, seed: int, keep: Path | None, av_align: tuple[Path, ...],
+    mood_adherence: int | None, controls: int | None, pieces: int, together: int, seed: int, keep: Path | None,
+    av_align: tuple[Path, ...],
     score: tuple[Path, ...], affect: str | None, tagger: Path | None, tagger_rate: int | None, plot: Path | None,
     compare: tuple[Path, ...], overwrite: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -204,7 +211,7 @@ def command(
     compared = [read_evaluation(path) for path in compare]
     wanted = Wanted(
         landing or 0, tuple(film_list(path) for path in films), _hits(lands), stability or 0,
-        minutes, similarity, memorization, pieces, mood_adherence or 0, seed,
+        minutes, similarity, memorization, pieces, mood_adherence or 0, seed, controls or 0,
     )  # fmt: skip
     others = [path / JSON_NAME if path.is_dir() else path for path in compare]
     inputs = (archive, ngrams, *films, *memorization, *others)

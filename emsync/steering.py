@@ -49,7 +49,7 @@ WANTED: Final = 6.0
 #: What a pitch outside the key loses; and what the tonic gains over the scale's rarest degree, the others by how well
 #: they fit (`controls.MAJOR`, `controls.MINOR`), so that a key is told from others with nearly the same notes.
 FOREIGN: Final = -6.0
-TONAL: Final = 1.0
+TONAL: Final = 1.6
 #: The lead plays in the octave from here on; other families stay below it.
 LEAD_OCTAVE: Final = 72
 #: Rounds of scaling velocities, since notes overlap and velocities end at 127.

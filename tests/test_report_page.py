@@ -215,7 +215,13 @@ def fake_parts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         given["mood_adherence"] = (len(songs), rounds, seed, together)
         return Toy({"valence": {"pearson": 0.25}})
 
+    def obeyed(decoder: Any, songs: Any, count: int, recipe: Any, *, seed: int, progress: Any) -> Toy:
+        progress(20.0, 40.0)
+        given["control_adherence"] = (len(songs), count, seed)
+        return Toy({"sets": {"rhythm": {"rhythm": {"f1": 0.5, "hit": None}}}})
+
     monkeypatch.setattr("emsync.training.evaluation.mood_adherence.measure", followed)
+    monkeypatch.setattr("emsync.training.evaluation.control_adherence.measure", obeyed)
     monkeypatch.setattr("emsync.training.evaluation.similarity.measure", compared)
     monkeypatch.setattr("emsync.training.evaluation.memorization.measure", searched)
     return given
@@ -313,8 +319,9 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     arguments = [
         "--archive", archive, "-o", tmp_path / "out", "--model", folder, "--landing", 1, "--film",
         tmp_path / "cuts.csv", "--stability", 1, "--minutes", 2, "--similarity", "--memorization", archive,
-        "--mood-adherence", 2, "--pieces", 1, "--together", 2, "--seed", 3, "--keep", tmp_path / "kept", "--compare",
-        tmp_path / "old.json", "-q",
+        "--mood-adherence", 2, "--controls", 4, "--pieces", 1, "--together", 2, "--seed", 3,
+        "--keep", tmp_path / "kept",
+        "--compare", tmp_path / "old.json", "-q",
     ]  # fmt: skip
     assert command(*arguments) == 0
     said = capsys.readouterr()
@@ -322,6 +329,8 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert "0.625: similarity: auc" in said.out
     assert "0.250: mood adherence, valence: Pearson\n" in said.out
     assert given["mood_adherence"] == (2, 2, 3, 2)
+    assert given["control_adherence"] == (2, 4, 3)
+    assert "f1 0.500, hit –: controls, rhythm: rhythm\n" in said.out
     values = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert values["bits_per_note"] > 0
     assert [name for name in PARTS if name in values] == list(PARTS)

@@ -21,7 +21,7 @@ from emsync.files import atomic_path, check_writable, read_json
 JSON_NAME: Final = "evaluation.json"
 MARKDOWN_NAME: Final = "evaluation.md"
 #: The parts an evaluation may have, in the page's order; each is the name in JSON and of the picture.
-PARTS: Final = ("landing", "stability", "similarity", "memorization", "mood_adherence")
+PARTS: Final = ("landing", "stability", "similarity", "memorization", "mood_adherence", "control_adherence")
 #: The paper's "chord-scene cut alignment" (Section IV-C) on EmoMV-C and on Ads, by the window's name in JSON. It does
 #: not say whether of cuts or of chords.
 PAPER_CHORD_ON_CUT: Final = {"frame": (0.297, 0.317), "second": (0.899, 0.909)}
@@ -117,6 +117,11 @@ def headline(values: Mapping[str, Any]) -> dict[str, str]:
     for axis, found in _tables(values.get("mood_adherence")):
         rows[f"mood adherence, {axis}: Pearson"] = _number(found.get("pearson"))
         rows[f"mood adherence, {axis}: Pearson, shuffled"] = _number(found.get("shuffled_pearson"))
+    obeyed = values.get("control_adherence")
+    for group, by_name in _tables(obeyed.get("sets") if isinstance(obeyed, dict) else None):
+        for name, figures in _tables(by_name):
+            shown = [f"{figure} {_number(value)}" for figure, value in figures.items()]
+            rows[f"controls, {group}: {name}"] = ", ".join(shown)
     return rows
 
 

@@ -19,7 +19,7 @@ from emsync.errors import CorpusError, InputError, OutputError
 from emsync.recipe import Hits, Recipe
 from emsync.training.corpus.archive import read_archive
 from emsync.training.corpus.song_to_score import song_score
-from emsync.training.evaluation import landing, memorization, mood_adherence, similarity
+from emsync.training.evaluation import control_adherence, landing, memorization, mood_adherence, similarity
 from emsync.training.evaluation.landing import DEFAULT_TOGETHER, HITS, Composed, CutList
 from emsync.training.evaluation.report_page import PARTS, Part
 from emsync.training.evaluation.stability import DEFAULT_MINUTES, long_lists
@@ -40,7 +40,7 @@ class Wanted:
     landing: so many random cut lists; films: others to land on; lands: the ways of landing, each composed for apart;
     stability: so many pieces of `minutes`; similarity: beside the archive's songs; memorization: archives that the
     model learned from. pieces: so many composed for these two. mood_adherence: so many pieces
-    for each of twelve moods.
+    for each of twelve moods. controls: so many for each set of controls.
     """
 
     landing: int = 0
@@ -53,9 +53,11 @@ class Wanted:
     pieces: int = DEFAULT_PIECES
     mood_adherence: int = 0
     seed: int = 0
+    controls: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("landing", 0), ("stability", 0), ("minutes", 2), ("pieces", 1), ("mood_adherence", 0)):
+        least_of = {"landing": 0, "stability": 0, "minutes": 2, "pieces": 1, "mood_adherence": 0, "controls": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not self.lands:
@@ -80,6 +82,7 @@ class Wanted:
             self.similarity,
             bool(self.memorization),
             bool(self.mood_adherence),
+            bool(self.controls),
         )
         return tuple(name for name, asked in zip(PARTS, given, strict=True) if asked)
 
@@ -155,6 +158,15 @@ def measure_parts(
             decoder, read_archive(archive), wanted.mood_adherence, recipe, seed=wanted.seed, together=together,
             progress=heard,
         )  # fmt: skip
+    if wanted.controls:
+
+        def obeyed(done_s: float, total_s: float) -> None:
+            if progress:
+                progress("composing, controls", round(done_s), round(total_s))
+
+        parts["control_adherence"] = control_adherence.measure(
+            decoder, read_archive(archive), wanted.controls, recipe, seed=wanted.seed, progress=obeyed
+        )
     return parts
 
 

@@ -1,0 +1,110 @@
+"""The judge of controls: its sets, its figures by hand, and a whole round without a model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emsync import controls
+from emsync.control_curves import Control, ControlCurves, of_text
+from emsync.errors import InputError
+from emsync.score import Bars, Instrument, Score, TempoMap
+from emsync.training.evaluation import control_adherence, created_controls
+from emsync.training.evaluation.control_adherence import CREATED, aligned, asked_onsets, judge_piece, scores
+from emsync.training.evaluation.created_controls import Asked, half_masked
+from tests.fakes import Fake, plain_recipe
+from tests.models import toy_archive
+
+
+def test_the_created_sets_are_as_large_as_the_papers() -> None:
+    sets = [list(made(10.0)) for made in CREATED]
+    assert [len(each) for each in sets] == [24, 9, 20, 20, 24, 36]
+    for every in sets:
+        assert len({each.name for each in every}) == len(every)
+        for each in every:
+            assert each.curves.check_fits(10.0) is each.curves
+    rising = next(each for each in sets[0] if each.name == "tanh up 12 dB").curves["intensity"]
+    assert rising.at([0.0, 5.0, 10.0]) == pytest.approx([-12, 0, 12])
+    joy = next(each for each in sets[2] if "Joy" in each.name and "Beethoven" in each.name).curves["melody"]
+    assert joy.at([0.1, 0.6, 1.2, 2.0]).tolist() == [4, 4, 5, 7]
+    assert {each.mood.valence[0] < each.mood.valence[1] for each in sets[5] if each.mood} == {True, False}
+
+
+def test_onsets_are_aligned_one_to_one() -> None:
+    assert aligned(np.array([0.0, 0.5, 1.0]), np.array([0.05, 0.06, 0.6, 1.07])) == 2
+    assert aligned(np.array([]), np.array([1.0])) == 0
+    figures = scores("rhythm", [(np.array([0.0, 0.5, 1.0]), np.array([0.05, 0.06, 0.6, 1.07]))])
+    assert figures == pytest.approx({"f1": 4 / 7, "cover": 2 / 4, "hit": 2 / 3})
+
+
+def test_figures_by_hand() -> None:
+    a, nan = np.array([0.0, 1.0, 2.0, math.nan]), math.nan
+    assert scores("intensity", [(a, np.array([1.0, 2.0, 3.0, 9.0]))]) == pytest.approx(
+        {"pearson": 1.0, "concordance": 4 / 7, "within": 1.0}
+    )
+    assert scores("melody", [(np.array([0.0, 12.0, 5.0, nan]), np.array([0.0, 3.0, 4.0, 1.0]))]) == {"accuracy": 0.5}
+    assert scores("key", [(a, np.array([0.0, 0.0, 2.0, nan]))]) == pytest.approx({"accuracy": 2 / 3})
+    assert scores("key", [(np.array([nan]), np.array([1.0]))]) == {}
+
+
+def test_a_piece_that_obeys_exactly_is_judged_so() -> None:
+    onsets = np.arange(0.0, 8.0, 0.5)
+    tonic = Score(
+        (Instrument("Strings", 48),), np.zeros(16, int), np.full(16, 72), np.full(16, 80), onsets, onsets + 0.5,
+        TempoMap.constant(120), Bars([0.0], [4], [4]), duration_s=8.0,
+    )  # fmt: skip
+    curves = controls.of_score(tonic)
+    task = Asked("extracted", "itself", curves, 120.0)
+    judged = judge_piece(tonic, task, 8.0, None)
+    for name in ("intensity", "density"):
+        np.testing.assert_allclose(judged.found[name], judged.asked[name])
+    assert scores("melody", [(judged.asked["melody"], judged.found["melody"])]) == {"accuracy": 1.0}
+    assert scores("rhythm", [(judged.asked["rhythm"], judged.found["rhythm"])])["f1"] == 1.0
+    np.testing.assert_allclose(asked_onsets(task, 8.0), onsets)
+    masked = half_masked(task, 8.0, first=True)
+    np.testing.assert_allclose(asked_onsets(masked, 8.0), onsets[onsets >= 4])
+    assert np.isnan(masked.curves["melody"].at([1.0, 3.9])).all()
+    assert masked.curves["melody"].at(4.1) == 0
+
+
+def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = (created_controls.rhythms, created_controls.keys)
+    monkeypatch.setattr(control_adherence, "CREATED", few)
+    done: list[float] = []
+    songs = toy_archive(3, bars=8)
+    found = control_adherence.measure(
+        Fake(), songs, 2, plain_recipe(grid="sixteenths"), duration_s=6.0, progress=lambda now, _: done.append(now)
+    )
+    groups = found.groups()
+    assert list(groups) == [
+        "rhythm", "key", "extracted intensity", "extracted density", "extracted melody", "extracted rhythm",
+        "extracted key", "extracted, all", "half masked",
+    ]  # fmt: skip
+    assert all(len(mine) == 2 for mine in groups.values())
+    assert done[-1] == 18 * 6.0
+    figures = found.figures()
+    for judged in groups["extracted intensity"]:  # it is the velocities that obey, where anything sounds
+        asked, heard = judged.asked["intensity"], judged.found["intensity"]
+        assert np.median(np.abs(asked - heard)[heard > -25]) < 3
+    assert set(figures["rhythm"]["rhythm"]) == {"f1", "cover", "hit", "shuffled"}
+    page = found.to_markdown()
+    assert "| rhythm | rhythm | f1 | " in page
+    assert found.to_dict()["sets"]["half masked"]["melody"]["accuracy"] is not None
+    found.plot(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    again = control_adherence.tasks(songs, 2, 6.0, 0, mood=False)
+    assert [each.name for each in again] == [j.task.name for j in found.judged]
+    with pytest.raises(InputError, match="no song of the archive has 100 s with all controls"):
+        control_adherence.tasks(songs, 2, 100.0, 0, mood=False)
+
+
+def test_what_is_not_given_is_not_judged() -> None:
+    half = Control(np.array([0.0, 1.9, 2.0]), np.array([of_text("rhythm", "x..."), math.nan, math.nan]))
+    task = Asked("rhythm", "half", ControlCurves({"rhythm": half}), 120.0)
+    empty = Score.empty((Instrument("Strings", 48),), duration_s=4.0)
+    judged = judge_piece(empty, task, 4.0, None)
+    np.testing.assert_allclose(judged.asked["rhythm"], [0, 0.5, 1.0, 1.5])
+    assert len(judged.found["rhythm"]) == 0

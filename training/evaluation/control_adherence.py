@@ -1,0 +1,315 @@
+"""Measure whether music obeys its controls: what was asked for against what `emsync.controls` measures in it.
+
+Conventions
+- Sets: the created controls (`created_controls`), each alone; controls extracted from real songs, each alone and all
+  together; and these all with one half of every curve masked. Of a set of many, some are drawn with the seed.
+- Curves are compared in tenths of a second, where they were given. `pearson` and `concordance` are over all frames of a
+  set (HPM's macro), `within` is the mean Pearson of its pieces (HPM's micro).
+- An onset is a moment at which a note begins. One of the piece is aligned with one that was asked for within 70 ms, one
+  to one. `cover` is the share of the piece's onsets that are (HPM's BCS), `hit` that of those asked for (BHS), and `f1`
+  joins both.
+- Emotions are read by the judge of `mood_adherence`.
+- The control pairs every piece with what another piece of its set was asked for.
+- Only composing is measured: no piece has the finishing rules, whose last chord obeys nobody.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import controls, soundtrack
+from emsync.control_curves import KINDS, REST, SLOTS, ControlCurves, to_text
+from emsync.errors import InputError
+from emsync.files import atomic_path
+from emsync.recipe import Recipe
+from emsync.score import Score
+from emsync.training.corpus.archive import Archive
+from emsync.training.corpus.song_to_score import song_score
+from emsync.training.evaluation import created_controls
+from emsync.training.evaluation.created_controls import Asked, half_masked
+from emsync.training.evaluation.mood_adherence import judges_scale
+from emsync.training.evaluation.report_page import plain, table
+from emsync.training.mood.agreement import concordance, pearson
+from emsync.training.mood.curves import Scale, judge, readings
+
+if TYPE_CHECKING:
+    from emsync.decoder import Decoder
+
+FloatArray = npt.NDArray[np.float64]
+
+#: The length of a piece. The papers judge 10 s.
+DURATION_S: Final = 20.0
+#: An onset this near to one that was asked for is aligned with it (controllable-v2m, Appendix C).
+ALIGNED_S: Final = 0.07
+#: The papers' figures, in audio: controllable-v2m's Tables 2 (extracted controls) and 9 (created), HPM's 2 and 3.
+PAPERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "intensity": {"pearson": "0.92 / 0.38; HPM 0.872", "concordance": "0.87 / 0.08", "within": "HPM 0.645"},
+    "melody": {"accuracy": "0.648 / 0.412; HPM 0.577"},
+    "rhythm": {"f1": "0.819 / 0.422", "cover": "HPM 0.667", "hit": "HPM 0.622"},
+    "valence": {"pearson": "0.87 / 0.55", "concordance": "0.58 / 0.07"},
+    "arousal": {"pearson": "0.89 / 0.77", "concordance": "0.67 / 0.12"},
+}
+CREATED: Final[tuple[Callable[[float], Iterable[Asked]], ...]] = (
+    created_controls.intensities, created_controls.densities, created_controls.melodies, created_controls.rhythms,
+    created_controls.keys, created_controls.emotions,
+)  # fmt: skip
+#: The least notes a second of an excerpt that controls are extracted from.
+_LEAST_NOTES_PER_S: Final = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One piece: what was asked for, its score, and how it was read.
+
+    asked, found: for each control, its values in every frame (T,); for rhythm, the onsets in seconds.
+    """
+
+    task: Asked
+    asked: Mapping[str, FloatArray]
+    found: Mapping[str, FloatArray]
+
+
+def extracted(songs: Archive, count: int, duration_s: float, seed: int) -> list[Asked]:
+    """Controls of excerpts of real songs, each from a bar on, with all controls. They may be fewer than `count`."""
+    rng = np.random.default_rng([seed, 17])
+    found: list[Asked] = []
+    for index in rng.permutation(len(songs)).tolist():
+        song = song_score(songs, index)
+        bars = song.bars.start_s[song.bars.start_s < song.duration_s - duration_s]
+        if not len(bars):
+            continue
+        at_s = float(bars[rng.integers(len(bars))])
+        part = song.select((song.start_s >= at_s) & (song.start_s < at_s + duration_s)).shifted(-at_s).until(duration_s)
+        tempo = float(part.tempo.qpm[0])
+        curves = (
+            controls.of_score(part, duration_s) if len(part) >= _LEAST_NOTES_PER_S * duration_s else ControlCurves({})
+        )
+        if len(curves) == len(KINDS) and 60 <= tempo <= 200:
+            found.append(Asked("extracted", f"song {index} from {at_s:.1f} s", curves, tempo))
+        if len(found) == count:
+            break
+    return found
+
+
+def tasks(songs: Archive, count: int, duration_s: float, seed: int, *, mood: bool) -> list[Asked]:
+    """`count` pieces of every set (see the module), fewer where a set is smaller. mood: whether moods are asked for."""
+    out: list[Asked] = []
+    for number, made in enumerate(CREATED):
+        every = [] if made is created_controls.emotions and not mood else list(made(duration_s))
+        chosen = np.sort(np.random.default_rng([seed, number]).permutation(len(every))[:count])
+        out += [every[i] for i in chosen]
+    real = extracted(songs, count, duration_s, seed)
+    if not real:
+        raise InputError(f"no song of the archive has {duration_s:g} s with all controls; give one with longer songs")
+    for name in KINDS:
+        out += [replace(each, group=f"extracted {name}", curves=each.curves.only(name)) for each in real]
+    out += [replace(each, group="extracted, all") for each in real]
+    out += [half_masked(each, duration_s, first=i % 2 == 0) for i, each in enumerate(real)]
+    return out
+
+
+def judge_piece(score: Score, task: Asked, duration_s: float, scale: Scale | None) -> Judged:
+    """Measure one piece."""
+    times = controls.frame_times(duration_s)
+    heard = controls.of_score(score, duration_s) if len(score) else ControlCurves({})
+    asked: dict[str, FloatArray] = {}
+    found: dict[str, FloatArray] = {}
+    for name in task.curves:
+        if name == "rhythm":
+            asked[name] = asked_onsets(task, duration_s)
+            given = ~np.isnan(task.curves[name].at(score.start_s)) if len(score) else np.zeros(0, dtype=bool)
+            found[name] = np.unique(np.round(score.start_s[given], 2))
+            continue
+        asked[name] = task.curves[name].at(times)
+        silent = {"intensity": controls.SILENT_DB, "density": 0.0, "melody": float(REST)}.get(name, math.nan)
+        found[name] = heard[name].at(times) if name in heard else np.full(len(times), silent)
+    if task.mood is not None and scale is not None:
+        levels = scale.apply(readings(score, judge()))
+        seconds = np.arange(len(levels)) + 0.5
+        for name, mine, read in zip(("valence", "arousal"), task.mood.at(seconds), levels.T, strict=True):
+            asked[name], found[name] = mine, np.asarray(read, dtype=np.float64)
+    return Judged(task, asked, found)
+
+
+def asked_onsets(task: Asked, duration_s: float) -> FloatArray:
+    """(K,) When notes should begin, by the rhythm that is asked for: beats of its tempo, from 0 s on."""
+    beat_s = 60 / task.tempo_qpm
+    beats = np.arange(math.ceil(duration_s / beat_s)) * beat_s
+    patterns = task.curves["rhythm"].at(beats + 1e-6)
+    given = np.nan_to_num(patterns).astype(np.int64)
+    struck = (given[:, None] >> np.arange(SLOTS)[::-1]) & 1
+    times = (beats[:, None] + np.arange(SLOTS) * beat_s / SLOTS)[struck == 1]
+    return np.asarray(times[times < duration_s])
+
+
+def aligned(asked_s: FloatArray, found_s: FloatArray) -> int:
+    """How many onsets can be paired within `ALIGNED_S`, one to one, both increasing."""
+    count = i = j = 0
+    while i < len(asked_s) and j < len(found_s):
+        if abs(asked_s[i] - found_s[j]) <= ALIGNED_S + 1e-9:
+            count, i, j = count + 1, i + 1, j + 1
+        elif asked_s[i] < found_s[j]:
+            i += 1
+        else:
+            j += 1
+    return count
+
+
+def scores(name: str, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, float]:
+    """The figures of one control over pairs of what was asked for and found; NaN where nothing can be said."""
+    if name == "rhythm":
+        hits = sum(aligned(a, b) for a, b in pairs)
+        asked, found = sum(len(a) for a, _ in pairs), sum(len(b) for _, b in pairs)
+        cover, hit = hits / found if found else math.nan, hits / asked if asked else math.nan
+        return {"f1": 2 * hits / (asked + found) if asked + found else math.nan, "cover": cover, "hit": hit}
+    given = [(a[~np.isnan(a)], b[: len(a)][~np.isnan(a)]) for a, b in pairs]
+    given = [(a, b) for a, b in given if len(a)]
+    if not given:
+        return {}
+    a, b = (np.concatenate(rows) for rows in zip(*given, strict=True))
+    if name == "melody":
+        return {"accuracy": float((a == b)[a != REST].mean()) if (a != REST).any() else math.nan}
+    if name == "key":
+        return {"accuracy": float((a == b).mean())}
+    within = [pearson(x, np.nan_to_num(y)) for x, y in given]
+    known = [x for x in within if not math.isnan(x)]
+    return {
+        "pearson": pearson(a, np.nan_to_num(b)), "concordance": concordance(a, np.nan_to_num(b)),
+        "within": float(np.mean(known)) if known else math.nan,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class ControlAdherence:
+    """How well pieces obey their controls."""
+
+    judged: tuple[Judged, ...]
+    duration_s: float
+
+    def groups(self) -> dict[str, list[Judged]]:
+        """The pieces of each set."""
+        found: dict[str, list[Judged]] = {}
+        for each in self.judged:
+            found.setdefault(each.task.group, []).append(each)
+        return found
+
+    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
+        """By set and control: the figures, and the first of them for shuffled pieces under "shuffled"."""
+        out: dict[str, dict[str, dict[str, float]]] = {}
+        for group, mine in self.groups().items():
+            out[group] = {}
+            for name in mine[0].asked:
+                figures = scores(name, [(j.asked[name], j.found[name]) for j in mine])
+                others = [(x.asked[name], y.found[name]) for x in mine for y in mine if x is not y]
+                if name != "rhythm":
+                    others = [(a[: min(len(a), len(b))], b) for a, b in others]
+                first = next(iter(figures), "")
+                shuffled = scores(name, others).get(first, math.nan) if others else math.nan
+                out[group][name] = figures | {"shuffled": shuffled}
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: by set and control."""
+        figures = self.figures()
+        return {
+            "pieces": len(self.judged), "duration_s": self.duration_s,
+            "sets": {
+                group: {name: {k: plain(x) for k, x in each.items()} for name, each in by_name.items()}
+                for group, by_name in figures.items()
+            },
+        }  # fmt: skip
+
+    def to_markdown(self) -> str:
+        """A section: a row for each set, control and figure, beside the papers'."""
+        rows: list[list[str | float]] = []
+        for group, by_name in self.figures().items():
+            for name, figures in by_name.items():
+                for figure, value in figures.items():
+                    if figure != "shuffled":
+                        first = figure == next(iter(figures))
+                        paper = PAPERS.get(name, {}).get(figure, "")
+                        rows.append([group, name, figure, value, figures["shuffled"] if first else math.nan, paper])
+        return "\n".join(
+            [
+                "## Control adherence", "",
+                f"{len(self.judged)} pieces of {self.duration_s:g} s. Shuffled: against what other pieces of the set "
+                "were asked for. The papers' figures are of audio: controllable-v2m with extracted / created controls; "
+                "HPM where it says so.", "",
+                *table(["set", "control", "figure", "obeyed", "shuffled", "papers"], rows), "",
+            ]
+        )  # fmt: skip
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw a piece of each set with one control: asked for and found, over time (PNG)."""
+        from matplotlib.figure import Figure
+
+        alone = {group: mine for group, mine in self.groups().items() if len(mine[0].asked) == 1 or group == "emotion"}
+        panels = [(mine[len(mine) // 2], name) for mine in alone.values() for name in mine[0].asked]
+        columns = 2
+        figure = Figure(figsize=(14, 2.2 * math.ceil(len(panels) / columns)), layout="constrained")
+        for number, (piece, name) in enumerate(panels):
+            axes = figure.add_subplot(math.ceil(len(panels) / columns), columns, number + 1)
+            axes.set_title(f"{piece.task.group}: {piece.task.name}"[:70], fontsize=9)
+            asked, found = piece.asked[name], piece.found[name]
+            if name == "rhythm":
+                axes.eventplot([asked, found], lineoffsets=[1, 0], linelengths=0.8, colors=["k", "C0"])
+                axes.set_yticks([1, 0], ["asked", "obeyed"])
+            else:
+                times = (np.arange(len(asked)) + 0.5) * (1.0 if name in ("valence", "arousal") else controls.FRAME_S)
+                style = "steps-mid" if name in KINDS and KINDS[name].held else "default"
+                axes.plot(times, asked, "k--", lw=1.2, drawstyle=style, label="asked")  # type: ignore[arg-type]
+                axes.plot(times, found[: len(asked)], "C0", lw=1.2, drawstyle=style, label="obeyed")  # type: ignore[arg-type]
+                if name in ("melody", "key"):
+                    levels = sorted({*asked[~np.isnan(asked)].astype(int).tolist()})[:13]
+                    axes.set_yticks(levels, [to_text(name, x) for x in levels], fontsize=7)
+                if number == 0:
+                    axes.legend(fontsize=8)
+            axes.set_ylabel(name, fontsize=8)
+            axes.set_xlim(0, self.duration_s)
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=80, format="png")
+
+
+def measure(
+    decoder: Decoder,
+    songs: Archive,
+    count: int,
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    duration_s: float = DURATION_S,
+    progress: Callable[[float, float], None] | None = None,
+) -> ControlAdherence:
+    """Compose `count` pieces for every set of controls and measure how well they are obeyed.
+
+    Args:
+        decoder: A model; without mood, the emotions are left out.
+        songs: Real songs: controls are extracted from them, and they give the scale of moods.
+        count: Pieces of every set; a set that is smaller gives all it has.
+        recipe: All other choices.
+        seed: The same seed gives the same pieces.
+        duration_s: The length of a piece.
+        progress: Called with the seconds of music that are done, and those of all pieces.
+
+    """
+    scale = judges_scale(songs) if decoder.knows_mood else None
+    every = tasks(songs, count, duration_s, seed, mood=decoder.knows_mood)
+    judged: list[Judged] = []
+    for number, task in enumerate(every):
+        own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        asked = replace(
+            recipe, seed=own_seed, tempo_qpm=task.tempo_qpm, finish="off", form="none", controls=task.curves,
+            intensity="none", density="none",
+        )  # fmt: skip
+        track = soundtrack.compose(decoder, duration_s, (), asked, mood=task.mood)
+        judged.append(judge_piece(track.score, task, duration_s, scale))
+        if progress:
+            progress((number + 1) * duration_s, len(every) * duration_s)
+    return ControlAdherence(tuple(judged), duration_s)
