@@ -224,7 +224,7 @@ class LibraryFinder:
 
 
 class FfmpegFinder:
-    """ffmpeg's `select='gt(scene,THRESHOLD)'` on frames of full size, as in the paper (Section III-B3)."""
+    """ffmpeg's `select='gt(scene,THRESHOLD)'` on frames of full size; the paper uses ffmpeg (Section III-B3)."""
 
     def __init__(self, threshold: float, time_base: Fraction) -> None:
         """`threshold` is ffmpeg's scene score, 0 to 1."""

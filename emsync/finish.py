@@ -20,8 +20,8 @@ from emsync.score import Score
 
 FloatArray = npt.NDArray[np.float64]
 
-#: A chord on a cut is louder by ACCENT (velocity) than the notes within AROUND_S seconds of it. The paper's 120 against
-#: 80 (Section III-B2) is twice that, in music that otherwise has a single loudness.
+#: A chord on a cut is louder by ACCENT (velocity) than the notes within AROUND_S seconds of it. EMSYNC's published
+#: code has 120 against 80, twice that, in music that otherwise has a single loudness; the paper gives no numbers.
 ACCENT, AROUND_S = 20.0, 4.0
 #: If the notes around such a chord are louder than this (velocity), the whole piece is turned down to make room.
 LOUD: Final = 104.0

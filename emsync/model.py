@@ -241,14 +241,18 @@ class EventTransformer(nn.Module):
             ]
         ).sum(0)  # (B, T, lane_width)
         if self.config.attention == "relative":
-            encoded = torch.cat(
-                [encoded, self.positions[positions].to(encoded.dtype).expand(*encoded.shape[:2], -1)], dim=-1
-            )
+            places = self.positions[positions].to(encoded.dtype).expand(*encoded.shape[:2], -1)
+            if self.config.unknown_offsets == "positions":
+                encoded = torch.where(torch.isnan(lanes[..., :1]), places, encoded)
+            encoded = torch.cat([encoded, places], dim=-1)
         return x + encoded
 
     def with_all_lanes(self) -> EventTransformer:
-        """A model that gives the same logits and has every lane of this version: new lanes add zero."""
-        if self.config.lanes == LANE_NAMES:
+        """A model that gives the same logits and has every lane of this version: new lanes add zero.
+
+        A model of the paper's equation stays as it is.
+        """
+        if self.config.lanes == LANE_NAMES or self.config.unknown_offsets == "positions":
             return self
         grown = EventTransformer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
         grown.load_state_dict(self.state_dict(), strict=False)

@@ -9,8 +9,8 @@ from emsync import vocabulary as v
 from emsync.conditions import LANE_NAMES
 from emsync.errors import ModelError
 
-#: Models from before `meter` have these many lanes, and take no notice of the others.
-FEWEST_LANES = 4
+#: The paper's model has one lane, models from before `meter` have four; they take no notice of the others.
+FEWEST_LANES = 1
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class ModelConfig:
     lane_encoding: "scalar" (the paper's FFN of nearness), "fourier" (multi-scale features of it) or "lookup" (an
     embedding of the offset itself, exact up to the longest TIMESHIFT).
     lanes: those of `conditions.LANES` that the model listens to: all, or the first ones.
+    unknown_offsets: what stands beside the learned positions where no boundary is given: a vector of its own
+    ("learned"), or the positions once more ("positions": paper, Section III-B2; with the boundary lane alone).
     """
 
     n_layers: int = 11
@@ -39,6 +41,7 @@ class ModelConfig:
     tied: bool = False
     lane_encoding: Literal["scalar", "fourier", "lookup"] = "scalar"
     lanes: tuple[str, ...] = LANE_NAMES
+    unknown_offsets: Literal["learned", "positions"] = "learned"
     knows_mood: bool = True
     vocabulary_size: int = v.SIZE
 
@@ -66,9 +69,14 @@ class ModelConfig:
             raise ModelError("model: local_block goes with rotary attention; set it to 0")
         if self.local_block and self.context % self.local_block:
             raise ModelError(f"model: context {self.context} must be a multiple of local_block {self.local_block}")
+        if self.unknown_offsets == "positions" and (self.attention != "relative" or len(self.lanes) > 1):
+            raise ModelError(
+                'model: unknown_offsets "positions" goes with relative attention and the boundary lane alone; '
+                "leave it out"
+            )
         allowed = {
             "attention": ("relative", "rotary"), "activation": ("gelu", "relu2"), "norm": ("layer", "rms"),
-            "lane_encoding": ("scalar", "fourier", "lookup"),
+            "lane_encoding": ("scalar", "fourier", "lookup"), "unknown_offsets": ("learned", "positions"),
         }  # fmt: skip
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:

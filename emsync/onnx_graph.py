@@ -216,7 +216,11 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
         table = g.weight("positions", (config.context, config.width - config.lane_width))
         places = g.op("Unsqueeze", g.op("Gather", table, "positions"), g.constant([0]))  # (1, T, width / 2)
         batch = g.op("Concat", g.op("Shape", encoded, end=1), g.constant([1, 1]), axis=0)
-        encoded = g.op("Concat", encoded, g.op("Expand", places, batch), axis=-1)
+        places = g.op("Expand", places, batch)
+        if config.unknown_offsets == "positions":
+            absent = g.op("IsNaN", g.op("Gather", "lanes", g.constant([0]), axis=2))  # (B, T, 1)
+            encoded = g.op("Where", absent, places, encoded)
+        encoded = g.op("Concat", encoded, places, axis=-1)
     return g.op("Add", x, encoded)
 
 

@@ -38,7 +38,7 @@ Detector = Literal["local-ratio", "ffmpeg", "content", "adaptive"]
 #: Detectors by name, the default first, with the default and the highest threshold. A lower threshold finds more.
 DETECTORS: dict[str, tuple[float, float]] = {
     "local-ratio": (3.0, 1000.0),  # a change over the mean of the changes around it; emsync.cut_detector
-    "ffmpeg": (0.3, 1.0),  # ffmpeg's scene score; the paper's choice (Section III-B3)
+    "ffmpeg": (0.3, 1.0),  # ffmpeg's scene score; the paper names ffmpeg and no threshold
     "content": (27.0, 255.0),  # PySceneDetect's ContentDetector
     "adaptive": (3.0, 255.0),  # PySceneDetect's AdaptiveDetector
 }

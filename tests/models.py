@@ -23,6 +23,8 @@ ROTARY = replace(
     RELATIVE, attention="rotary", activation="relu2", norm="rms", qk_norm=True, lane_encoding="lookup", tied=True
 )
 LOCAL = replace(ROTARY, n_layers=3, local_block=8, global_every=3, lane_encoding="fourier", tied=False)
+#: The paper's equation (Section III-B2), in small.
+PAPER = replace(RELATIVE, lanes=("boundary",), unknown_offsets="positions")
 CONFIGS = {"relative": RELATIVE, "rotary": ROTARY, "local": LOCAL}
 
 STEPS_PER_BAR = 96

@@ -18,8 +18,9 @@ from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
 from emsync.errors import ModelError
 from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Cache, CopyLane, EventTransformer, OffsetLane, shifted_velocities
 from emsync.model_config import ModelConfig
+from emsync.training.objective import silence_velocities
 from emsync.training.train import PRESETS, Preset
-from tests.models import CONFIGS, LOCAL, RELATIVE, ROTARY, random_inputs, random_model
+from tests.models import CONFIGS, LOCAL, PAPER, RELATIVE, ROTARY, random_inputs, random_model
 
 LENGTH = 37  # no multiple of any block
 
@@ -36,7 +37,7 @@ def test_the_paper_preset_has_the_papers_37_million_parameters() -> None:
         model = EventTransformer(preset.model)
     assert model.n_parameters == pytest.approx(37e6, abs=1e6)
     assert (preset.model.n_layers, preset.model.n_heads, preset.model.width) == (11, 8, 512)
-    assert (preset.model.ff_width, preset.model.context, preset.model.attention) == (2048, 1216, "relative")
+    assert (preset.model.ff_width, preset.model.context, preset.model.attention) == (2048, 1218, "relative")
 
 
 def test_every_preset_can_be_built() -> None:
@@ -407,3 +408,28 @@ def test_local_layers_are_all_but_every_so_many() -> None:
     config = replace(LOCAL, n_layers=6)
     assert [config.is_local(layer) for layer in range(6)] == [True, True, False, True, True, False]
     assert not any(ROTARY.is_local(layer) for layer in range(6))
+
+
+def test_the_papers_equation_repeats_positions_where_no_offset_is_given() -> None:
+    model = random_model(PAPER)
+    ids, velocities, lanes, mood = random_inputs(12)
+    lanes[:, 5:] = torch.nan
+    positions = torch.arange(12)
+    half = PAPER.width // 2
+    events = model.events(ids.clamp(max=v.SIZE - 1)) + model.velocity(velocities)
+    added = (model.embed(ids, velocities, lanes, mood, positions) - events)[:, 2:]  # the mood stands in the first two
+    places = model.positions[positions][2:]
+    torch.testing.assert_close(added[..., half:], places.expand(2, -1, -1))
+    torch.testing.assert_close(added[:, 3:, :half], places[3:].expand(2, -1, -1))
+    assert not torch.allclose(added[:, :3, :half], places[:3].expand(2, -1, -1))
+    assert model.with_all_lanes() is model
+
+
+def test_a_model_without_velocities_plays_one_level() -> None:
+    model = random_model(PAPER)
+    silence_velocities(model)
+    ids, velocities, lanes, mood = random_inputs(6)
+    logits, levels = model(ids, velocities, lanes, mood)
+    assert set(v.velocity_value(levels.argmax(-1).numpy()).flatten().tolist()) == {84}  # the level of 80
+    assert torch.equal(logits, model(ids, torch.zeros_like(velocities), lanes, mood)[0])
+    assert not any(p.requires_grad for name, p in model.named_parameters() if name.startswith("velocity"))

@@ -26,7 +26,8 @@ IntArray = npt.NDArray[np.integer]
 #: The length of a decoded drum hit, which has no OFF, and of a note that begins and ends in one step.
 DRUM_LENGTH_S = 0.08
 SHORTEST_NOTE_S = 1e-6
-#: The velocity of notes without one: the paper's 80, and 120 for the notes of a labelled chord.
+#: The velocity of notes without one, and of those of a labelled chord: 80 and 120, as in EMSYNC's published code (the
+#: paper says only that they are louder, Section III-B2).
 DEFAULT_VELOCITY, CHORD_VELOCITY = 80, 120
 #: Songs with at least this many families are MORE_INSTRUMENTS (paper, Section III-B1).
 MORE_FAMILIES = 3

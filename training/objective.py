@@ -9,24 +9,30 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from emsync.model import EventTransformer
+from emsync.tokenizer.events import DEFAULT_VELOCITY
 from emsync.training.batches import tensors
 from emsync.training.crops import Batch
 from emsync.training.presets import TrainConfig
-from emsync.vocabulary import CHORD
+from emsync.vocabulary import CHORD, velocity_level
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def rate_at(share: float, step: int, config: TrainConfig) -> float:
-    """The learning rate's factor in [0, 1]: a warm-up by steps, then flat, then linear to 0 over the last `decay`."""
+    """The learning rate's factor: a warm-up by steps, then flat, then linear to 0 over the last `decay`.
+
+    With `late_rate` it is late_rate / rate from `late_from` on, times the same.
+    """
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     fall = min(1.0, max(0.0, 1.0 - share) / config.decay) if config.decay else 1.0
-    return warm * fall
+    late = config.late_rate / config.rate if config.late_rate and share >= config.late_from else 1.0
+    return warm * fall * late
 
 
 def optimizers(model: EventTransformer, config: TrainConfig) -> list[torch.optim.Optimizer]:
@@ -45,6 +51,19 @@ def optimizers(model: EventTransformer, config: TrainConfig) -> list[torch.optim
         torch.optim.Muon(matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=config.weight_decay),
         torch.optim.AdamW(rest, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused),
     ]
+
+
+@torch.no_grad()
+def silence_velocities(model: EventTransformer) -> None:
+    """Make a new model neither read velocities nor learn them: all notes get the level of `DEFAULT_VELOCITY`.
+
+    The paper's music has one velocity, and louder notes in chords (Section III-B2), which `finish` accents.
+    """
+    level = int(velocity_level(np.array(DEFAULT_VELOCITY)))
+    for parameter in (model.velocity.weight, model.velocity_head.weight, model.velocity_head.bias):
+        parameter.zero_()
+        parameter.requires_grad_(False)
+    model.velocity_head.bias[level] = 30.0
 
 
 def losses(model: Any, batch: dict[str, Tensor], velocity_weight: float) -> tuple[Tensor, Tensor]:

@@ -45,12 +45,17 @@ class TrainConfig:
     warmup_steps: int = 100
     decay: float = 0.6
     """The last share of the run, over which the rate falls linearly to zero."""
+    late_rate: float = 0.0
+    """What `rate` becomes from `late_from` on (every rate changes alike), 0 to leave it: in the paper 5e-5 after 2e-4."""
+    late_from: float = 0.5
+    """The share of the run after which `late_rate` holds."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     chord_weight: float = 10.0
     """Weight of CHORD in the loss (paper, Section IV-A)."""
     velocity_weight: float = 0.2
-    """Weight of the velocity head's loss."""
+    """Weight of the velocity head's loss. With 0 the model neither reads nor learns velocities, and plays all notes at
+    one level."""
     seed: int = 1
     valid_crops: int = 48
     saves: int = 10
@@ -66,9 +71,11 @@ class TrainConfig:
         for name in ("matrix_rate", "rate", "clip", "chord_weight"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"train: {name} is {getattr(self, name)}; it must be above 0, and finite")
-        for name in ("weight_decay", "velocity_weight"):
+        for name in ("weight_decay", "velocity_weight", "late_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"train: {name} is {getattr(self, name)}; it must be 0 or more, and finite")
+        if not 0 < self.late_from <= 1:
+            raise InputError(f"train: late_from is {self.late_from}; a share is above 0 and at most 1")
         if not 0 <= self.decay <= 1:
             raise InputError(f"train: decay is {self.decay}; a share is between 0 and 1")
         if self.optimizer not in ("muon", "adam"):

@@ -39,6 +39,7 @@ from emsync.training.objective import bf16_pays as bf16_pays
 from emsync.training.objective import losses as losses
 from emsync.training.objective import optimizers as optimizers
 from emsync.training.objective import rate_at as rate_at
+from emsync.training.objective import silence_velocities
 from emsync.training.objective import validate as validate
 from emsync.training.presets import PRESETS as PRESETS
 from emsync.training.presets import Preset as Preset
@@ -177,6 +178,8 @@ class Run:
         """The network, and the preset that it is of."""
         initial = self.options.initial
         model = EventTransformer(preset.model) if initial is None else checkpoint.load(initial).with_all_lanes().train()
+        if initial is None and not preset.train.velocity_weight:
+            silence_velocities(model)
         if replace(model.config, knows_mood=preset.model.knows_mood) == preset.model:
             model.config = preset.model  # it has the parameters for mood in any case, and learns it now
         if model.config != preset.model:

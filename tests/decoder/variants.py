@@ -19,6 +19,7 @@ CONTEXT, BLOCK = 64, 16
 ROTARY = {"attention": "rotary", "local_block": BLOCK, "global_every": 2}
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {"attention": "relative", "lane_encoding": "scalar"},
+    "equation": {"attention": "relative", "lanes": LANE_NAMES[:1], "unknown_offsets": "positions"},
     "relative-normed": {"attention": "relative", "qk_norm": True, "norm": "rms", "lane_encoding": "lookup"},
     "rotary-global": {"attention": "rotary", "lane_encoding": "fourier", "tied": True},
     "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},

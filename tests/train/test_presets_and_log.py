@@ -11,16 +11,34 @@ import pytest
 
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.training import train
+from emsync.training.objective import rate_at
 from emsync.training.train import Preset, Progress, plot_log, read_log
 
 
 def test_the_presets_say_what_the_paper_says() -> None:
     paper = Preset.read("paper")
     assert (paper.train.batch, paper.train.rate, paper.train.optimizer) == (64, 2e-4, "adam")
+    rates = [
+        paper.train.rate * rate_at(share, step, paper.train) for share, step in ((0, 0), (0.49, 9), (0.5, 9), (1, 9))
+    ]
+    assert rates == pytest.approx([2e-4, 2e-4, 5e-5, 5e-5])
+    assert (paper.model.context, paper.model.lanes) == (1216 + 2, ("boundary",))
+    assert (paper.model.unknown_offsets, paper.train.velocity_weight) == ("positions", 0.0)
+    drawn = asdict(paper.crops)
+    assert {name for name, x in drawn.items() if isinstance(x, float) and x} == {
+        "drop_chord",
+        "drop_end",
+        "late_end",
+        "drop_metre",
+        "drop_tempo",
+        "drop_copy",
+        "drop_mood_lanes",
+        "drop_lane",
+    }  # all but the first concern lanes that it does not have
     for name in train.PRESETS:
         preset = Preset.read(name)
         assert (preset.train.chord_weight, preset.train.clip) == (10.0, 1.0)
-        assert (preset.crops.transpose, preset.crops.at_bar) == (3, 0.5)
+        assert (preset.crops.transpose, preset.crops.at_bar) == (3, 0.0 if name == "paper" else 0.5)
         # `small` is what ships: docs/decisions/0014-trained-further-still.md says why it leaves out fewer.
         assert preset.crops.drop_chord == (0.1 if name == "small" else 0.2)
         assert preset.crops.context == preset.model.context
@@ -59,6 +77,8 @@ def test_presets_and_runs_with_the_old_name_of_a_key_are_read() -> None:
         ("[train]\nclip = -1.0\n", r"clip is -1\.0"),
         ("[train]\nrate = 'fast'\n", r"\[train\] has a value of the wrong kind"),
         ("[train]\nvelocity_weight = -0.5\n", r"velocity_weight is -0\.5; it must be 0 or more"),
+        ("[train]\nlate_from = 0.0\n", r"late_from is 0\.0; a share is above 0"),
+        ("[model]\nunknown_offsets = 'positions'\n", "goes with relative attention and the boundary lane alone"),
         ("[train]\ndecay = 1.5\n", r"decay is 1\.5; a share is between 0 and 1"),
         ("[train]\nwarmup_steps = -1\n", "warmup_steps is -1"),
         ("[train]\noptimizer = 'sgd'\n", "optimizer is 'sgd'; choose muon or adam"),
