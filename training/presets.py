@@ -46,7 +46,7 @@ class TrainConfig:
     decay: float = 0.6
     """The last share of the run, over which the rate falls linearly to zero."""
     late_rate: float = 0.0
-    """What `rate` becomes from `late_from` on (every rate changes alike), 0 to leave it: in the paper 5e-5 after 2e-4."""
+    """What `rate` becomes from `late_from` on (all rates change alike), 0 to leave it: in the paper 5e-5 after 2e-4."""
     late_from: float = 0.5
     """The share of the run after which `late_rate` holds."""
     clip: float = 1.0

@@ -159,15 +159,22 @@ def measure_parts(
             progress=heard,
         )  # fmt: skip
     if wanted.controls:
-
-        def obeyed(done_s: float, total_s: float) -> None:
-            if progress:
-                progress("composing, controls", round(done_s), round(total_s))
-
-        parts["control_adherence"] = control_adherence.measure(
-            decoder, read_archive(archive), wanted.controls, recipe, seed=wanted.seed, progress=obeyed
-        )
+        parts["control_adherence"] = _obeyed(decoder, archive, wanted, recipe, progress)
     return parts
+
+
+def _obeyed(
+    decoder: Decoder, archive: str | os.PathLike[str], wanted: Wanted, recipe: Recipe, progress: Progress | None
+) -> Part:
+    """How well controls are obeyed."""
+
+    def report(done_s: float, total_s: float) -> None:
+        if progress:
+            progress("composing, controls", round(done_s), round(total_s))
+
+    return control_adherence.measure(
+        decoder, read_archive(archive), wanted.controls, recipe, seed=wanted.seed, progress=report
+    )
 
 
 class Kept:
