@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 #: What the bar of a stage is called.
-TITLES = {"watching": "Watching", "mood": "Reading the mood", "composing": "Composing", "producing": "Producing"}
+TITLES = {
+    "watching": "Watching",
+    "mood": "Reading the mood",
+    "composing": "Composing",
+    "producing": "Producing",
+    "training": "Training",
+}
 
 
 class StageBar:

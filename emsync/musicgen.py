@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,7 +157,7 @@ class MusicGen:
 
     def chroma_of(self, brief: Brief, first_s: float) -> Frames:
         """The melody from `first_s` on, (chroma_length, 12). Past the piece's end the last pitch class stays."""
-        rows = chroma(brief.score, brief.melody, rate_hz=self.chroma_hz, duration_s=brief.duration_s)
+        rows = _melody(brief, self.chroma_hz)
         at = round(first_s * self.chroma_hz) + np.arange(self.network.config.chroma_length)
         return rows[np.minimum(at, len(rows) - 1)]
 
@@ -246,6 +247,12 @@ class MusicGen:
                 sides.append(values[0, 0].float().cpu().numpy())
         sound: Frames = np.stack(sides, axis=1)
         return sound[: kept.shape[1] * self.hop]
+
+
+@lru_cache(maxsize=2)
+def _melody(brief: Brief, rate_hz: float) -> Frames:
+    """The melody of a whole piece, (frames, 12); each of its windows asks for it."""
+    return chroma(brief.score, brief.melody, rate_hz=rate_hz, duration_s=brief.duration_s)
 
 
 def _check_kind(model: str) -> None:
