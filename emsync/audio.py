@@ -54,6 +54,9 @@ STEM_FORMAT: Final = "PCM_24"
 _BLOCK: Final = GRAIN * 256
 _FRAME_BYTES: Final = 8
 _LONGEST_NAME: Final = 60
+#: What FluidSynth says of an instrument that it has not: channel, bank, program.
+_SUBSTITUTED: Final = re.compile(r"found on channel (\d+) \[bank=(\d+) prog=(\d+)\]")
+_NAMED: Final = 5
 _LIBRARY: Final = (
     "the FluidSynth library was not found; install it (Debian, Ubuntu: apt-get install libfluidsynth3; macOS: "
     "brew install fluid-synth; Windows: choco install fluidsynth)"
@@ -75,7 +78,7 @@ class Rendering:
         soundfont: The SoundFont that was used.
         peak_db: The largest sample, in dB below full scale.
         faded: Whether it fades out, because the music goes on at the end.
-        warnings: What was wrong with the MIDI file (`Score.warnings`).
+        warnings: What was wrong with the MIDI file (`Score.warnings`), and what the SoundFont lacks.
         stems: The files of the instruments, if they were asked for.
 
     """
@@ -137,7 +140,7 @@ def render(
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "sound.raw"
         wanted = None if duration_s is None else round(duration_s * rate_hz)
-        _play(played.data, bank, rate_hz, music_s, raw, wanted)
+        said = _play(played, bank, rate_hz, music_s, raw, wanted)
         n_frames, faded = _length(raw, rate_hz, wanted)
         shape = _Shape(n_frames, round(FADE_S * rate_hz) if faded else 0, rate_hz)
         peak, gain = _levels(shape.applied(_blocks(raw, n_frames)), rate_hz, loudness_lufs)
@@ -148,8 +151,8 @@ def render(
             for block in shape.applied(_blocks(raw, n_frames), gain):
                 file.write(_rounded(block, kind))
     return Rendering(
-        target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak * gain, 1e-9)), faded, score.warnings,
-        tuple(places.values()),
+        target, n_frames / rate_hz, rate_hz, bank, 20 * math.log10(max(peak * gain, 1e-9)), faded,
+        (*score.warnings, *_substituted(said, played.parts, bank)), tuple(places.values()),
     )  # fmt: skip
 
 
@@ -174,9 +177,11 @@ def stem_paths(target: Path, parts: tuple[Part, ...]) -> dict[int, Path]:
     taken: set[str] = set()
     for part in parts:
         plain = re.sub(r"[^\w .+()-]+", " ", " + ".join(part.names))[:_LONGEST_NAME].strip(" .")
-        name = plain or ("Drums" if part.is_drum else f"Channel {part.channel + 1}")
+        port, number = divmod(part.channel, 16)
+        place = f"channel {number + 1}" + (f" of port {port + 1}" if port else "")
+        name = plain or ("Drums" if part.is_drum else place.capitalize())
         if name.lower() in taken:
-            name = f"{name} (channel {part.channel + 1})"
+            name = f"{name} ({place})"
         taken.add(name.lower())
         found[part.channel] = target.with_name(f"{target.stem}-{name}{target.suffix}")
     return found
@@ -216,11 +221,16 @@ def check_available(*, loudness: bool = False) -> None:
             raise MissingExtraError(_LIBRARY if name == "fluidsynth" else _SNDFILE) from error
 
 
-def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_frames: int | None) -> None:
-    """Play a MIDI file's bytes into `raw`: float32 stereo frames, until it has rung out, or n_frames of them."""
+def _play(
+    played: Playable, bank: Path, rate_hz: int, music_s: float, raw: Path, n_frames: int | None
+) -> tuple[str, ...]:
+    """Play a MIDI file into `raw`: float32 stereo frames, until it has rung out, or n_frames of them.
+
+    Returns what FluidSynth said on it.
+    """
     synth = Synthesizer(bank, rate_hz)
     try:
-        synth.play(data)
+        synth.play(played.ports, played.drums)
         longest = round((music_s + LONGEST_TAIL_S) * rate_hz) if n_frames is None else n_frames
         peak, done = 0.0, 0
         with raw.open("wb") as file:
@@ -233,8 +243,24 @@ def _play(data: bytes, bank: Path, rate_hz: int, music_s: float, raw: Path, n_fr
                 over = done / rate_hz > music_s and synth.is_done()
                 if n_frames is None and over and loudest < peak * 10 ** (SILENCE_DB / 20):
                     break
+        return synth.messages
     finally:
         synth.delete()
+
+
+def _substituted(said: tuple[str, ...], parts: tuple[Part, ...], bank: Path) -> Iterator[str]:
+    """One warning for all instruments that play and that the SoundFont lacks, out of what FluidSynth says of each."""
+    playing = {part.channel for part in parts}
+    found = {
+        (int(program), int(bank_number))
+        for text in said
+        for channel, bank_number, program in _SUBSTITUTED.findall(text)
+        if int(channel) in playing
+    }
+    if found:
+        names = ", ".join(f"program {program + 1} of bank {number}" for program, number in sorted(found)[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        yield f"{bank.name} has no {names}{more}; others are heard in their place"
 
 
 def _blocks(raw: Path, n_frames: int | None = None, first: int = 0) -> Iterator[Frames]:
@@ -344,7 +370,7 @@ def _try_stems(
     sizes = [min(_BLOCK, shape.n_frames - first) for first in range(0, shape.n_frames, _BLOCK)]
     peak = 0.0
     try:
-        synth.play(played.data)
+        synth.play(played.ports, played.drums)
         with contextlib.suppress(_Clips), contextlib.ExitStack() as stack:
             partials = {c: stack.enter_context(atomic_path(at, overwrite=overwrite)) for c, at in places.items()}
             files = {

@@ -1,6 +1,7 @@
 """Any MIDI file -> the same performance in a file that every player can read.
 
     playable(data).data       # the bytes of a type 1 file with all events of `data` that can be heard
+    playable(data).ports      # the same, a file for each port, since most players have none
     playable(data).parts      # which channels play notes, and what they are called
 
 Everything audible is kept as it is: notes, programs, controllers, pressure, pitch bends, SysEx and tempo.
@@ -20,11 +21,16 @@ import numpy as np
 
 from emsync.midi_channels import drum_changes, is_drum, program_changes
 from emsync.midi_chunks import File, split
-from emsync.midi_format import DEFAULT_US, TEMPO
+from emsync.midi_format import DEFAULT_US, PORT, TEMPO
 from emsync.midi_track import Track
 from emsync.midi_write import chunk
 
 Event = tuple[int, bytes]
+#: Tick, port, bytes.
+PortEvent = tuple[int, int, bytes]
+
+#: Ports that are kept apart.
+MOST_PORTS: Final = 16
 
 #: A delta time that four bytes can hold; longer ones are split by empty texts.
 _LONGEST_DELTA: Final = 0x0FFFFFFF
@@ -37,7 +43,7 @@ class Part:
     """A channel that plays notes.
 
     Attributes:
-        channel: From 0 to 15. Ports are not distinguished, as in players without ports.
+        channel: From 0 to 15 on the first port that plays notes, from 16 to 31 on the second, and so on.
         names: The names of the tracks that play on it, without repeats; those without one are left out.
         program: The General MIDI program of its first note, from 0 to 127.
         is_drum: Whether it is a drum kit at its first note.
@@ -52,10 +58,27 @@ class Part:
 
 @dataclass(frozen=True)
 class Playable:
-    """A file that every player can read, and its parts in the order of their channels' first tracks."""
+    """A file that every player can read.
+
+    Attributes:
+        data: The file, its ports together.
+        parts: Its parts, in the order of their channels' first tracks.
+        ports: A file for each port that plays notes, from the lowest up; the same file if there is only one.
+
+    """
 
     data: bytes
     parts: tuple[Part, ...]
+    ports: tuple[bytes, ...] = ()
+
+    @property
+    def drums(self) -> frozenset[int]:
+        """The channels that are drum kits at their first note."""
+        return frozenset(part.channel for part in self.parts if part.is_drum)
+
+    def __post_init__(self) -> None:
+        if not self.ports:
+            object.__setattr__(self, "ports", (self.data,))
 
 
 def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
@@ -67,19 +90,43 @@ def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
     division, tempo = _division(file.division)
     if file.midi_type == 2:
         _line_up(file.tracks)
-    parts = _parts(file.tracks)
+    ports = _ports(file.tracks)
+    parts = _parts(file.tracks, ports)
     last = max((tick for track in file.tracks for tick, event in track.events if _is_note(event)), default=0)
     offs = _missing_offs(file, last)
-    chunks = []
+    tracks = []
     for number, track in enumerate(file.tracks):
         events = list(_heard(track.events, tempo is None, last))
         if tempo is not None and number == 0:
-            events.insert(0, (0, tempo))
-        events = sorted(events + offs[number], key=lambda event: event[0])
-        end = max(min(track.end, last + _LONGEST_DELTA), events[-1][0] if events else 0)
-        chunks.append(chunk(list(_filled(events, end)), end))
+            events.insert(0, (0, 0, tempo))
+        tracks.append(
+            (sorted(events + offs[number], key=lambda event: event[0]), min(track.end, last + _LONGEST_DELTA))
+        )
+    data = _written(tracks, division)
+    if len(ports) < 2:
+        return Playable(data, parts)
+    # Tempo holds for all ports; SysEx and notes are each port's own.
+    apart = [
+        [([e for e in events if e[2][0] == 0xFF or ports.get(e[1], 0) == index], end) for events, end in tracks]
+        for index in range(max(ports.values()) + 1)
+    ]
+    return Playable(data, parts, tuple(_written(each, division) for each in apart))
+
+
+def _written(tracks: list[tuple[list[PortEvent], int]], division: int) -> bytes:
+    """A type 1 file of tracks: each its events, and the tick it ends at the earliest."""
+    chunks = []
+    for events, earliest in tracks:
+        end = max(earliest, events[-1][0] if events else 0)
+        chunks.append(chunk(list(_filled([(tick, event) for tick, _, event in events], end)), end))
     head = b"".join(number.to_bytes(2, "big") for number in (1, len(chunks), division))
-    return Playable(b"MThd" + (6).to_bytes(4, "big") + head + b"".join(chunks), parts)
+    return b"MThd" + (6).to_bytes(4, "big") + head + b"".join(chunks)
+
+
+def _ports(tracks: list[Track]) -> dict[int, int]:
+    """The ports that play notes, each with its place among them; places beyond `MOST_PORTS` begin again."""
+    found = sorted({key >> 11 for track in tracks for key in track.key})
+    return {port: place % MOST_PORTS for place, port in enumerate(found)}
 
 
 def _division(division: int) -> tuple[int, bytes | None]:
@@ -98,14 +145,23 @@ def _is_note(event: bytes) -> bool:
     return event[0] < 0xA0
 
 
-def _heard(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[Event]:
-    """The audible events: of meta events only tempo, and nothing hours after the last note."""
+def _with_ports(events: list[Event]) -> Iterator[PortEvent]:
+    """Events with the port that they are for."""
+    port = 0
     for tick, data in events:
+        if data[:2] == bytes((0xFF, PORT)) and 0 < data[2] < 0x80:
+            port = data[3] & 0x7F
+        yield tick, port, data
+
+
+def _heard(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[PortEvent]:
+    """The audible events: of meta events only tempo, and nothing hours after the last note."""
+    for tick, port, data in _with_ports(events):
         if data[:2] == bytes((0xFF, TEMPO)):
             if keeps_tempo and 3 <= data[2] < 0x80 and tick <= last:
-                yield tick, data[:2] + b"\x03" + data[3:6]
+                yield tick, port, data[:2] + b"\x03" + data[3:6]
         elif data[0] != 0xFF and tick <= last + _LONGEST_DELTA:
-            yield tick, data
+            yield tick, port, data
 
 
 def _line_up(tracks: list[Track]) -> None:
@@ -119,30 +175,30 @@ def _line_up(tracks: list[Track]) -> None:
         offset = track.end
 
 
-def _missing_offs(file: File, last: int) -> list[list[Event]]:
+def _missing_offs(file: File, last: int) -> list[list[PortEvent]]:
     """The note-offs that are missing, a list a track: a note without one ends with its track.
 
     The tracks of type 0 and 1 are played together, so a note may be ended by another track's note-off.
     """
-    sounding: dict[tuple[int, int], int] = {}  # (channel, pitch) -> the track that plays it
+    sounding: dict[tuple[int, int, int], int] = {}  # (port, channel, pitch) -> the track that plays it
     numbered = [
-        (tick, number, event)
+        (tick, number, port, event)
         for number, track in enumerate(file.tracks)
-        for tick, event in track.events
+        for tick, port, event in _with_ports(track.events)
         if _is_note(event)
     ]
     # At one tick an end comes before a beginning, wherever it is written.
-    begun: dict[tuple[int, int], int] = {}
-    for tick, number, event in sorted(numbered, key=lambda each: each[0]):
-        key = (event[0] & 15, event[1])
+    begun: dict[tuple[int, int, int], int] = {}
+    for tick, number, port, event in sorted(numbered, key=lambda each: each[0]):
+        key = (port, event[0] & 15, event[1])
         if event[0] >= 0x90 and event[2]:
             sounding[key], begun[key] = number, tick
         elif begun.get(key, tick) < tick or sounding.get(key) == number:
             sounding.pop(key, None)
-    found: list[list[Event]] = [[] for _ in file.tracks]
-    for (channel, pitch), number in sounding.items():
-        end = min(max(file.tracks[number].end, begun[channel, pitch] + 1), last + _LONGEST_DELTA)
-        found[number].append((end, bytes((0x80 | channel, pitch, 64))))
+    found: list[list[PortEvent]] = [[] for _ in file.tracks]
+    for (port, channel, pitch), number in sounding.items():
+        end = min(max(file.tracks[number].end, begun[port, channel, pitch] + 1), last + _LONGEST_DELTA)
+        found[number].append((end, port, bytes((0x80 | channel, pitch, 64))))
     return found
 
 
@@ -158,14 +214,14 @@ def _filled(events: list[Event], end: int) -> Iterator[Event]:
             yield tick, event
 
 
-def _parts(tracks: list[Track]) -> tuple[Part, ...]:
+def _parts(tracks: list[Track], ports: dict[int, int]) -> tuple[Part, ...]:
     """The channels that play notes, in the order of the tracks that play them first."""
     drums, programs = drum_changes(tracks), program_changes(tracks)
     names: dict[int, list[str]] = {}
     first: dict[int, tuple[int, int, int]] = {}  # channel -> tick, line, program of its first note
     for track in tracks:
         for tick, key, program in zip(track.start, track.key, track.program, strict=True):
-            channel = key >> 7 & 15
+            channel = ports[key >> 11] << 4 | key >> 7 & 15
             mine = names.setdefault(channel, [])
             title = track.name or track.instrument_name
             if title and title not in mine:

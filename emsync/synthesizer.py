@@ -1,19 +1,21 @@
 """FluidSynth, through pyfluidsynth's bindings, without an audio device.
 
     synth = Synthesizer(soundfont, 44100)
-    synth.play(data)                # a MIDI file's bytes
+    synth.play([data])              # a MIDI file's bytes, for each port
     block = synth.frames(4096)      # (4096, 2), sounds of [-1, 1]
     synth.delete()
 
 Blocks are (frames, 2) float32. The player's clock is the rendered sound's, so rendering is as fast as the machine and
-gives the same samples each time. Needs the extra `audio` and the FluidSynth library.
+gives the same samples each time. Each port of a file has sixteen channels of its own. What FluidSynth would print is
+kept in `messages`. Needs the extra `audio` and the FluidSynth library.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +33,15 @@ GRAIN: Final = 64
 _PLAYER_DONE: Final = 3
 
 
+#: What FluidSynth said since the latest synthesizer was made. Its log is one for the whole process.
+_said: Final[deque[str]] = deque(maxlen=1000)
+#: The functions that FluidSynth calls, which must live as long as it may call them.
+_kept: Final[dict[str, Any]] = {}
+_LEVELS: Final = 5
+_DRUM: Final = 1
+_SYSTEM: Final = 0xF0
+
+
 class Synthesizer:
     """A synthesizer with one SoundFont; `groups` separate outputs, one for each channel modulo `groups`."""
 
@@ -38,6 +49,7 @@ class Synthesizer:
         import fluidsynth
 
         self._module: Any = fluidsynth
+        self._log()
         self.groups = groups
         settings = {
             "player.timing-source": "sample",
@@ -48,7 +60,8 @@ class Synthesizer:
             "synth.effects-groups": groups,
         }
         self._synth = fluidsynth.Synth(gain=GAIN, samplerate=float(rate_hz), **settings)
-        self._player: Any = None
+        self._players: list[Any] = []
+        self._callbacks: list[Any] = []  # must live as long as the players
         self._write = fluidsynth.cfunc(
             "fluid_synth_write_float", ctypes.c_int,
             ("synth", ctypes.c_void_p, 1), ("len", ctypes.c_int, 1), ("lbuf", ctypes.c_void_p, 1),
@@ -65,21 +78,81 @@ class Synthesizer:
             self.delete()
             raise InputError(f"FluidSynth cannot read the SoundFont {bank}; give --soundfont another")
 
-    def play(self, data: bytes) -> None:
-        """Begin to play a MIDI file's bytes."""
-        module = self._module
-        self._player = module.new_fluid_player(self._synth.synth)
-        add = module.cfunc(
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Warnings and errors of FluidSynth since this was made."""
+        return tuple(_said)
+
+    def _log(self) -> None:
+        """Keep what FluidSynth would print on standard error."""
+        _said.clear()
+        if "log" not in _kept:
+            kind = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+            _kept["log"] = kind(lambda level, text, data: _said.append((text or b"").decode("utf-8", "replace")))
+            set_log = self._module.cfunc(
+                "fluid_set_log_function", ctypes.c_void_p,
+                ("level", ctypes.c_int, 1), ("fun", kind, 1), ("data", ctypes.c_void_p, 1),
+            )  # fmt: skip
+            for level in range(_LEVELS):
+                set_log(level, _kept["log"], None)
+
+    def play(self, ports: Sequence[bytes], drums: Collection[int] = ()) -> None:
+        """Begin to play the bytes of a MIDI file, one file for each of its ports.
+
+        The first port has the channels 0 to 15, the second 16 to 31, and so on. `drums`: the channels from 16 on that
+        are drum kits; the first port's follow from its file.
+        """
+        self._data = ports  # must live as long as the players
+        set_kind = self._function("fluid_synth_set_channel_type", "chan", "type")
+        for channel in range(16, 16 * len(ports)):
+            set_kind(self._synth.synth, channel, _DRUM if channel in drums else 0)
+            self._synth.program_change(channel, 0)
+        add = self._module.cfunc(
             "fluid_player_add_mem", ctypes.c_int,
             ("player", ctypes.c_void_p, 1), ("buffer", ctypes.c_char_p, 1), ("len", ctypes.c_size_t, 1),
         )  # fmt: skip
-        self._data = data  # must live as long as the player
-        if add(self._player, data, len(data)) != 0 or module.fluid_player_play(self._player) != 0:
-            raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
+        for port, data in enumerate(ports):
+            player = self._module.new_fluid_player(self._synth.synth)
+            self._players.append(player)
+            if port:
+                self._move(player, 16 * port)
+            if add(player, data, len(data)) != 0:
+                raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
+        for player in self._players:  # all begin with the same sample
+            if self._module.fluid_player_play(player) != 0:
+                raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
+
+    def _move(self, player: Any, channels: int) -> None:
+        """Play a player's events so many channels further up, but its SysEx, which speaks to the whole synthesizer."""
+        module = self._module
+        get_kind, get_channel = (
+            module.cfunc(f"fluid_midi_event_get_{name}", ctypes.c_int, ("event", ctypes.c_void_p, 1))
+            for name in ("type", "channel")
+        )
+        set_channel = self._function("fluid_midi_event_set_channel", "chan")
+
+        def moved(synth: int, event: int) -> int:
+            if get_kind(event) >= _SYSTEM:
+                return 0
+            # The event belongs to the player, which may look at it again.
+            channel = get_channel(event)
+            set_channel(event, channel + channels)
+            result: int = module.fluid_synth_handle_midi_event(synth, event)
+            set_channel(event, channel)
+            return result
+
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(moved)
+        self._callbacks.append(callback)
+        module.fluid_player_set_playback_callback(player, callback, self._synth.synth)
+
+    def _function(self, name: str, *numbers: str) -> Any:
+        """A function of FluidSynth of a pointer and some whole numbers."""
+        arguments = [("it", ctypes.c_void_p, 1), *((number, ctypes.c_int, 1) for number in numbers)]
+        return self._module.cfunc(name, ctypes.c_int, *arguments)
 
     def is_done(self) -> bool:
         """Whether the file has been played to its end."""
-        return bool(self._module.fluid_player_get_status(self._player) == _PLAYER_DONE)
+        return all(self._module.fluid_player_get_status(player) == _PLAYER_DONE for player in self._players)
 
     def frames(self, n: int) -> Frames:
         """The next n frames, (n, 2)."""
@@ -104,13 +177,13 @@ class Synthesizer:
 
     def delete(self) -> None:
         """Free everything."""
-        if self._player is not None:
-            self._module.fluid_player_stop(self._player)
-            self._module.delete_fluid_player(self._player)
-            self._player = None
+        for player in self._players:
+            self._module.fluid_player_stop(player)
+            self._module.delete_fluid_player(player)
+        self._players.clear()
         self._synth.delete()
 
 
 def groups_for(channels: Collection[int]) -> int:
-    """The fewest outputs that keep these channels (0 to 15) apart, each on the output `channel % groups`."""
-    return next(n for n in range(1, 17) if len({channel % n for channel in channels}) == len(channels))
+    """The fewest outputs that keep these channels (0 to 255) apart, each on the output `channel % groups`."""
+    return next(n for n in range(1, 257) if len({channel % n for channel in channels}) == len(channels))

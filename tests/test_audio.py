@@ -338,6 +338,56 @@ def test_tracks_on_one_channel_are_one_stem(tmp_path: Path) -> None:
     assert np.abs(sum(stems) - mix).max() < 1e-3
 
 
+#: On two ports: a piano and, on the same channel of the other port, an organ; and a drum on channel 10 of that port.
+PIANO = "00 ff 03 01 70  00 ff 21 01 00  00 c0 00  00 90 3c 64  83 60 80 3c 00"
+ORGAN = "00 ff 03 01 6f  00 ff 21 01 01  00 c0 10  60 90 43 64  83 60 80 43 00"
+KICK = "00 ff 03 01 6b  00 ff 21 01 01  30 99 26 64  83 60 89 26 00"
+DRUM_SYSEX = "00 ff 21 01 01  00 f0 0a 41 10 42 12 40 13 15 01 17 f7  00 c2 00  00 92 26 64  83 60 82 26 00"
+
+
+def test_ports_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.mid").write_bytes(smf(PIANO, ORGAN, KICK))
+    made = render(tmp_path / "a.mid", tmp_path / "a.wav", stems=True)
+    assert [path.name for path in made.stems] == ["a-p.wav", "a-o.wav", "a-k.wav"]
+    stems = [read(path)[0] for path in made.stems]
+    mix = read(made.path)[0]
+    assert np.abs(sum(stems) - mix).max() < 1e-3
+    for stem, track in zip(stems, (PIANO, ORGAN, KICK), strict=True):
+        (tmp_path / "alone.mid").write_bytes(smf(track))
+        alone, _ = read(render(tmp_path / "alone.mid", tmp_path / "alone.wav", overwrite=True).path)
+        n = min(len(alone), len(stem))
+        scale = (stem[:n] * alone[:n]).sum() / (alone[:n] ** 2).sum()
+        assert np.abs(stem[:n] - scale * alone[:n]).max() < 2e-3 * np.abs(stem).max()
+    assert made.path.read_bytes() == render(tmp_path / "a.mid", tmp_path / "b.wav").path.read_bytes()
+
+
+def test_a_drum_kit_by_sysex_on_the_second_port(tmp_path: Path) -> None:
+    """A GS rhythm part on a melodic channel is a kit there as well, and is none on the first port."""
+    (tmp_path / "a.mid").write_bytes(smf(PIANO, DRUM_SYSEX))
+    made = render(tmp_path / "a.mid", tmp_path / "a.wav", stems=True)
+    (tmp_path / "kick.mid").write_bytes(smf(PIANO, KICK))
+    kick = render(tmp_path / "kick.mid", tmp_path / "kick.wav", stems=True)
+    assert [path.name for path in made.stems] == ["a-p.wav", "a-Drums.wav"]
+    snare = [read(each.stems[1])[0] for each in (made, kick)]
+    first, second = (np.abs(sound).max(axis=1) > 0.1 * np.abs(sound).max() for sound in snare)
+    assert first.sum() == pytest.approx(second.sum(), rel=0.3), "a drum dies away at once"
+    assert first.sum() < 0.3 * RATE
+
+
+def test_what_a_soundfont_lacks_is_one_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """FluidSynth itself would print a line for each."""
+    lacking = "00 b0 00 55  00 c0 05  00 90 3c 64  83 60 80 3c 00"
+    silent = "00 b1 00 56  00 c1 07"
+    (tmp_path / "a.mid").write_bytes(smf(lacking, silent))
+    assert main(["render", str(tmp_path / "a.mid"), "-o", str(tmp_path / "a.wav")]) == 0
+    said = capfd.readouterr()
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("Warning: ")
+    assert " has no program 6 of bank " in said.err
+    assert "; others are heard in their place." in said.err
+    assert "program 8" not in said.err
+
+
 def test_equal_names_get_their_channels() -> None:
     parts = tuple(Part(channel, names, 0, channel == 9) for channel, names in enumerate([("A/B",), ("a b",), ()]))
     paths = audio.stem_paths(Path("x/mix.wav"), (*parts, Part(9, ("..",), 0, True), Part(10, ("n" * 90,), 0, False)))
