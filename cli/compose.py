@@ -109,7 +109,8 @@ def command(
     """Compose music for VIDEO and write it as MIDI: five named tracks, bars, a marker at every cut, chords on the cuts.
 
     Several VIDEOs, or folders of them, are scored into the folder -o. A film that fails does not stop the others.
-    report.csv and report.json there list the results, and the exit code is 1 if any failed.
+    report.csv and report.json there list the results, and the exit code is 1 if any failed. --wav, --mp4, --plot,
+    --html and --musicxml then name folders: each film gets a file of its own name there.
 
     Without a VIDEO, give --duration, and --cuts if there are any. The mood is read from the video, unless one of
     --valence, --arousal, --emotion and --mood gives it. The record SONG.mid.json is written beside SONG.mid; --from
@@ -120,16 +121,17 @@ def command(
     lying["producing"] = Producing.taken(choices, producer, wanted=wants_recording)
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
+        from emsync.cli.outputs_many import Folders
 
         one_film = {"theme": choices.pop("theme"), "duration": choices.pop("duration"), "cuts": choices.pop("cuts")}
         one_film |= {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
-        one_film |= {"record_path": record_path, "wav": wav, "mp4": mp4, "stems": stems or None}
-        one_film |= {"plot": plot, "html": html, "musicxml": musicxml, "producing": lying["producing"]}
-        context.exit(
-            compose_many(
-                videos, output, model, backend, overwrite, quiet, jobs, ray, skip_existing, shard, one_film, choices
-            )
-        )
+        one_film |= {"record_path": record_path, "producing": lying.pop("producing")}
+        also_each = Folders(wav, mp4, plot, html, musicxml, stems, soundfont, loudness_lufs, **lying)
+        code = compose_many(
+            videos, output, model, backend, overwrite, quiet, jobs, ray, skip_existing, shard, one_film, also_each,
+            choices,
+        )  # fmt: skip
+        context.exit(code)
     film = choices["video"] = videos[0] if videos else None
     also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, musicxml=musicxml, **lying)
     song = output or (Path("emsync.mid") if film is None else film.with_suffix(".mid"))

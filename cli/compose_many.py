@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emsync.affect import BuiltinReader
 from emsync.cli import options
 from emsync.cli.moods import mood_source
+from emsync.cli.outputs_many import Folders
 from emsync.cli.say import say
 from emsync.errors import InputError, printable
 from emsync.mood_source import MoodSource
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 #: What can be given for one film only.
 _ONE_FILM = {
     "duration": "--duration", "cuts": "--cuts", "theme": "--theme", "counting": "--fps", "start": "--start",
-    "add": "--add-cut", "drop": "--drop-cut", "record_path": "--from", "wav": "--wav", "mp4": "--mp4",
-    "stems": "--stems", "plot": "--plot", "html": "--html", "musicxml": "--musicxml", "producing": "--produce",
+    "add": "--add-cut", "drop": "--drop-cut", "record_path": "--from", "producing": "--produce",
 }  # fmt: skip
 SOME_FAILED = 1
 
@@ -28,7 +28,7 @@ SOME_FAILED = 1
 def compose_many(
     videos: tuple[Path, ...], output: Path | None, model: Path | None, backend: Any, overwrite: bool, quiet: bool,
     jobs: int | None, ray: str | None, skip_existing: bool, shard: str | None,
-    one_film: dict[str, Any], choices: dict[str, Any],
+    one_film: dict[str, Any], also: Folders, choices: dict[str, Any],
 ) -> int:  # fmt: skip
     """Score all films into the folder `output`, print a table, and return the exit code: 1 if any failed."""
     from tqdm import tqdm
@@ -47,6 +47,8 @@ def compose_many(
     if not isinstance(source.reader, BuiltinReader | None):  # others cannot be sent to other processes
         raise InputError("of --affect only builtin, builtin:pictures and none are for several films; give one film")
     films = batch.find_films(videos)
+    also.make()
+    also = also if ray is None else also.absolute()
     if shard is not None:
         films = batch.shard(films, shard)
     with tqdm(total=len(films), desc="Scoring", unit="film", disable=True if quiet else None) as bar:
@@ -59,7 +61,7 @@ def compose_many(
         results = batch.score_all(
             films, output, recipe, mood=source, model=model,
             backend=backend, jobs=jobs, ray=ray, skip_existing=skip_existing, overwrite=overwrite, progress=show,
-            **detection,
+            also=also if also.files(films[0]) else None, **detection,
         )  # fmt: skip
     _report(results, output)
     return SOME_FAILED if any(result.status == "failed" for result in results) else 0

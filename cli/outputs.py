@@ -51,13 +51,8 @@ class Outputs:
 
         No output may be the film, or one of `inputs`, the other files that are read.
         """
+        self.check_options(film)
         inputs = (film, self.soundfont, None if self.producing is None else self.producing.anchor, *inputs)
-        if self.mp4 is not None and film is None:
-            raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
-        if self.stems and self.wav is None:
-            raise InputError("--stems are written beside the mix; give --wav, too")
-        if self.mp4 is None and (self.under is not None or self.music_db):
-            raise InputError("--keep-sound and --music-gain are for the film with its music; give --mp4, too")
         taken = {Path(f"{song}.json").absolute(): "the record"}
         named = {
             "-o": song,
@@ -72,12 +67,35 @@ class Outputs:
             if other != flag:
                 raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
         check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=inputs)
-        for place in (self._recording(song), self.mp4, self.musicxml):
+        for place in (self._recording(song), self.mp4, self.musicxml, *self._stems()):
             if place is not None:
                 check_writable(place, overwrite=self.overwrite, inputs=inputs)
         if self.producing is not None:
             self._check_producing(song)
-        elif self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None):
+
+    def _stems(self) -> list[Path]:
+        """Where stems will be, whichever instruments the piece has."""
+        from emsync.tokenizer.families import FAMILY_NAMES
+
+        mix = self.wav
+        if mix is None or not self.stems:
+            return []
+        return [mix.with_name(f"{mix.stem}-{name}{mix.suffix}") for name in FAMILY_NAMES]
+
+    def check_options(self, film: Path | None) -> None:
+        """Raise an `EmsyncError` for options that do not go together, and for what sound needs and is not there."""
+        if self.mp4 is not None and film is None:
+            raise InputError("--mp4 lays the music under the video, and there is none; give one, or use --wav")
+        if self.stems and self.wav is None:
+            raise InputError("--stems are written beside the mix; give --wav, too")
+        if self.mp4 is None and (self.under is not None or self.music_db):
+            raise InputError("--keep-sound and --music-gain are for the film with its music; give --mp4, too")
+        if self.producing is None and self.stems and self.wav is not None:
+            from emsync.audio import check_lossless
+
+            check_lossless(self.wav)
+        sounds = self.wav is not None or self.mp4 is not None or (self.html is not None and self.soundfont is not None)
+        if self.producing is None and sounds:
             from emsync import soundfonts
             from emsync.audio import check_available
 
@@ -109,7 +127,10 @@ class Outputs:
             return
         sound: dict[str, Any] = {"soundfont": self.soundfont, "loudness_lufs": self.loudness_lufs}
         if self.wav is not None:
-            say(report_sound(track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)))
+            rendered = track.render(self.wav, stems=self.stems, overwrite=self.overwrite, **sound)
+            for text in rendered.warnings:
+                say(f"Warning: {printable(text)}.", err=True)
+            say(report_sound(rendered))
         if self.mp4 is not None and film is not None:
             found: list[Ducker] = []
             made = track.mux(

@@ -161,14 +161,21 @@ def _check(target: Path, rate_hz: int, duration_s: float | None, loudness_lufs: 
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
         raise InputError(f"{target} has none of the endings {', '.join(FORMATS)}; give it one of them")
-    if stems and suffix not in LOSSLESS:
-        raise InputError(f"stems as {suffix} would not sum to the mix; write {' or '.join(LOSSLESS)}")
+    if stems:
+        check_lossless(target)
     if rate_hz not in (44100, 48000):
         raise InputError(f"a rate of {rate_hz} Hz is not offered; choose 44100 or 48000")
     if duration_s is not None and not 0 < duration_s <= LONGEST_S:
         raise InputError(f"a length of {duration_s:g} s is not above 0 and at most {LONGEST_S:g} s; give another")
     if loudness_lufs is not None and not -70 <= loudness_lufs <= 0:
         raise InputError(f"a loudness of {loudness_lufs:g} LUFS is not from -70 to 0; give one such as -16")
+
+
+def check_lossless(target: Path) -> None:
+    """Raise `InputError` for a mix whose format is none that stems can have."""
+    suffix = target.suffix.lower()
+    if suffix not in LOSSLESS:
+        raise InputError(f"stems as {suffix} would not sum to the mix; write {' or '.join(LOSSLESS)}")
 
 
 def stem_paths(target: Path, parts: tuple[Part, ...]) -> dict[int, Path]:

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from emsync.errors import EmsyncError, InputError, OutputError
 from emsync.files import is_cut_short, write_bytes
 from emsync.mood_source import MoodSource
 from emsync.recipe import Recipe
 from emsync.record import Record
-from emsync.soundtrack import Backend, Session, for_video
+from emsync.soundtrack import Backend, Session, Soundtrack, for_video
 from emsync.video import DEFAULT_DETECTOR, Detector
 from emsync.workers import Crew, Lost, Processes, finished
 
@@ -59,6 +59,19 @@ class Scored:
     cuts: int = 0
     met: int = 0
     spent_s: float = 0.0
+
+
+class Also(Protocol):
+    """What is written for each film besides its song and record; it is sent to the processes that score."""
+
+    def files(self, film: Path) -> Sequence[Path]:
+        """What there is when a film is done."""
+
+    def check(self, film: Path, song: Path, *, overwrite: bool) -> None:
+        """Raise an `EmsyncError` for what could not be written in the end."""
+
+    def write(self, track: Soundtrack, song: Path, film: Path, *, overwrite: bool) -> None:
+        """Write the files of one film."""
 
 
 def find_films(inputs: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -118,6 +131,7 @@ def score_all(
     overwrite: bool = False,
     detector: Detector = DEFAULT_DETECTOR,
     threshold: float | None = None,
+    also: Also | None = None,
     progress: Callable[[Scored, int, int], None] | None = None,
 ) -> list[Scored]:
     """Score every film into the folder `out`, made if need be, and write report.csv and report.json there.
@@ -136,6 +150,7 @@ def score_all(
         overwrite: Replace songs that exist.
         detector: How cuts are found; see `video.analyze`.
         threshold: Its sensitivity.
+        also: What else is written for each film, in the process that scores it.
         progress: Called after each film with its result, how many are done, and how many there are.
 
     Returns the result of each film, in their order. A film that fails does not stop the others.
@@ -159,13 +174,16 @@ def score_all(
 
     waiting: list[Task] = []
     for place, (film, song) in enumerate(zip(films, songs, strict=True)):
-        if skip_existing and is_done(song, film, recipe):
+        files = [] if also is None else also.files(film)
+        if skip_existing and is_done(song, film, recipe) and all(path.is_file() for path in files):
             done(place, Scored(str(film), str(song), "skipped"))
         else:
             replaces = overwrite or skip_existing
             paths = (film, song) if ray is None else (film.absolute(), song.absolute())
-            waiting.append(Task(place, *paths, replaces, again=replaces or not song.exists()))
-    one = partial(_score, recipe=recipe, mood=mood, detector=detector, threshold=threshold)
+            waiting.append(
+                Task(place, *paths, replaces, again=replaces or not any(path.exists() for path in (song, *files)))
+            )
+    one = partial(_score, recipe=recipe, mood=mood, detector=detector, threshold=threshold, also=also)
     begin = partial(_begin, None if model is None else Path(model).absolute(), backend)
     for task, scored in _work_through(waiting, one, begin, jobs, ray):
         done(task.place, replace(scored, film=str(films[task.place]), song=str(songs[task.place])))
@@ -253,18 +271,24 @@ class Task:
 
 
 def _score(
-    task: Task, again: bool, *, recipe: Recipe, mood: MoodSource | None, detector: Detector, threshold: float | None
-) -> Scored:
+    task: Task, again: bool, *, recipe: Recipe, mood: MoodSource | None, detector: Detector, threshold: float | None,
+    also: Also | None,
+) -> Scored:  # fmt: skip
     """Score one film; a failure is reported in the result.
 
     A film that is scored `again` replaces what a process wrote before it was killed.
     """
     begun, film, song = time.monotonic(), str(task.film), str(task.song)
+    overwrite = task.again if again else task.overwrite
     try:
+        if also is not None:
+            also.check(task.film, task.song, overwrite=overwrite)
         track = for_video(
             task.film, recipe, detector=detector, threshold=threshold, mood=mood, session=_session[0],
-            output=task.song, overwrite=task.again if again else task.overwrite,
+            output=task.song, overwrite=overwrite,
         )  # fmt: skip
+        if also is not None:
+            also.write(track, task.song, task.film, overwrite=overwrite)
     except (EmsyncError, OSError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         return Scored(film, song, "failed", text, spent_s=round(time.monotonic() - begun, 2))

@@ -418,6 +418,14 @@ def test_stems_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "Stems: song-Drums.wav, song-Piano.wav, song-Guitar.wav, song-Bass.wav, song-Strings.wav." in out
     assert main(["compose", "--duration", "3", "--stems", "-o", str(tmp_path / "new.mid")]) == 2
     assert "--stems are written beside the mix; give --wav, too" in capsys.readouterr().err
+    # Before anything is composed, whichever instruments it will have.
+    (tmp_path / "new-Strings.wav").write_text("mine")
+    composing = ["compose", "--duration", "3", "--stems", "-o", str(tmp_path / "new.mid"), "--wav"]
+    assert main([*composing, str(tmp_path / "new.wav")]) == 2
+    assert "new-Strings.wav exists already; give --overwrite" in capsys.readouterr().err
+    assert main([*composing, str(tmp_path / "new.mp3")]) == 2
+    assert "stems as .mp3 would not sum to the mix; write .wav or .flac" in capsys.readouterr().err
+    assert not (tmp_path / "new.mid").exists()
 
 
 @pytest.mark.parametrize("rate_hz", [44100, 48000])

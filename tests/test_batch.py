@@ -191,6 +191,39 @@ def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path, monkeypatch:
         score_all([Path("a.mp4"), Path("b.mp4")], tmp_path, Recipe(), jobs=2)
 
 
+def test_each_film_gets_sound_film_picture_and_page(
+    films: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fluidsynth")
+    (films / "b.mp4").unlink()
+    out = tmp_path / "out"
+    arguments = [
+        "compose", "--model", str(model), "-q", str(films), "-o", str(out), "--wav", str(out), "--stems",
+        "--mp4", str(tmp_path / "films with music"), "--plot", str(out), "--musicxml", str(out), "--skip-existing",
+    ]  # fmt: skip
+    assert main(arguments) == 1, "d is cut off"
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said[:3]] == ["scored", "scored", "failed"], "nothing else is printed"
+    for name in ("a", "c"):
+        for ending in (".mid", ".mid.json", ".wav", ".png", ".musicxml"):
+            assert (out / f"{name}{ending}").stat().st_size > 200
+        assert list(out.glob(f"{name}-*.wav"))
+        assert (tmp_path / "films with music" / f"{name}.mp4").stat().st_size > 1000
+    assert not list(out.glob("d*"))
+    # What is missing is made again, and nothing else is.
+    (out / "c.png").unlink()
+    before = (out / "a.png").stat().st_mtime_ns
+    assert main(arguments) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 scored, 1 skipped, 1 failed")
+    assert (out / "c.png").is_file()
+    assert (out / "a.png").stat().st_mtime_ns == before
+    # The films themselves are never replaced.
+    here = [*arguments[:5], "-o", str(tmp_path / "other"), "--mp4", str(films), "--overwrite"]
+    assert main(here) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 0 skipped, 3 failed")
+    assert not list((tmp_path / "other").glob("*.mid"))
+
+
 def test_a_place_that_is_no_folder(films: Path, tmp_path: Path, model: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="file cannot be made"):
@@ -214,7 +247,9 @@ def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.Ca
     (tmp_path / "mood.csv").write_text("time,valence,arousal\n0,0.5,0.5\n")
     for wrong, sentence in (
         (["--cuts", "a.csv"], "--cuts is for one film, and several are given"),
-        (["--wav", "a.wav"], "--wav is for one film"),
+        (["--wav", "a.wav"], "--wav a.wav names a file, and several films are given; give a folder"),
+        (["--stems"], "--stems are written beside the mix; give --wav, too"),
+        (["--theme", "a.mid"], "--theme is for one film"),
         (
             ["--affect", str(tmp_path / "mood.csv")],
             "of --affect only builtin, builtin:pictures and none are for several films",
