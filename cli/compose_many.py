@@ -61,7 +61,7 @@ def compose_many(
         results = batch.score_all(
             films, output, recipe, mood=source, model=model,
             backend=backend, jobs=jobs, ray=ray, skip_existing=skip_existing, overwrite=overwrite, progress=show,
-            also=also if also.files(films[0]) else None, **detection,
+            also=also if also.files(Path("film")) else None, **detection,
         )  # fmt: skip
     _report(results, output)
     return SOME_FAILED if any(result.status == "failed" for result in results) else 0

@@ -72,7 +72,7 @@ def rendered(score: Score, bank: Path, rate_hz: int, n_frames: int) -> Iterator[
         )
     synth = Synthesizer(bank, rate_hz)
     try:
-        synth.play(playable(midi.to_bytes(score), name="the score").data)
+        synth.play(playable(midi.to_bytes(score), name="the score").ports)
         for first in range(0, n_frames, _BLOCK):
             yield synth.frames(min(_BLOCK, n_frames - first))
     finally:

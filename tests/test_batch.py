@@ -244,7 +244,9 @@ def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.Ca
         (films / name).unlink()
     assert main([*arguments, "--skip-existing", "--shard", "2/2"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 1 skipped, 0 failed")
-    (tmp_path / "mood.csv").write_text("time,valence,arousal\n0,0.5,0.5\n")
+    (tmp_path / "mood.csv").write_text("time,valence,arousal\n0,0.5,0.5\n2,0,0\n")
+    assert main([*arguments, "--shard", "16/16"]) == 0, "a shard without films"
+    assert capsys.readouterr().out.startswith("0 scored, 0 skipped, 0 failed")
     for wrong, sentence in (
         (["--cuts", "a.csv"], "--cuts is for one film, and several are given"),
         (["--wav", "a.wav"], "--wav a.wav names a file, and several films are given; give a folder"),
