@@ -30,6 +30,8 @@ _DOTTED: Final = frozenset({36, 18, 9})
 _TRIPLETS: Final = frozenset({8, 4})
 #: A tempo mark is written where the tempo has changed by this share since the last.
 _TEMPO_STEP: Final = 0.04
+#: The height of a staff on paper: that of orchestral scores. At 7 mm, that of piano music, six staves fill half a page.
+STAFF_MM: Final = 5.0
 #: A cue this close to a bar line, in units, is on it.
 _NEAR: Final = UNITS // 4
 
@@ -73,7 +75,9 @@ def to_musicxml(score: Score, *, title: str = "") -> str:
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" '
         '"http://www.musicxml.org/dtds/partwise.dtd">',
-        '<score-partwise version="4.0">', f"<work><work-title>{_text(title)}</work-title></work>", "<part-list>",
+        '<score-partwise version="4.0">', f"<work><work-title>{_text(title)}</work-title></work>",
+        f"<defaults><scaling><millimeters>{STAFF_MM:g}</millimeters><tenths>40</tenths></scaling></defaults>",
+        "<part-list>",
     ]  # fmt: skip
     for i in indices:
         lines += _part_head(i, score.instruments[i])

@@ -59,6 +59,8 @@ _SECONDS_UNIT: Final = re.compile(r"\s*[\[(](?:s|sec|secs|seconds)[\])]$")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,6})?")
 _CLOCK: Final = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-9]{1,2}(?:\.[0-9]{0,30})?)")
 _WHOLE_CLOCK: Final = re.compile(r"(?:[0-9]{1,4}:)?[0-9]{1,4}:[0-9]{1,2}")
+#: Bars, beats and hundredths of a beat, as REAPER and others show them.
+_BARS: Final = re.compile(r"[0-9]{1,6}\.[0-9]{1,3}\.[0-9]{2,3}")
 _FRAME_LABEL: Final = re.compile(
     r"(?<![0-9:;])(?:[0-9]{1,3}:[0-9]{1,2}:[0-9]{1,2}[:;][0-9]{1,3}|[0-9]{2};[0-9]{2};[0-9]{2};[0-9]{2,3})(?![0-9:;])"
 )
@@ -92,6 +94,8 @@ def why_not_seconds(cell: str) -> str:
         return "there is no time in its column; give seconds such as 12.04, or remove the line"
     if _FRAME_LABEL.fullmatch(cell):
         return f"{shown(cell)} counts frames, and the list does not say how many a second; give --fps, or seconds"
+    if _BARS.fullmatch(cell):
+        return f"{shown(cell)} counts bars and beats; set the program's ruler to seconds and export the list again"
     return f"{shown(cell)} is not a time; give seconds such as 12.04, or HH:MM:SS.mmm"
 
 

@@ -118,6 +118,10 @@ class Counting:
         return number / self.rate
 
 
+#: Drop-frame as lists have it that say drop-frame, but no rate.
+DROP_30: Final = Counting(Fraction(30000, 1001), True)
+
+
 def is_label(text: str) -> bool:
     """Whether a text looks like a timecode that counts frames."""
     return _LABEL.fullmatch(text.strip()) is not None

@@ -94,6 +94,55 @@ def test_fcpxml_is_counted_from_its_start(tmp_path: Path, as_folder: bool) -> No
     assert listed.start == "00:59:56:10"  # 3600 s are not a whole number of frames of 23.976
 
 
+def fcpx_compound(spine: str, media: str) -> str:
+    return (
+        '<?xml version="1.0"?><!DOCTYPE fcpxml><fcpxml version="1.8"><resources>'
+        '<format id="r1" frameDuration="100/3000s"/><asset id="a" hasVideo="1" hasAudio="1"/>'
+        f"{media}</resources><project><sequence format='r1' tcStart='3600s'><spine>{spine}</spine></sequence></project>"
+        "</fcpxml>"
+    )
+
+
+def test_fcpxml_as_final_cut_pro_writes_it(tmp_path: Path) -> None:
+    # Detached sound is a clip around a gap: on a lane below, and within a gap that is longer than it.
+    sound = '<clip lane="-1" offset="{}s" duration="10s"><gap duration="45s"><audio lane="-1" ref="a"/></gap></clip>'
+    inner = (
+        '<media id="m"><sequence tcStart="7200s" format="r1"><spine>'
+        '<clip offset="7200s" duration="10s"><video ref="a" duration="40s"/></clip>'
+        '<gap offset="7210s" duration="10s" start="3600s">'
+        '<asset-clip lane="2" offset="3604s" duration="3s" ref="a"/></gap>'
+        '<asset-clip offset="7220s" duration="10s" ref="a"/></spine></sequence></media>'
+    )
+    spine = (
+        f'<clip offset="3600s" duration="10s"><video ref="a" duration="40s"/>{sound.format(5)}</clip>'
+        f'<gap offset="3610s" duration="10s" start="3600s">{sound.format(3603)}</gap>'
+        '<ref-clip offset="3620s" duration="20s" start="7204s" ref="m">'
+        '<asset-clip lane="1" offset="7209s" duration="2s" ref="a"/></ref-clip>'
+        '<ref-clip offset="3640s" duration="5s" start="7200s" ref="m" srcEnable="audio"/>'
+        '<clip offset="3645s" duration="5s"><video ref="a"/></clip>'
+    )
+    listed = read(save(tmp_path, "p.fcpxml", fcpx_compound(spine, inner)))
+    # The compound clip shows itself from 4 s on: 6 s, black, 3 s above it, black, then the last clip.
+    assert listed.cuts_s.tolist() == [10.0, 20.0, 25.0, 27.0, 30.0, 33.0, 36.0, 40.0, 45.0]
+    assert listed.duration_s is None or listed.duration_s > 0
+
+
+def test_fcpxml_with_compound_clips_within_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emsync.cutfiles.fcpx.MAX_CLIPS", 1000)
+    first = fcpx_compound('<ref-clip offset="3600s" duration="9s" ref="m0"/>', "{}")
+    media = '<media id="m{}"><sequence><spine>{}</spine></sequence></media>'
+    clip = '<ref-clip offset="0s" duration="9s" ref="m{}"/>'
+    circle = "".join(media.format(i, clip.format((i + 1) % 3)) for i in range(3))
+    with pytest.raises(InputError, match=r"p\.fcpxml: the FCPXML has compound clips within themselves"):
+        read(save(tmp_path, "p.fcpxml", first.format(circle)))
+    # Each twice in the one before: 2^50 clips, if they were all read.
+    double = "".join(media.format(i, 2 * clip.format(i + 1)) for i in range(50))
+    assert read(save(tmp_path, "p.fcpxml", first.format(double + media.format(50, "")))).cuts_s.tolist() == []
+    full = double + media.format(50, '<video duration="9s" ref="a"/>')
+    with pytest.raises(InputError, match=r"p\.fcpxml holds more than .* clips; export a part of it"):
+        read(save(tmp_path, "p.fcpxml", first.format(full)))
+
+
 def test_markers_count_where_nothing_is_cut(tmp_path: Path) -> None:
     text = edits.FCPX[: edits.FCPX.index("<transition")] + "</spine></sequence></project></event></library></fcpxml>"
     text = text.replace('<asset-clip ref="r2" lane="1" offset="24024/24000s" duration="24024/24000s" name="over"/>', "")
@@ -131,10 +180,7 @@ def test_premieres_markers(tmp_path: Path, encoding: str) -> None:
     listed = read(path, counting=parse_counting("29.97df"))
     assert np.rint(listed.cuts_s * float(F2997)).tolist() == [120, 1800]
     assert listed.names == ("hit", "end")
-    with pytest.raises(
-        InputError, match=r"line 2: '00;00;04;00' counts frames, and the list does not say .* give --fps"
-    ):
-        read(path)
+    assert read(path).cuts_s.tolist() == listed.cuts_s.tolist(), "drop-frame up to frame 29 is at 29.97"
 
 
 def test_a_reaper_project(tmp_path: Path) -> None:
@@ -202,8 +248,90 @@ def test_lists_that_are_refused(tmp_path: Path, name: str, text: str, message: s
     assert name in str(raised.value)
 
 
+def otio_time(frames: float, rate: float = 24.0) -> dict[str, Any]:
+    return otio_item("RationalTime.1", value=frames, rate=rate)
+
+
+def otio_span(start: float, frames: float) -> dict[str, Any]:
+    return otio_item("TimeRange.1", start_time=otio_time(start), duration=otio_time(frames))
+
+
+def otio_line(track: dict[str, Any], **more: Any) -> str:
+    return json.dumps(otio_item("Timeline.1", tracks=otio_item("Stack.1", children=[track]), **more))
+
+
+def test_otio_of_other_times(tmp_path: Path) -> None:
+    clips = [otio_item("Clip.1", source_range=otio_span(100, frames)) for frames in (12, 24, 36)]
+    cuts_s = [0.5, 1.5]
+    # Early versions of the library called a track a sequence.
+    old = otio_line(otio_item("Sequence.1", kind="Video", children=clips))
+    assert read(save(tmp_path, "old.otio", old)).cuts_s.tolist() == cuts_s
+    # Its EDL adapter once gave a track the range of the programme's timecode, in which it shows nothing.
+    for far in (-86243, 86400):
+        shifted = otio_line(otio_item("Track.1", kind="Video", children=clips, source_range=otio_span(far, 72)))
+        assert read(save(tmp_path, "far.otio", shifted)).cuts_s.tolist() == cuts_s
+    trimmed = otio_line(otio_item("Track.1", kind="Video", children=clips, source_range=otio_span(6, 48)))
+    assert read(save(tmp_path, "trimmed.otio", trimmed)).cuts_s.tolist() == [0.25, 1.25]
+    # It writes infinity in metadata without its last letters.
+    metadata = {"a": float("inf"), "b": [float("-inf"), "Inf, "]}
+    text = otio_line(otio_item("Track.1", kind="Video", children=clips, metadata=metadata))
+    assert read(save(tmp_path, "inf.otio", text.replace("Infinity", "Inf"))).cuts_s.tolist() == cuts_s
+
+
+def test_otio_counts_frames_as_its_start_does(tmp_path: Path) -> None:
+    clips = [
+        otio_item(
+            "Clip.1", source_range=otio_item("TimeRange.1", start_time=otio_time(0, 15), duration=otio_time(30, 15))
+        )
+        for _ in range(2)
+    ]
+    track = otio_item("Track.1", kind="Video", children=clips)
+    for more, rate in (({"global_start_time": otio_time(108000, 30)}, 30), ({}, 15)):
+        listed = read(save(tmp_path, "r.otio", otio_line(track, **more)))
+        assert (listed.cuts_s.tolist(), listed.counting) == ([2.0], Counting(Fraction(rate)))
+    assert (
+        read(save(tmp_path, "r.otio", otio_line(track, global_start_time=otio_time(108000, 30)))).start == "01:00:00:00"
+    )
+
+
+def test_premieres_markers_in_drop_frame_say_their_rate(tmp_path: Path) -> None:
+    header = "Marker Name\tDescription\tIn\tOut\tDuration\tMarker Type\n"
+    rows = "a\tx\t00;00;59;29\t00;00;59;29\t00;00;00;00\tComment\nb\t\t00;01;00;02\t00;01;00;02\t00;00;00;00\tComment\n"
+    listed = read(save(tmp_path, "m.csv", header + rows))
+    assert listed.counting == Counting(F2997, True)
+    assert listed.cuts_s.tolist() == pytest.approx([1799 * 1001 / 30000, 1800 * 1001 / 30000])
+    assert (
+        read(save(tmp_path, "m.csv", header + rows), counting=Counting(F2997, True)).cuts_s.tolist()
+        == listed.cuts_s.tolist()
+    )
+    for other in (rows.replace(";29\t", ";59\t"), rows.replace("00;01;00;02", "00:01:00:02")):
+        with pytest.raises(InputError, match="counts frames, and the list does not say how many a second; give --fps"):
+            read(save(tmp_path, "m.csv", header + other))
+
+
+def test_an_edl_as_avid_nucoda_and_premiere_write_it(tmp_path: Path) -> None:
+    # Without FCM, with tabs, comments without a space, speed changes, a title on no line of its own, long numbers.
+    text = (
+        "TITLE:   Reel.01\n\n"
+        "000001  ZZ100_50 V  C\t\t01:00:04:05 01:00:05:12 00:59:53:11 00:59:54:18 \n"
+        "*FROM CLIP NAME:  take_1\n* FROM CLIP: S:\\path\\to\\take_1.0001.exr\nFROM CLIP NAME: take_1\n"
+        "000002 B113RPTW V C 00:32:02:06 00:32:06:19 00:59:54:18 00:59:56:20\n"
+        "M2 B113RPTW       -026.4                00:32:02:06 \n* * FREEZE FRAME\n*LOC: 00:59:55:14 RED     FIX\n"
+        "000003  AX       AA    C        00:00:00:00 00:00:02:22 00:59:53:11 00:59:56:09\nAUD  3    \n"
+        "000004  SC00.JPG V     C        01:00:00:00 01:00:01:24 00:59:57:00 00:59:58:00\n"
+    )
+    listed = read(save(tmp_path, "reel.edl", text), counting=Counting(F25), start="00:59:53:11")
+    assert np.rint(listed.cuts_s * 25).tolist() == [32, 84, 89]
+
+
 def otio_item(schema: str, **fields: Any) -> dict[str, Any]:
     return {"OTIO_SCHEMA": schema, **fields}
+
+
+def test_times_in_bars_and_beats_are_refused(tmp_path: Path) -> None:
+    text = "#,Name,Start,End,Length\nR1,marker 1,144.2.00,144.3.00,0.1.00\n"
+    with pytest.raises(InputError, match=r"line 2: '144.2.00' counts bars and beats; set the program's ruler to s"):
+        read(save(tmp_path, "m.csv", text))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from emsync import midi
-from emsync.cli.main import COMMANDS
+from emsync.cli.main import COMMANDS, main
 from emsync.score import Instrument, Score
 from emsync.tempo_map import Bars, TempoMap
 
@@ -64,19 +64,19 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_long_note_spans_the_tempo_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mido")
     score = Score(
         (Instrument("Piano", 0),), instrument=[0, 0], pitch=[60, 64], velocity=[80, 80], start_s=[0, 3], end_s=[1, 5],
         tempo=TempoMap([0.0, 2.0], [120.0, 125.0]), bars=Bars([0.0], [4], [4]),
     )  # fmt: skip
     midi.write(score, tmp_path / "film.mid")
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/daw.md").read_text(encoding="utf-8"), re.DOTALL)
-    exec(block, {})
+    guide = (ROOT / "docs/how-to/daw.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^emsync (deliver .*--tempo-span)$", guide, re.MULTILINE)
+    assert main(line.split()) == 0
     found = midi.read(tmp_path / "film-live.mid")
     spans = found.end_s - found.start_s
     longest = int(np.argmax(spans))
-    assert found.instruments[found.instrument[longest]].name == "Tempo map"
+    assert found.instruments[found.instrument[longest]].name == "Tempo span"
     assert found.start_s[longest] == 0
     assert found.end_s[longest] == pytest.approx(5, abs=0.01)
     np.testing.assert_allclose(found.tempo.qpm, [120, 125], rtol=1e-4)

@@ -612,3 +612,16 @@ def test_by_default_music_keeps_to_sixteenths_and_triplets_in_the_drawn_tempo(gr
     assert grid or (0.5 - off[0]).max() > 0.2, "there are triplets"
     ends = 4 * score.tempo.quarters_at(score.end_s[score.instrument > 0])
     assert (np.abs(ends - np.rint(ends)) > 0.1).mean() > 0.2, "notes close where they like"
+
+
+def test_a_thousand_cuts_a_minute() -> None:
+    cuts_s = (np.arange(1, 200) * 0.06).tolist()  # 12 s
+    track = composed(Recipe(t_diff_s=4.0), cuts_s, 12.0)
+    assert len(track.score.markers) == 199
+    assert np.diff(track.boundaries_s).min() >= 4.0 - 1e-6
+    assert len(track.boundaries_s) == 3
+    assert track.n_within_frame == 2
+    assert track.missed_s.tolist() == track.boundaries_s[:1].tolist()  # half a second is no beat of this tempo
+    track = composed(Recipe(t_diff_s=0.0), cuts_s, 12.0)
+    assert len(track.boundaries_s) > 100
+    assert 0 < track.n_within_frame < len(track.boundaries_s)

@@ -82,7 +82,7 @@ class Clip:
 
     start_s: Fraction
     end_s: Fraction
-    layer: int
+    layer: float
     place: str = field(compare=False, default="")
 
 
@@ -99,7 +99,7 @@ def visible_cuts(clips: Iterable[Clip], *, until_s: Fraction | None = None) -> l
     last_s = max((clip.end_s for clip in waiting), default=Fraction(0))
     end_s = last_s if until_s is None else max(until_s, last_s)
     edges = sorted({edge for clip in waiting for edge in (clip.start_s, clip.end_s)})
-    shown: list[tuple[int, int]] = []  # (-layer, -index): the top layer first, and there the clip that began last
+    shown: list[tuple[float, int]] = []  # (-layer, -index): the top layer first, and there the clip that began last
     cuts: list[Cut] = []
     index, before = 0, -1
     for edge in edges:

@@ -16,7 +16,7 @@ from typing import Final
 
 from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, visible_cuts
 from emsync.errors import InputError
-from emsync.timecode import Counting, whole_hour
+from emsync.timecode import DROP_30, Counting, whole_hour
 
 _TC: Final = r"([0-9]{1,3}[:;][0-9]{1,2}[:;][0-9]{1,2}[:;.,][0-9]{1,3})"
 _EVENT: Final = re.compile(
@@ -96,7 +96,7 @@ def _counting(events: Sequence[_Event], request: Request) -> Counting:
     labels = [(label, event.drop) for event in events for label in (event.start, event.end)]
     drops = any(drop or label[-3:-2] == ";" for label, drop in labels)
     if request.counting is None and drops and all(int(label[-2:]) < 30 for label, _ in labels):
-        return Counting(Fraction(30000, 1001), True)
+        return DROP_30
     counting = request.needed(events[0].start)
     return Counting(counting.rate, True) if drops else counting
 

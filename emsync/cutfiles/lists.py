@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from emsync.cutfiles.cut import Cut, Found, Request, Weight
 from emsync.errors import InputError
 from emsync.table import Row, Table, read_json, read_table, seconds, shown, why_not_seconds
-from emsync.timecode import Counting, is_label, parse_frame_rate, whole_hour
+from emsync.timecode import DROP_30, Counting, is_label, parse_frame_rate, whole_hour
 
 _NAMES: Final = ("name", "marker name", "label", "title", "text")
 _WEIGHTS: Final = ("weight", "weights", "priority")
@@ -30,12 +30,13 @@ def read_table_cuts(text: str, request: Request) -> Found:
     table.check_widths()
     names, weights = table.column(_NAMES), table.column(_WEIGHTS)
     start_s = counting = None
+    known = request.counting or _implied([_cell(row, column) for row in table.rows])
     cuts = []
     for row in table.rows:
         cell = _cell(row, column)
         time_s = seconds(cell)
-        if time_s is None and is_label(cell) and request.counting is not None:
-            counting = request.counting
+        if time_s is None and is_label(cell) and known is not None:
+            counting = known
             try:
                 if start_s is None:
                     start = request.start
@@ -48,6 +49,13 @@ def read_table_cuts(text: str, request: Request) -> Found:
         cuts.append(Cut(time_s, f"line {row.line}", _weight(row, weights), _cell(row, names)))
     label = None if counting is None or start_s is None else counting.label(start_s)
     return Found(cuts, counting, label, of_file=counting is not None or _is_of_a_program(table))
+
+
+def _implied(cells: list[str]) -> Counting | None:
+    """29.97 drop-frame where labels have its semicolon, as Premiere writes them, and no frame past the 29th."""
+    labels = [cell for cell in cells if is_label(cell)]
+    drops = [label for label in labels if label[-3] == ";" and int(label[-2:]) < 30]
+    return DROP_30 if labels and len(drops) == len(labels) else None
 
 
 def _cell(row: Row, column: int | None) -> str:

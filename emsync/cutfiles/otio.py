@@ -8,6 +8,7 @@ within nested stacks count.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -20,6 +21,10 @@ from emsync.table import read_json, shown
 from emsync.timecode import Counting
 
 _MAX_DEPTH = 60
+#: How the library writes infinity in metadata, which JSON calls otherwise.
+_INF = re.compile(r"([:\[,]\s*-?)Inf(?=\s*[,\]}])")
+#: What tracks were called before.
+_OLD_NAMES = {"Sequence": "Track"}
 
 
 def suits(text: str) -> bool:
@@ -29,8 +34,9 @@ def suits(text: str) -> bool:
 
 def read(text: str, request: Request) -> Found:
     """The cuts of the one timeline in the file, or its markers if it has no cut."""
-    timeline = _timeline(read_json(text))
+    timeline = _timeline(read_json(_INF.sub(r"\1Infinity", text)))
     reader = _Reader()
+    reader.note_rate(timeline.get("global_start_time"))
     length_s = reader.read_composition(timeline.get("tracks"), 0)
     cuts = visible_cuts(reader.clips, until_s=length_s)
     if not cuts:
@@ -47,7 +53,8 @@ def read(text: str, request: Request) -> Found:
 
 def _schema(value: Any) -> str:
     name = value.get("OTIO_SCHEMA") if isinstance(value, Mapping) else None
-    return name.partition(".")[0] if isinstance(name, str) else ""
+    kind = name.partition(".")[0] if isinstance(name, str) else ""
+    return _OLD_NAMES.get(kind, kind)
 
 
 def _timeline(value: Any) -> Mapping[str, Any]:
@@ -114,7 +121,8 @@ class _Reader:
             first_s, length_s = span or _media_range(item) or (Fraction(0), Fraction(0))
             is_shown = schema == "Clip" and item.get("enabled", True) is not False
             if is_shown:
-                self._note_rate(item)
+                source = item.get("source_range")
+                self.note_rate(source.get("duration") if isinstance(source, Mapping) else None)
                 name = shown(str(item.get("name") or ""))
                 self.clips.append(Clip(at_s, at_s + length_s, self._layers, f"clip {name}"))
             self._markers_of(item, at_s, first_s, length_s)
@@ -123,6 +131,8 @@ class _Reader:
         inner._layers, inner.rate = self._layers, self.rate
         whole_s = inner.read_composition(item.get("tracks") if schema == "Timeline" else item, depth)
         first_s, length_s = span or (Fraction(0), whole_s)
+        if first_s + length_s <= 0 or first_s >= whole_s > 0:
+            first_s, length_s = Fraction(0), whole_s  # a range of the media, not of the track: it would show nothing
         self._layers, self.rate = inner._layers, inner.rate
         if item.get("enabled", True) is not False:
             self._take(inner, at_s, first_s, length_s)
@@ -147,13 +157,11 @@ class _Reader:
                 name = str(marker.get("name") or "")
                 self.markers.append(Cut(float(at_s + span[0] - first_s), f"marker {shown(name)}", name=name))
 
-    def _note_rate(self, item: Mapping[str, Any]) -> None:
-        """The rate of the first clip: the timeline itself has none."""
-        span = item.get("source_range")
-        if self.rate is None and isinstance(span, Mapping) and isinstance(span.get("duration"), Mapping):
-            rate = span["duration"].get("rate")
-            if isinstance(rate, int | float) and 0 < rate <= 1000:
-                self.rate = usual_rate(Fraction(rate))
+    def note_rate(self, time: Any) -> None:
+        """Take the rate of the first RationalTime that has one: that of the start, or else of the first clip."""
+        rate = time.get("rate") if isinstance(time, Mapping) else None
+        if self.rate is None and isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 1000:
+            self.rate = usual_rate(Fraction(rate))
 
 
 def _range(value: Any) -> tuple[Fraction, Fraction] | None:
