@@ -58,7 +58,7 @@ def recipe_of(setting: str) -> Recipe:
         elif name == "velocity":
             changed = {"velocity_temperature": float(value)}
         else:
-            changed = {name: value if name in ("grid", "finish", "form", "hits", "instruments") else float(value)}
+            changed = {name: value if isinstance(getattr(recipe, name), str) else float(value)}
         recipe = replace(recipe, **changed)
     return recipe
 

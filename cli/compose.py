@@ -18,10 +18,12 @@ from emsync.cli.progress import StageBar
 from emsync.cli.say import say
 from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, printable
+from emsync.keys import Key
 from emsync.mood_source import MoodSource
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
+    from emsync.score import KeySignature
     from emsync.soundtrack import Soundtrack
 
 #: What `--from` makes superfluous, by the names that the command passes.
@@ -260,6 +262,8 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
         note = track.mood.summary(score.duration_s, track.recipe.mood_strength)
     if note is not None:
         say(note)
+    if score.keys:
+        say(_on_key(score.keys))
     say(f"Watching took {track.watched_s:.1f} s, composing {track.composed_s:.1f} s.")
 
 
@@ -272,13 +276,24 @@ def _on_sounds(track: Soundtrack) -> str:
     return f"Palette: {name}{' (auto)' if track.recipe.palette == palettes.AUTO else ''}."
 
 
+def _on_key(signatures: tuple[KeySignature, ...]) -> str:
+    """The keys that the music was led into, and when."""
+    named = [f"{Key(at.tonic, at.is_minor)} from {at.time_s:.1f} s" for at in signatures]
+    return "Key: " + ", ".join([named[0].removesuffix(" from 0.0 s"), *named[1:]]) + "."
+
+
 def _on_theme(track: Soundtrack) -> str:
     """Where the theme is heard."""
     from emsync.theme import find_returns
 
     assert track.theme is not None
     found = find_returns(track.score, track.theme)
-    heard = ", ".join(f"{r.time_s:.1f} s" + (f" ({r.semitones:+d})" if r.semitones else "") for r in found)
+    heard = ", ".join(
+        f"{r.time_s:.1f} s"
+        + (f" ({r.semitones:+d})" if r.semitones else "")
+        + (" in the other mode" if r.in_other_mode else "")
+        for r in found
+    )
     return f"Theme {printable(track.theme.name)} ({len(track.theme)} notes): " + (heard or "not recognisable") + "."
 
 

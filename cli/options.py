@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 import click
 
+from emsync.choice import Choice
 from emsync.ducking import MUSIC_DB, RANGES, Ducking
 from emsync.errors import InputError
-from emsync.recipe import CHOICES, DEFAULT_BY_KIND, LONGEST_S, SHORTEST_S, Choice, Recipe
+from emsync.recipe import CHOICES, DEFAULT_BY_KIND, LONGEST_S, SHORTEST_S, Recipe
 from emsync.timecode import Counting, parse_counting
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

@@ -37,6 +37,11 @@ class Choices(TypedDict, total=False):
     tempo_qpm: float | None
     grid: Literal["triplets", "sixteenths", "free"]
     mood_strength: float
+    mode: Literal["auto", "major", "minor", "off"]
+    key: str
+    mode_strength: float
+    progression: Literal["on", "off"]
+    register_bias: float
     finish: Literal["on", "off"]
     velocity_temperature: float
     chord_bias: float

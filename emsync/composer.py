@@ -12,7 +12,7 @@ as in Sanchez et al. 2023): the model reads each piece with a mood twice, with i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from emsync.conditions import LANE_NAMES, Conditions
 from emsync.decoder import Decoder
 from emsync.hits import follow, land
 from emsync.recipe import Recipe
-from emsync.score import Score
+from emsync.score import KeySignature, Score
 from emsync.sections import Plan
 from emsync.tempo_plan import TempoPlan, beat_of
 from emsync.tokenizer.events import decode
@@ -106,6 +106,8 @@ def score_of(piece: Piece, duration_s: float, *, bend: bool = False) -> Score:
     If it was not, `bend` says whether the tempo bends towards the boundaries that were met.
     """
     score = decode(piece.events.ids, piece.events.velocities)
+    signatures = [KeySignature(time_s, key.tonic, key.is_minor) for time_s, key in piece.keys]
+    score = replace(score, keys=tuple(signatures))
     # Drum hits and bars have no end of their own, and may pass the film's.
     if piece.tempo_plan is None:
         score = score.until(duration_s)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
+from emsync.keys import Key
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -96,6 +97,16 @@ class Source:
         if not semitones:
             return self
         moved = tuple(tuple((place, _moved(event, semitones)) for place, event in bar) for bar in self.bars)
+        return replace(self, bars=moved)
+
+    def in_mode(self, key: Key, *, minor: bool) -> Source:
+        """The same music of `key` in minor, or in major: its third, sixth and seventh move by a semitone."""
+        if key.is_minor == minor:
+            return self
+        by = key.in_mode(np.arange(128), minor=minor) - np.arange(128)
+        moved = tuple(
+            tuple((place, _moved(event, int(by[v.VALUE[event]]))) for place, event in bar) for bar in self.bars
+        )
         return replace(self, bars=moved)
 
     def without(self, dropped: Iterable[int]) -> Source:

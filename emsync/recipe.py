@@ -17,7 +17,7 @@ import numpy as np
 from emsync import control_curves as controls_
 from emsync import describe as describes
 from emsync import form as forms
-from emsync import palettes
+from emsync import keys, palettes
 from emsync import vocabulary as v
 from emsync.choice import Choice as Choice
 from emsync.control_curves import ControlCurves
@@ -126,6 +126,35 @@ class Recipe:
         "How strongly the mood is followed (classifier-free guidance): 1 as in training, more to exaggerate, 0 not at "
         "all.",
         "--mood-strength", "S", low=0, high=10,
+    )  # fmt: skip
+    mode: Literal["auto", "major", "minor", "off"] = _choice(
+        "auto",
+        "Major or minor: by the valence of the mood, where it is given, or one of them throughout; off leaves it to "
+        "the model.",
+        "--mode", choices=("auto", "major", "minor", "off"), since="off",
+    )  # fmt: skip
+    key: str = _choice(
+        keys.AUTO,
+        "The tonic, such as C, F# or Bb; auto takes a theme's, or draws one with the seed where the mode is known.",
+        "--key", "TONIC", text=keys.check_tonic,
+    )  # fmt: skip
+    mode_strength: float = _choice(
+        1.5,
+        "How strongly pitches lean towards the key: their log probability there is added so many times to their "
+        "logits, times half of --mood-strength and the root of the magnitude of valence.",
+        "--mode-strength", "S", low=0, high=10,
+    )  # fmt: skip
+    progression: Literal["on", "off"] = _choice(
+        "on",
+        "Where pitches lean towards a key: whether each bar leans towards a chord as well, of loops drawn as in real "
+        "songs.",
+        "--progression", choices=("on", "off"), since="off",
+    )  # fmt: skip
+    register_bias: float = _choice(
+        0.1,
+        "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence and "
+        "--mood-strength.",
+        low=0, high=10, since=0.0,
     )  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",

@@ -19,10 +19,12 @@ from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.form import Section, mean_arousal, plan_form
 from emsync.guide import Guide, Source
+from emsync.keys import Key
 from emsync.mixture import Copier, Mixture
 from emsync.recipe import Recipe
 from emsync.score import Marker, Score
 from emsync.theme import Theme
+from emsync.tonality import Tonality
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -96,15 +98,20 @@ class Sections:
     Attributes:
         copier: What is copied in the section that the piece is in.
         now: The number of that section; -1 before the first BAR.
+        tonality: What key it is in.
 
     """
 
-    def __init__(self, plan: Plan, recipe: Recipe, mixture: Mixture | None, beat_steps: float | None) -> None:
+    def __init__(
+        self, plan: Plan, recipe: Recipe, mixture: Mixture | None, beat_steps: float | None, rng: np.random.Generator
+    ) -> None:
         if plan.theme is not None and beat_steps is None:
             raise InputError("a theme needs a tempo; give --tempo, or a --grid other than free")
         self._plan, self._recipe, self._mixture, self._beat_steps = plan, recipe, mixture, beat_steps
         self._starts = [section.start_s / v.STEP_S for section in plan.sections]
         self._begun: dict[int, int] = {}  # by section: the place of its first BAR among the events
+        self._keys: dict[int, Key | None] = {}  # by section: what it began in
+        self.tonality = Tonality(recipe, rng.spawn(1)[0], None if plan.theme is None else plan.theme.key)
         self._copiers: dict[str, Copier] = {}
         self._guides: list[Guide] = []
         self.now = -1
@@ -115,7 +122,10 @@ class Sections:
             self._copiers[name] = Copier(self._mixture, self._recipe.copying, self._recipe.longest_copy_bars)
         return self._copiers[name]
 
-    def accept(self, event: int, ids: Sequence[int], step: int, bar_steps: float) -> None:
+    def accept(
+        self, event: int, ids: Sequence[int], step: int, bar_steps: float, valence: float = math.nan, *,
+        ruled: bool = False,
+    ) -> None:  # fmt: skip
         """Take the next event.
 
         Args:
@@ -123,26 +133,53 @@ class Sections:
             ids: The events before it, from START on.
             step: The clock.
             bar_steps: The length of a bar. A section begins on the bar line nearest to its start.
+            valence: Of the mood at `step`, in [-1, 1]; NaN if it is not given.
+            ruled: Whether something else than the mood says which pitches there are.
 
         """
         if v.KIND[event] == v.K_BAR:
             now = int(np.searchsorted(self._starts, step + bar_steps / 2, side="right")) - 1 if self._starts else 0
-            if now > self.now:
+            new = now > self.now
+            self.now = max(now, self.now)
+            self.tonality.begin_bar(
+                step, valence, section=self._plan.sections[now].label.name if self._plan.sections else "", begins=new,
+                semitones=self._semitones(), states_theme=self._states_theme(), ruled=ruled,
+            )  # fmt: skip
+            if new:
                 self._begin(now, ids)
         self.copier.append(event)
         for guide in self._guides:
             guide.accept(event)
 
     def mix(self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int]) -> FloatArray:
-        """Logits (SIZE,) that lean towards what returns here; arguments as of `guide.Guide.mix`."""
+        """Logits (SIZE,) that lean towards the key, and what returns here; arguments as of `guide.Guide.mix`."""
+        given = [f for guide in self._guides if not (guide.is_over or guide.source.is_whole) for f in guide.source.only]
+        logits = self.tonality.lean(logits, allowed, sounding, given)
         for guide in self._guides:
             logits = guide.mix(logits, allowed, sounding)
         return logits
 
+    def _states_theme(self) -> bool:
+        """Whether the user's theme is being played as it was written."""
+        if self._plan.theme is None or self.now > 0:
+            return False
+        return not self._begun or any(not guide.is_over for guide in self._guides)
+
+    def _semitones(self) -> int:
+        """By how much the section that the piece is in is transposed."""
+        section = self._plan.sections[self.now] if self._plan.sections else None
+        returns = section is not None and section.returns_to in self._begun and self._recipe.theme_strength
+        return section.label.semitones if section is not None and returns else 0
+
+    def _in_mode(self, source: Source, key: Key | None) -> Source:
+        """A passage that was written in `key`, in the mode of this bar, if both are known."""
+        now = self.tonality.key
+        return source if key is None or now is None else source.in_mode(key, minor=now.is_minor)
+
     def _begin(self, now: int, ids: Sequence[int]) -> None:
         """A section begins with the BAR that comes next."""
         plan, recipe = self._plan, self._recipe
-        self.now, self._begun[now], self._guides = now, len(ids), []
+        self._begun[now], self._keys[now], self._guides = len(ids), self.tonality.key, []
         section = plan.sections[now] if plan.sections else None
         if section is None:
             self._state_theme(None)
@@ -154,7 +191,7 @@ class Sections:
             until = min((i for i in self._begun.values() if i > stated), default=len(ids))
             self._guides = [
                 Guide.of_return(
-                    Source.of_events(ids[stated:until]),
+                    self._in_mode(Source.of_events(ids[stated:until]), self._keys[source]),
                     recipe.theme_strength * PER_PRIME**section.label.primes,
                     semitones=section.label.semitones, excitement=self._excitement(now, source),
                 )
@@ -169,7 +206,7 @@ class Sections:
             return
         source, weight = theme.source(self._beat_steps), STATED
         if section is not None and section.returns_to is not None:
-            source = source.transposed(section.label.semitones)
+            source = self._in_mode(source, theme.key).transposed(section.label.semitones)
             weight = min(STATED, recipe.theme_strength * PER_PRIME**section.label.primes)
         self._guides.append(Guide(source, weight))
 

@@ -92,6 +92,10 @@ class Steering:
         """Whether a density is asked for at a time, so that no other limit is needed."""
         return not math.isnan(self._now("density", time_s))
 
+    def gives_pitches(self, time_s: float) -> bool:
+        """Whether a key or a melody is asked for at a time, so that the mood chooses none."""
+        return not (math.isnan(self._now("key", time_s)) and math.isnan(self._now("melody", time_s)))
+
     def accept(self, event: int, grammar: Grammar) -> None:
         """Take the event that came; the grammar has taken it already."""
         if v.KIND[event] == v.K_ON:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync import vocabulary as v
+from emsync.controls import key_of
 from emsync.errors import InputError
 from emsync.guide import ORDER, Source
+from emsync.keys import Key
 from emsync.score import Score
 from emsync.tokenizer import families
 
@@ -50,6 +52,15 @@ class Theme:
 
     def __len__(self) -> int:
         return len(self.pitch)
+
+    @property
+    def key(self) -> Key | None:
+        """The key that fits it best; None for notes that are all the same."""
+        weights = np.bincount(self.pitch % 12, weights=self.length_quarters, minlength=12)
+        if np.ptp(weights) == 0:
+            return None
+        is_minor, tonic = divmod(int(key_of(weights)), 12)
+        return Key(tonic, bool(is_minor))
 
     @property
     def n_bars(self) -> int:
@@ -151,11 +162,15 @@ def lead_family(pitch: npt.NDArray[np.integer], family: npt.NDArray[np.integer])
 
 @dataclass(frozen=True)
 class Return:
-    """Where a melody is played: its first bar line, transposed by so many semitones, and the share of its notes."""
+    """Where a melody is played: its first bar line, transposed by so many semitones, and the share of its notes.
+
+    in_other_mode: whether it is in minor though the melody is in major, or the other way round.
+    """
 
     time_s: float
     semitones: int
     share: float
+    in_other_mode: bool = False
 
 
 def find_returns(
@@ -169,7 +184,8 @@ def find_returns(
     """Where a score plays a melody, in any family but drums: at its bar lines, in order of time.
 
     A note of the melody is played if a note of its pitch begins within `within_quarters` of where it should. Of all
-    transpositions the one that has most notes counts. Returns that overlap are one: the best.
+    transpositions, as it is and in the other mode, the one that has most notes counts. Returns that overlap are one:
+    the best.
 
     Args:
         score: The score.
@@ -189,17 +205,20 @@ def find_returns(
     at, pitch = at[order], pitch[order]
     lines = score.tempo.quarters_at(score.bars.start_s)
     shifts = np.array(semitones, dtype=np.int64)
+    key = theme.key
+    ways = [theme.pitch] if key is None else [theme.pitch, key.in_mode(theme.pitch, minor=not key.is_minor)]
     length = theme.n_bars * theme.bar_quarters
     for line, time_s in zip(lines.tolist(), score.bars.start_s.tolist(), strict=True):
-        hits = np.zeros(len(shifts))
-        for onset, p in zip(theme.onset_quarters.tolist(), theme.pitch.tolist(), strict=True):
+        hits = np.zeros((len(ways), len(shifts)))
+        for number, onset in enumerate(theme.onset_quarters.tolist()):
             first, stop = np.searchsorted(at, (line + onset - within_quarters, line + onset + within_quarters))
-            hits += np.isin(p + shifts, pitch[first:stop])
-        best = int(np.lexsort((np.abs(shifts), -hits))[0])
-        share = float(hits[best] / len(theme))
+            hits += [np.isin(way[number] + shifts, pitch[first:stop]) for way in ways]
+        distance = np.abs(shifts) + 100 * np.arange(len(ways))[:, None]  # of equally good ones, the nearest counts
+        way, best = divmod(int(np.lexsort((distance.ravel(), -hits.ravel()))[0]), len(shifts))
+        share = float(hits[way, best] / len(theme))
         if share < least:
             continue
-        here = Return(time_s, int(shifts[best]), share)
+        here = Return(time_s, int(shifts[best]), share, bool(way))
         before = score.tempo.quarters_at(np.array([found[-1].time_s]))[0] if found else -np.inf
         if line - before < length - 1e-6:
             if share > found[-1].share:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, Conditions
+from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, VALENCE_LANE, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
+from emsync.keys import Key
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
@@ -45,6 +46,7 @@ class Piece:
     chords_s: (C,) all CHORDs.
     tempo_plan: the tempo that was planned for the film. Events, targets and chords are then in its nominal time,
         boundaries in that of the film.
+    keys: where (s) the music was led into which key.
     """
 
     events: Events
@@ -52,6 +54,7 @@ class Piece:
     targets_s: FloatArray
     chords_s: FloatArray
     tempo_plan: TempoPlan | None = None
+    keys: tuple[tuple[float, Key], ...] = ()
 
 
 class Targets:
@@ -154,7 +157,7 @@ class Writer:
         )
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead) if len(curves) else None
-        self._sections = Sections(plan, recipe, mixture, beat_steps)
+        self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -193,7 +196,9 @@ class Writer:
         if kind == v.K_CHORD:
             self._targets.meet(self.grammar.step)
             self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
-        self._sections.accept(event, self.ids, self.grammar.step, 4 * self.grammar.beat_steps)
+        ruled = self._steering is not None and self._steering.gives_pitches(self.grammar.step * v.STEP_S)
+        valence = float(lanes[VALENCE_LANE])
+        self._sections.accept(event, self.ids, self.grammar.step, 4 * self.grammar.beat_steps, valence, ruled=ruled)
         lanes[COPY_LANES] = self._sections.copier.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)
@@ -216,6 +221,7 @@ class Writer:
             np.array([met[b] for b in boundaries], dtype=np.float64) * v.STEP_S,
             np.array(self.grammar.chords, dtype=np.float64) * v.STEP_S,
             self._tempo_plan,
+            tuple((step * v.STEP_S, key) for step, key in self._sections.tonality.keys),
         )  # fmt: skip
 
     def _draw(self, logits: npt.NDArray[np.float32]) -> int:

@@ -42,6 +42,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "mood_strength": 1.0,
             "density_limit": 0.0,
             "alone_bias": 0.0,
+            "mode": "off",
             **choices,
         }
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.guide import LONGEST_BARS, ORDER, Guide, Source
+from emsync.keys import Key
 
 ON, OFF, ID = v.ON_BASE, v.OFF_BASE, v.ID_OF
 BAR = ID["BAR_4"]
@@ -45,6 +46,15 @@ def test_a_source_is_a_passage_by_bars() -> None:
     assert source.bars[:2] == (((0, KICK), (0, C4), (50, C4_OFF), (50, E4), (100, E4_OFF)), ((0, BASS),))
     assert source.lengths == (100, 100, 0)
     assert len(Source.of_events(PASSAGE * 9).bars) == LONGEST_BARS
+
+
+def test_a_passage_in_the_other_mode() -> None:
+    source, c_major = Source.of_events(PASSAGE), Key(0, is_minor=False)
+    assert source.in_mode(c_major, minor=False) is source
+    e_flat, e_flat_off = (int(base[v.PIANO] + 63) for base in (ON, OFF))
+    darker = source.in_mode(c_major, minor=True)
+    assert darker.bars[0] == ((0, KICK), (0, C4), (50, C4_OFF), (50, e_flat), (100, e_flat_off))
+    assert darker.in_mode(Key(0, is_minor=True), minor=False).bars[0] == source.bars[0]
 
 
 def test_a_return_is_followed_note_for_note() -> None:

@@ -113,6 +113,9 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         alone_bias=0.0,
         tempo_plan="off",
         palette="standard",
+        mode="off",
+        progression="off",
+        register_bias=0.0,
     )
 
 

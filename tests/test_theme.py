@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +90,19 @@ def test_returns_are_found_where_they_are() -> None:
     assert find_returns(rest, theme) == []
 
 
+def test_a_return_in_the_other_mode_is_found() -> None:
+    theme = Theme.of_score(reduced(tune()))
+    assert theme.key is not None
+    score = reduced(tune())
+    darker = replace(score, pitch=theme.key.in_mode(score.pitch, minor=not theme.key.is_minor))
+    assert [(r.time_s, r.semitones, r.in_other_mode) for r in find_returns(darker, theme)] == [(0.0, 0, True)]
+
+
 def made(form: str, *, theme: Theme | None = None, strength: float = 1.0, seed: int = 0) -> Score:
     """A piece of 32 s of random music with a form, in bars of four quarters."""
-    recipe = Recipe(seed=seed, form=form, theme_strength=strength, tempo_qpm=120.0, finish="off", hits="free")
+    recipe = Recipe(
+        seed=seed, form=form, theme_strength=strength, tempo_qpm=120.0, finish="off", hits="free", mode="off"
+    )  # fmt: skip
     plan = Plan(plan_form(form, 32.0), theme)
     bias = np.where(v.KIND == v.K_BAR, -20.0, 0.0)
     bias[v.ID_OF["BAR_4"]] = 20.0

@@ -44,7 +44,8 @@ def test_a_video_becomes_two_files_beside_it(run: Run, film: Path) -> None:
     assert lines[4] == f"Palette: {palettes.name_of(tuple(record['programs']))} (auto)."
     assert [each.program for each in score.instruments] == record["programs"]
     assert lines[5].startswith("Mood: read from the pictures")
-    assert lines[6].startswith("Watching took ")
+    assert lines[6].startswith("Key: ")
+    assert lines[7].startswith("Watching took ")
 
 
 def test_cuts_out_of_reach_are_listed(run: Run) -> None:
@@ -147,6 +148,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "theme_strength": 0.5, "palette": "jazz,strings=48", "density_limit": 1.0, "alone_bias": 4.0,
         "tempo_plan": "on", "max_bend": 3.0, "metre_changes": False, "controls": None, "intensity": "none",
         "density": "none", "describe": "", "control_strength": 1.0,
+        "mode": "auto", "key": "auto", "mode_strength": 1.5, "progression": "on", "register_bias": 0.1,
     }  # fmt: skip
     again = run("--from", "song.mid.json", "-o", "again.mid")
     assert again.code == 0, again.err

@@ -33,7 +33,7 @@ from emsync.training.corpus.archive import Archive
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import auc, pearson
 from emsync.training.mood.curves import Scale, judge, readings
-from emsync.training.mood.regressor import AXES
+from emsync.training.mood.regressor import AXES, Regressor
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
@@ -128,9 +128,9 @@ class Judged:
     read: FloatArray
 
 
-def judge_piece(score: Score, task: Task, scale: Scale) -> Judged:
-    """Measure a piece with the judge, without `MARGIN_S` at either end."""
-    levels = scale.apply(readings(score, judge()))
+def judge_piece(score: Score, task: Task, scale: Scale, regressor: Regressor | None = None) -> Judged:
+    """Measure a piece without `MARGIN_S` at either end, with the judge unless another regressor is given."""
+    levels = scale.apply(readings(score, judge() if regressor is None else regressor))
     times_s = np.arange(len(levels)) + 0.5
     inside = (times_s >= MARGIN_S) & (times_s <= times_s[-1] - MARGIN_S)
     return Judged(task, np.stack(task.curve.at(times_s[inside]), axis=1), levels[inside])
@@ -269,11 +269,14 @@ class MoodAdherence:
             figure.savefig(temporary, dpi=80, format="png")
 
 
-def judges_scale(songs: Archive) -> Scale:
-    """The scale of what the judge reads in real songs. Raises `InputError` for an archive with too little music."""
+def judges_scale(songs: Archive, regressor: Regressor | None = None) -> Scale:
+    """The scale of what the judge, or another regressor, reads in real songs.
+
+    Raises `InputError` for an archive with too little music.
+    """
     count = min(SCALED_SONGS, len(songs))
     try:
-        return Scale.fit([readings(songs[i], judge()) for i in range(count)])
+        return Scale.fit([readings(songs[i], judge() if regressor is None else regressor) for i in range(count)])
     except ModelError as error:
         raise InputError(
             f"the archive's {count} songs are too little music to scale moods by; give one with more songs"

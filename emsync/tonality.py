@@ -1,0 +1,216 @@
+"""The key of a piece in the making: major or minor by its valence, and pitches that lean towards it.
+
+Of all that notes can say, mode says most about valence (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of
+Music and Emotion, 2010). The model hardly follows valence by itself (docs/decisions/0025-mode-and-key.md), so its
+pitches are guided by what a classifier would say (Dhariwal and Nichol 2021, on single notes): by Bayes' rule,
+P(key | pitch class) is proportional to P(pitch class | key), which is counted in real songs. The logarithm of the
+latter, times a weight that grows with the magnitude of valence, is added to the logit of every pitch. Within each
+family the sum of all pitches' probabilities stays as it was, so how often a family plays is still the model's choice.
+
+Conventions: valence is in [-1, 1], NaN where it is not given. Degrees are as in `emsync.keys`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import keys
+from emsync import vocabulary as v
+from emsync.keys import Key
+from emsync.progression import Chord, Progression
+from emsync.recipe import Recipe
+
+FloatArray = npt.NDArray[np.floating]
+
+#: How often notes have each degree, in major and in minor: those of the bass, and those of the other pitched families.
+#: Counted in 1,712 of the training songs, whose key fits with a correlation of 0.75 or more; each song has one vote.
+BASS_SHARES: Final = (
+    (0.283, 0.007, 0.095, 0.016, 0.071, 0.142, 0.010, 0.204, 0.013, 0.097, 0.036, 0.026),
+    (0.337, 0.017, 0.043, 0.111, 0.011, 0.105, 0.009, 0.125, 0.094, 0.017, 0.115, 0.018),
+)
+SHARES: Final = (
+    (0.232, 0.008, 0.108, 0.016, 0.119, 0.113, 0.012, 0.193, 0.013, 0.103, 0.029, 0.054),
+    (0.258, 0.015, 0.073, 0.143, 0.014, 0.107, 0.012, 0.160, 0.074, 0.021, 0.101, 0.021),
+)
+#: How often notes are so many semitones above the root of a bar's chord, major and minor; in the same songs.
+BASS_ABOVE_ROOT: Final = (
+    (0.572, 0.007, 0.042, 0.005, 0.069, 0.029, 0.007, 0.184, 0.003, 0.038, 0.025, 0.017),
+    (0.538, 0.011, 0.029, 0.120, 0.004, 0.056, 0.007, 0.127, 0.026, 0.011, 0.062, 0.009),
+)
+ABOVE_ROOT: Final = (
+    (0.316, 0.006, 0.063, 0.006, 0.182, 0.042, 0.013, 0.249, 0.008, 0.047, 0.035, 0.033),
+    (0.312, 0.011, 0.057, 0.190, 0.007, 0.062, 0.011, 0.213, 0.025, 0.024, 0.076, 0.012),
+)
+#: How many of these songs have each tonic, from C to B.
+TONICS: Final = (273, 57, 228, 80, 229, 146, 46, 221, 54, 191, 91, 93)
+#: The share of these songs that is in minor.
+MINOR_SHARE: Final = 0.34
+#: The mode changes only for a valence this far on the other side of 0, and not before so many bars have passed.
+CLEAR: Final = 0.15
+HELD_BARS: Final = 4
+#: What valence a mode of the user's own choice counts as.
+CHOSEN: Final = 0.8
+#: From this weight on, the music counts as being in the key.
+FELT: Final = 0.5
+#: A note of the bar's chord that does not sound while others do has so much more weight: chords become triads.
+COMPLETES: Final = 1.0
+#: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
+MIDDLE: Final = 60
+
+_FAMILIES: Final = tuple(f for f in range(len(v.FAMILIES)) if f != v.DRUMS)
+_PITCHES: Final = np.arange(v.PITCH_RANGE[v.PIANO][0], v.PITCH_RANGE[v.PIANO][1] + 1)  # of every pitched family
+_ONS: Final = slice(
+    int(v.ON_BASE[_FAMILIES[0]]) + int(_PITCHES[0]), int(v.ON_BASE[_FAMILIES[-1]]) + int(_PITCHES[-1]) + 1
+)
+_SHAPE: Final = (len(_FAMILIES), len(_PITCHES))  # of the ONs in `_ONS`
+_IS_BASS: Final = np.array([[f == v.BASS] for f in _FAMILIES])
+
+
+class Tonality:
+    """The key of one piece, bar by bar.
+
+    Args:
+        recipe: Its mode, key and strengths.
+        rng: Draws the tonic, unless the recipe or `own` gives it.
+        own: The key of a theme, which the piece then takes.
+
+    Attributes:
+        key: What the music leans towards in this bar; None while it does not, or not enough to be heard.
+        keys: (step, key) wherever the key changed.
+
+    """
+
+    def __init__(self, recipe: Recipe, rng: np.random.Generator, own: Key | None = None) -> None:
+        self._recipe, self._own = recipe, own
+        self._tonic = 0
+        if recipe.mode != "off":
+            if recipe.key != keys.AUTO:
+                self._tonic = keys.tonic_of(recipe.key)
+            else:
+                shares = np.array(TONICS) / sum(TONICS)
+                self._tonic = int(rng.choice(12, p=shares)) if own is None else own.tonic
+        self._progression = Progression(rng)
+        self._drawn_minor = bool(rng.random() < MINOR_SHARE)  # for a tonic that is given without a mode
+        self._is_minor: bool | None = None
+        self._held_bars = 0
+        self._bias: FloatArray | None = None
+        self._tones: frozenset[int] = frozenset()  # of the bar's chord
+        self._completes = 0.0
+        self.key: Key | None = None
+        self.keys: list[tuple[int, Key]] = []
+
+    def begin_bar(
+        self, step: int, valence: float, *, section: str = "", begins: bool = False, semitones: int = 0,
+        states_theme: bool = False, ruled: bool = False,
+    ) -> None:  # fmt: skip
+        """A bar begins.
+
+        Args:
+            step: When.
+            valence: Of the mood there.
+            section: The name of its section.
+            begins: Whether the section begins with this bar.
+            semitones: By how much this section is transposed.
+            states_theme: Whether a theme is played as the user wrote it: the mode is then that of the theme.
+            ruled: Whether something else says which pitches there are: then nothing leans.
+
+        """
+        recipe = self._recipe
+        valence = valence if recipe.mood_strength else math.nan
+        weight = self._choose(valence, states_theme=states_theme)
+        register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
+        if ruled or recipe.mode == "off" or not (weight or register):
+            self._bias, self.key = None, None
+            return
+        key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
+        chord: Chord | None = self._progression.begin_bar(
+            section, is_minor=key.is_minor, valence=0.0 if math.isnan(valence) else valence, begins=begins
+        )
+        if recipe.progression == "off":
+            chord = None
+        self._tones = frozenset() if chord is None else frozenset((key.tonic + tone) % 12 for tone in chord.tones)
+        self._completes = COMPLETES * weight
+        self._bias = weight * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (_PITCHES - MIDDLE) / 12)
+        self.key = key if weight >= FELT else None
+        if self.key is not None and (not self.keys or self.keys[-1][1] != key):
+            self.keys.append((step, key))
+
+    def _choose(self, valence: float, *, states_theme: bool) -> float:
+        """Choose the mode of a bar; return the weight of its likelihood."""
+        recipe = self._recipe
+        if recipe.mode in ("major", "minor"):
+            self._is_minor = recipe.mode == "minor"
+            return recipe.mode_strength * CHOSEN
+        if states_theme and self._own is not None:
+            self._is_minor, self._held_bars = self._own.is_minor, 0
+            return recipe.mode_strength * CHOSEN
+        if math.isnan(valence):
+            if recipe.key == keys.AUTO:
+                return 0.0
+            self._is_minor = self._drawn_minor if self._is_minor is None else self._is_minor
+            return recipe.mode_strength * CHOSEN
+        self._held_bars += 1
+        wanted = valence < 0
+        if self._is_minor is None or (
+            wanted != self._is_minor and abs(valence) > CLEAR and self._held_bars > HELD_BARS
+        ):
+            self._is_minor, self._held_bars = wanted, 1
+        weight = recipe.mode_strength * recipe.mood_strength / 2 * math.sqrt(abs(valence))
+        return weight if recipe.key == keys.AUTO else max(weight, recipe.mode_strength * CHOSEN)
+
+    def lean(
+        self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
+        spared: Iterable[int] = (),
+    ) -> npt.NDArray[np.float32]:  # fmt: skip
+        """Logits (SIZE,) that lean towards the key and the chord, if there are any.
+
+        Args:
+            logits: (SIZE,) before.
+            allowed: (SIZE,) what the grammar allows.
+            sounding: The ids of the ONs that sound.
+            spared: The families that do not lean, since they play something given.
+
+        """
+        if self._bias is None or not allowed[_ONS].any():
+            return logits
+        bias = self._bias
+        if self._tones:
+            sound = {int(v.VALUE[on]) % 12 for on in sounding if v.FAMILY[on] != v.DRUMS}
+            missing = self._tones - sound
+            if missing and sound:
+                bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
+        for family in spared:
+            bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
+        x = np.where(allowed[_ONS], logits[_ONS], -np.inf).reshape(_SHAPE).astype(np.float64)
+        plays = np.isfinite(x).any(axis=1, keepdims=True)
+        top = np.where(plays, x.max(axis=1, keepdims=True), 0.0)
+        leaned = np.where(plays, x + bias, 0.0)
+        peak = leaned.max(axis=1, keepdims=True)
+        # Each family's sum of probabilities stays what it was.
+        before = np.exp(x - top).sum(axis=1, keepdims=True)
+        after = np.exp(leaned - peak).sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            leaned += np.where(plays, top + np.log(before) - peak - np.log(after), 0.0)
+        mixed = logits.copy()
+        mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
+        return mixed
+
+
+def _likelihood(key: Key, chord: Chord | None) -> FloatArray:
+    """Log P(pitch class | key, chord) of every pitch, `_SHAPE`, but for a constant."""
+    degree = np.arange(12)
+    rows = []
+    for family in _FAMILIES:
+        shares = np.array((BASS_SHARES if family == v.BASS else SHARES)[key.is_minor])
+        if chord is not None:
+            above = (degree - chord.degree) % 12
+            here = np.array((BASS_ABOVE_ROOT if family == v.BASS else ABOVE_ROOT)[chord.is_minor])[above]
+            of_chord = np.isin(degree, chord.tones)
+            shares = here * np.where(of_chord, 1.0, np.minimum(12 * shares, 1.0))
+        rows.append(shares[(_PITCHES - key.tonic) % 12])
+    return np.log(np.array(rows))

@@ -1,0 +1,64 @@
+"""Loops of chords: drawn as real songs go on, brighter with valence, kept by a section that returns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emsync.progression import CHORDS, FOLLOWS, LOOP_BARS, OTHER, PASSES, Chord, Progression, draw_loop
+
+RNG = np.random.default_rng
+
+
+def played(
+    progression: Progression, bars: int, section: str = "A", minor: bool = False, valence: float = 0.0
+) -> list[Chord]:
+    return [
+        progression.begin_bar(section, is_minor=minor, valence=valence, begins=bar == 0) for bar in range(bars)
+    ]  # fmt: skip
+
+
+def test_the_tables_fit_together() -> None:
+    for mode in range(2):
+        assert np.array(FOLLOWS[mode]).shape == (len(CHORDS[mode]), len(CHORDS[mode]))
+        assert np.allclose(np.sum(FOLLOWS[mode], axis=1), 1, atol=0.02)
+        assert CHORDS[mode][0] == Chord(0, bool(mode))
+        # The tonic's chord, the fourth's and the fifth's change their quality, and keep their root.
+        for chord, other in zip(CHORDS[mode], OTHER[mode], strict=True):
+            if chord.degree in (0, 5) or chord == Chord(7, bool(mode)):
+                assert CHORDS[1 - mode][other] == Chord(chord.degree, not chord.is_minor)
+
+
+@pytest.mark.parametrize("minor", [False, True])
+def test_a_loop_begins_on_the_tonic_and_moves(minor: bool) -> None:
+    for seed in range(100):
+        loop = draw_loop(RNG(seed), is_minor=minor, valence=0.0)
+        assert len(loop) == LOOP_BARS
+        assert loop[0] == 0
+        assert len(set(loop)) > 1
+
+
+def test_the_brighter_the_more_major_chords() -> None:
+    def share(valence: float, minor: bool) -> float:
+        rng = RNG(1)
+        loops = [draw_loop(rng, is_minor=minor, valence=valence) for _ in range(300)]
+        return float(np.mean([not CHORDS[minor][chord].is_minor for loop in loops for chord in loop[1:]]))
+
+    assert share(0.8, minor=False) > share(0.0, minor=False) + 0.05
+    assert share(-0.8, minor=True) < share(0.0, minor=True) - 0.1
+
+
+def test_a_loop_is_played_twice_and_returns_with_its_section() -> None:
+    progression = Progression(RNG(4))
+    first = played(progression, 2 * LOOP_BARS * PASSES)
+    assert first[:LOOP_BARS] == first[LOOP_BARS : 2 * LOOP_BARS] != first[2 * LOOP_BARS : 3 * LOOP_BARS]
+    assert played(progression, LOOP_BARS, "B") != first[:LOOP_BARS]
+    assert played(progression, LOOP_BARS, "A") == first[:LOOP_BARS]
+
+
+def test_a_loop_changes_its_mode_with_the_music() -> None:
+    progression = Progression(RNG(4))
+    bright = played(progression, LOOP_BARS)
+    dark = [progression.begin_bar("A", is_minor=True, valence=-0.5) for _ in range(LOOP_BARS)]
+    assert [CHORDS[0].index(chord) for chord in bright] != [0] * LOOP_BARS
+    assert dark == [CHORDS[1][OTHER[0][CHORDS[0].index(chord)]] for chord in bright]

@@ -1,0 +1,197 @@
+"""The key of a piece in the making: when it changes, and what it does to pitches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emsync import composer
+from emsync import vocabulary as v
+from emsync.conditions import Conditions
+from emsync.control_curves import Control, ControlCurves
+from emsync.keys import Key
+from emsync.recipe import Recipe
+from emsync.steering import Steering
+from emsync.tonality import BASS_SHARES, CLEAR, HELD_BARS, SHARES, TONICS, Tonality
+from tests.fakes import Fake, plain_recipe
+
+FLAT = np.zeros(v.SIZE, dtype=np.float32)
+ALL = np.ones(v.SIZE, dtype=bool)
+C_MINOR, C_MAJOR = Key(0, is_minor=True), Key(0, is_minor=False)
+
+
+def tonality(valence: float, bars: int = 1, own: Key = C_MAJOR, **choices: Any) -> Tonality:
+    found = Tonality(Recipe(**choices), np.random.default_rng(0), own)
+    for bar in range(bars):
+        found.begin_bar(100 * bar, valence, begins=bar == 0)
+    return found
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    p = np.exp(logits.astype(np.float64))
+    return np.asarray(p / p.sum())
+
+
+def by_degree(found: Tonality, tonic: int = 0, family: int = v.PIANO) -> np.ndarray:
+    """The probability of each pitch class of a family, from C on, of a model that likes all events alike."""
+    p = probabilities(found.lean(FLAT, ALL))
+    own = (v.KIND == v.K_ON) & (v.FAMILY == family)
+    return np.bincount((v.VALUE[own] - tonic) % 12, weights=p[own], minlength=12)
+
+
+def test_the_shares_are_shares() -> None:
+    for table in (SHARES, BASS_SHARES):
+        assert np.allclose(np.sum(table, axis=1), 1, atol=0.003)
+    assert len(TONICS) == 12
+
+
+def test_the_mode_is_that_of_the_valence() -> None:
+    assert tonality(0.8).key == C_MAJOR
+    assert tonality(-0.8).key == C_MINOR
+    assert tonality(-0.8, mode="major").key == C_MAJOR
+    assert tonality(math.nan, mode="minor").key == C_MINOR
+    major, minor = by_degree(tonality(0.8)), by_degree(tonality(-0.8))
+    assert major[4] > 4 * major[3]
+    assert minor[3] > 4 * minor[4]
+    assert minor[[1, 4, 6, 9, 11]].sum() < 0.1 * minor.sum()
+
+
+def test_the_weight_grows_with_valence_and_strengths() -> None:
+    def inside(valence: float, **choices: float) -> float:
+        shares = by_degree(tonality(valence, **choices))
+        return float(shares[[0, 2, 3, 5, 7, 8, 10]].sum() / shares.sum())
+
+    assert inside(-0.2) < inside(-0.5) < inside(-1.0)
+    assert inside(-0.5, mode_strength=0.5) < inside(-0.5) < inside(-0.5, mode_strength=3.0)
+    assert inside(-0.5, mood_strength=1.0) < inside(-0.5)
+
+
+@pytest.mark.parametrize(
+    ("valence", "choices"),
+    [
+        (math.nan, {"key": "auto"}),
+        (0.0, {}),
+        (0.8, {"mode": "off"}),
+        (0.8, {"mood_strength": 0.0}),
+        (0.8, {"mode_strength": 0.0, "register_bias": 0.0}),
+    ],
+)
+def test_without_a_reason_nothing_changes(valence: float, choices: dict[str, Any]) -> None:
+    found = tonality(valence, **choices)
+    assert found.lean(FLAT, ALL) is FLAT
+    assert found.key is None
+    assert found.keys == []
+
+
+def test_only_pitches_move_and_each_family_plays_as_often() -> None:
+    rng = np.random.default_rng(5)
+    logits = rng.normal(scale=3, size=v.SIZE).astype(np.float32)
+    allowed = rng.random(v.SIZE) < 0.7
+    allowed[(v.KIND == v.K_ON) & (v.FAMILY == v.GUITAR)] = False
+    leaned = tonality(-0.8).lean(logits, allowed)
+    own = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS) & allowed
+    assert (leaned[~own] == logits[~own]).all()
+    assert (leaned[own] != logits[own]).any()
+    for family in (v.PIANO, v.BASS, v.STRINGS):
+        mine = own & (v.FAMILY == family)
+        assert np.exp(leaned[mine]).sum() == pytest.approx(np.exp(logits[mine]).sum(), rel=1e-4)
+
+
+def test_a_family_that_plays_a_theme_is_spared() -> None:
+    leaned = tonality(-0.8).lean(FLAT, ALL, spared=[v.STRINGS])
+    ons = v.KIND == v.K_ON
+    assert leaned[ons & (v.FAMILY == v.STRINGS)] == pytest.approx(0.0, abs=1e-5)
+    assert np.ptp(leaned[ons & (v.FAMILY == v.PIANO)]) > 1
+
+
+def test_a_missing_tone_of_the_chord_is_likelier() -> None:
+    found = tonality(0.8)  # the tonic's chord: C, E, G
+    root, fifth = (int(v.ON_BASE[v.PIANO] + pitch) for pitch in (60, 67))
+    third = int(v.ON_BASE[v.PIANO] + 64)
+    alone, with_both = found.lean(FLAT, ALL), found.lean(FLAT, ALL, [root, fifth])
+    assert probabilities(with_both)[third] > 1.5 * probabilities(alone)[third]
+
+
+def test_the_key_follows_the_curve_bar_by_bar() -> None:
+    found = tonality(0.8, bars=2)
+    for bar in range(2, 12):
+        found.begin_bar(100 * bar, -0.8)
+    assert found.keys == [(0, C_MAJOR), (100 * HELD_BARS, C_MINOR)]
+    for bar in range(12, 20):
+        found.begin_bar(100 * bar, CLEAR / 2)  # too little to change back
+    assert found.keys[-1][1] == C_MINOR
+
+
+def test_a_key_or_melody_that_is_asked_for_rules() -> None:
+    found = tonality(0.8, bars=2)
+    found.begin_bar(200, 0.8, ruled=True)
+    assert found.lean(FLAT, ALL) is FLAT
+    assert found.key is None
+    steering = Steering(ControlCurves({"key": Control(np.array([0.0, 5.0]), np.array([3.0, math.nan]), held=True)}))
+    assert steering.gives_pitches(1.0)
+    assert not steering.gives_pitches(6.0)
+
+
+def test_a_section_is_transposed_as_a_whole() -> None:
+    found = tonality(0.8, bars=2)
+    found.begin_bar(200, 0.8, semitones=3)
+    assert found.keys == [(0, C_MAJOR), (200, Key(3, is_minor=False))]
+
+
+def test_a_theme_brings_its_key() -> None:
+    own = Key(7, is_minor=True)
+    found = Tonality(Recipe(), np.random.default_rng(0), own)
+    found.begin_bar(0, 0.8, begins=True, states_theme=True)
+    assert found.key == own
+    for bar in range(1, 2 + HELD_BARS):
+        found.begin_bar(bar, 0.8)
+    assert found.key == Key(7, is_minor=False)
+
+
+def test_tonics_are_drawn_and_may_be_given() -> None:
+    drawn = set()
+    for seed in range(60):
+        found = Tonality(Recipe(), np.random.default_rng(seed))
+        found.begin_bar(0, 0.8)
+        assert found.key is not None
+        drawn.add(found.key.tonic)
+    assert len(drawn) > 6
+    # A tonic without a mode draws the mode, which it keeps.
+    modes = set()
+    for seed in range(30):
+        found = Tonality(Recipe(key="C"), np.random.default_rng(seed))
+        for bar in range(3):
+            found.begin_bar(bar, math.nan)
+        ((_, key),) = found.keys
+        modes.add(key)
+    assert modes == {C_MINOR, C_MAJOR}
+    assert tonality(0.8, key="Bb").key == Key(10, is_minor=False)
+
+
+def test_higher_when_happier() -> None:
+    def mean_pitch(valence: float, family: int) -> float:
+        p = probabilities(tonality(valence, register_bias=0.3).lean(FLAT, ALL))
+        own = (v.KIND == v.K_ON) & (v.FAMILY == family)
+        return float((v.VALUE[own] * p[own]).sum() / p[own].sum())
+
+    assert mean_pitch(0.8, v.PIANO) > mean_pitch(-0.8, v.PIANO) + 5
+    assert abs(mean_pitch(0.8, v.BASS) - mean_pitch(-0.8, v.BASS)) < 2
+
+
+def test_a_composed_piece_is_in_its_key() -> None:
+    """A decoder that likes all pitches alike: its notes are in the key, and the score says which."""
+    times = np.array([0.0, 29.9, 30.0, 60.0])
+    film = Conditions(end_s=60.0, valence=(times, np.array([0.8, 0.8, -0.8, -0.8])), piece_valence=0.0)
+    recipe = plain_recipe(mode="auto", key="Eb", tempo_qpm=120.0, grid="sixteenths", seed=2)
+    (piece,) = composer.compose(Fake(), [film], recipe)
+    score = composer.score_of(piece, 60.0)
+    assert [(k.tonic, k.is_minor) for k in score.keys] == [(3, False), (3, True)]
+    assert 30.0 <= score.keys[1].time_s < 34.0
+    pitched = score.instrument != v.DRUMS
+    for is_minor, scale in ((False, (0, 2, 4, 5, 7, 9, 11)), (True, (0, 2, 3, 5, 7, 8, 10, 11))):
+        part = pitched & ((score.start_s >= score.keys[1].time_s) == is_minor)
+        inside = np.isin((score.pitch[part] - 3) % 12, scale).mean()
+        assert inside > 0.85, is_minor
