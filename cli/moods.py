@@ -18,6 +18,17 @@ from emsync.mood_source import MoodSource, not_followed
 
 def mood_options(function: options.Decorated) -> options.Decorated:
     """--valence, --arousal, --emotion, --mood and --affect, passed by these names; None if not given."""
+    function = click.option(
+        "--affect",
+        metavar="SPEC",
+        help="What reads the video's mood: builtin, builtin:pictures (not its sound), clip, clip:MODEL, "
+        f"vlm:HEAD_FOLDER, a curve's file, or {NO_READER} for no mood.  [default: {DEFAULT_READER}]",
+    )(function)
+    return given_mood_options(function)
+
+
+def given_mood_options(function: options.Decorated) -> options.Decorated:
+    """--valence, --arousal, --emotion and --mood, passed by these names; None if not given."""
     for option in reversed(
         [
             click.option(
@@ -43,13 +54,6 @@ def mood_options(function: options.Decorated) -> options.Decorated:
                 type=options.FILE,
                 metavar="FILE.csv|.json",
                 help="Mood over time: times in seconds, valence, arousal. The first and last values are held.",
-            ),
-            click.option(
-                "--affect",
-                metavar="SPEC",
-                help="What reads the video's mood: builtin, builtin:pictures (not its sound), clip, "
-                "clip:MODEL, vlm:HEAD_FOLDER, a curve's file, or "
-                f"{NO_READER} for no mood.  [default: {DEFAULT_READER}]",
             ),
         ]
     ):

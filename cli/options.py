@@ -118,10 +118,19 @@ def recipe(function: Decorated) -> Decorated:
 
     `recipe_of` turns them into a recipe. Names, ranges, defaults and help texts are the fields' own.
     """
-    for name, choice in reversed(list(CHOICES.items())):
-        if choice.flag is not None:
-            function = _of_choice(name, choice)(function)
-    return function
+    return recipe_without()(function)
+
+
+def recipe_without(*left_out: str) -> Callable[[Decorated], Decorated]:
+    """The options of `recipe` without those of some fields; `choices_of` reads them."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for name, choice in reversed(list(CHOICES.items())):
+            if choice.flag is not None and name not in left_out:
+                function = _of_choice(name, choice)(function)
+        return function
+
+    return decorate
 
 
 def recipe_of(values: dict[str, Any]) -> Recipe:
@@ -129,17 +138,23 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
 
     Raises `InputError` for values that a recipe cannot have.
     """
-    given = {name: values.pop(name) for name, choice in CHOICES.items() if choice.flag is not None}
+    return Recipe(**choices_of(values))
+
+
+def choices_of(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of `recipe` out of `values`: the fields of `Recipe` that were given."""
+    given = {name: values.pop(name, None) for name, choice in CHOICES.items() if choice.flag is not None}
     given = {name: value for name, value in given.items() if value is not None and value != ()}
     # A temperature or top-p that is given holds for every kind of event that has none of its own.
     general = "temperature" in given or "top_p" in given
-    by_kind = {} if general else dict(DEFAULT_BY_KIND)
-    given["by_kind"] = by_kind | _kinds(given.pop("by_kind", ()))
+    pairs = given.pop("by_kind", ())
+    if general or pairs:
+        given["by_kind"] = (dict(DEFAULT_BY_KIND) if not general else {}) | _kinds(pairs)
     if "controls" in given:
         from emsync.control_files import read_controls
 
         given["controls"] = read_controls(given["controls"])
-    return Recipe(**given)
+    return given
 
 
 def _kinds(pairs: Sequence[str]) -> dict[str, tuple[float, float]]:

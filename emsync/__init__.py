@@ -15,7 +15,9 @@ TYPE_CHECKING = False  # as type checkers know it; importing `typing` takes long
 if TYPE_CHECKING:
     from typing import Any
 
+    from emsync.api import arrange as arrange
     from emsync.api import compose as compose
+    from emsync.api import revise as revise
     from emsync.conditions import Conditions as Conditions
     from emsync.errors import EmsyncError as EmsyncError
     from emsync.mood import MoodCurve as MoodCurve
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from emsync.score import TempoMap as TempoMap
     from emsync.session import Session as Session
     from emsync.soundtrack import Soundtrack as Soundtrack
+    from emsync.takes import Take as Take
     from emsync.video import Scene as Scene
 
 #: Public names, and the module each is defined in.
@@ -48,8 +51,11 @@ _NAMES = {
     "Score": "emsync.score",
     "Session": "emsync.session",
     "Soundtrack": "emsync.soundtrack",
+    "Take": "emsync.takes",
     "TempoMap": "emsync.tempo_map",
+    "arrange": "emsync.api",
     "compose": "emsync.api",
+    "revise": "emsync.api",
 }
 
 #: Public modules, which `import emsync` alone makes reachable.

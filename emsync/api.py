@@ -9,7 +9,7 @@ The keyword arguments are the fields of `Recipe`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from emsync import soundtrack
@@ -17,11 +17,12 @@ from emsync.control_curves import ControlCurves
 from emsync.cut_choice import Cuts, changed
 from emsync.errors import InputError
 from emsync.mood import MoodCurve, read_curve
-from emsync.mood_source import MoodSource
+from emsync.mood_source import Mood, MoodSource
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
     from emsync.soundtrack import Progress, Session, Soundtrack
+    from emsync.takes import Take
 
 
 class Choices(TypedDict, total=False):
@@ -132,7 +133,7 @@ def compose(
         array([4.5, 6.5])
 
     """
-    _check_names(choices)
+    _check_names("compose", choices)
     if (video is None) == (duration_s is None):
         raise InputError("give either a video or duration_s; one of them says how long the music is")
     if mood is not None and emotion is not None:
@@ -149,10 +150,98 @@ def compose(
     )  # fmt: skip
 
 
-def _check_names(choices: Mapping[str, object]) -> None:
-    unknown = [name for name in choices if name not in CHOICES]
+def _check_names(name: str, choices: Mapping[str, object]) -> None:
+    unknown = [choice for choice in choices if choice not in CHOICES]
     if unknown:
-        raise TypeError(f"compose() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
+        raise TypeError(f"{name}() has no choice {unknown[0]!r}; the choices are {', '.join(CHOICES)}")
+
+
+def revise(
+    song: str | os.PathLike[str],
+    *,
+    bars: tuple[int, int] | None = None,
+    from_s: float | None = None,
+    to_s: float | None = None,
+    tracks: Sequence[str] = (),
+    cuts: Cuts | None = None,
+    mood: str | os.PathLike[str] | MoodCurve | None = None,
+    emotion: str | None = None,
+    tries: int = 4,
+    session: Session | None = None,
+    progress: Callable[[float], None] | None = None,
+    **choices: Unpack[Choices],
+) -> Take:
+    """Compose a part of a MIDI file anew, and leave everything else in it as it is.
+
+    Args:
+        song: The MIDI file. Its record, SONG.mid.json, says what it is composed for, if there is one; else its markers.
+        bars: The first and the last bar of the part, counted from 1.
+        from_s: Instead of bars: where the part begins, in seconds. By default the beginning.
+        to_s: And where it ends. By default the end.
+        tracks: Names of tracks or families, such as ["strings"]; by default all that play.
+        cuts: A cut list (a file, or times in seconds) to use instead.
+        mood: A mood curve, or a file of one, to use instead.
+        emotion: Instead of `mood`, as of `compose`.
+        tries: How many continuations are composed; the one counts that leads best to what follows.
+        session: The loaded model; by default the record's, or the embedded one.
+        progress: Called with the share that is done, 0 to 1.
+        **choices: Fields of `Recipe` that differ from the record's. Those of tempo and instruments do not apply.
+
+    Raises:
+        MidiError: The song cannot be read.
+        InputError: The part, a track, the cuts, the mood or a choice cannot be used.
+        ModelError: The model cannot be used, or knows no mood and one was given.
+
+    For example, `emsync.revise("film.mid", bars=(9, 12), tracks=["piano"], seed=3).save("film-2.mid")`.
+
+    """
+    from emsync import takes
+
+    _check_names("revise", choices)
+    if (bars is None) == (from_s is None and to_s is None):
+        raise InputError("give the part to revise: either bars, or from_s and to_s")
+    part = takes.Bars(*bars) if bars is not None else takes.Times(from_s or 0.0, to_s)
+    return takes.revise(
+        song, part, tracks=tracks, cuts=cuts, mood=_given_mood(mood, emotion), tries=tries, session=session,
+        choices=choices, progress=progress,
+    )  # fmt: skip
+
+
+def arrange(
+    melody: str | os.PathLike[str],
+    *,
+    add: Sequence[str] = (),
+    cuts: Cuts | None = None,
+    mood: str | os.PathLike[str] | MoodCurve | None = None,
+    emotion: str | None = None,
+    session: Session | None = None,
+    progress: Callable[[float], None] | None = None,
+    **choices: Unpack[Choices],
+) -> Take:
+    """Add tracks to a MIDI file, such as drums and bass to a melody. The tracks it has stay as they are.
+
+    add: the families to add, such as ["drums", "bass"]; by default those that the file lacks. The other arguments, and
+    the errors, are those of `revise`.
+
+    For example, `emsync.arrange("melody.mid", add=["bass", "drums"], emotion="joy").save("song.mid")`.
+
+    """
+    from emsync import takes
+
+    _check_names("arrange", choices)
+    return takes.arrange(
+        melody, add=add, cuts=cuts, mood=_given_mood(mood, emotion), session=session,
+        choices=choices, progress=progress,
+    )  # fmt: skip
+
+
+def _given_mood(mood: str | os.PathLike[str] | MoodCurve | None, emotion: str | None) -> Mood | None:
+    if mood is not None and emotion is not None:
+        raise InputError("mood and emotion each say what the mood is; give one of them")
+    if emotion is not None:
+        return Mood(MoodCurve.of_emotion(emotion), emotion, emotion)
+    source = _source(mood)
+    return None if source is None else source.mood
 
 
 def _source(mood: str | os.PathLike[str] | MoodCurve | MoodSource | None) -> MoodSource | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from emsync.sections import Plan
 from emsync.tempo_plan import TempoPlan, beat_of
 from emsync.tokenizer.events import decode
 from emsync.writer import Piece, Writer
+
+if TYPE_CHECKING:
+    from emsync.rewriter import Rewriter
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -71,8 +74,19 @@ def compose(
     ]
     if not writers:
         return []
-    batch = _Batch.of(writers, recipe.mood_strength)
-    logits, velocity_logits = batch.window(decoder, 1)  # START
+    write_all(decoder, writers, recipe.mood_strength, progress)
+    return [w.piece() for w in writers]
+
+
+def write_all(
+    decoder: Decoder, writers: Sequence[Writer], strength: float, progress: Callable[[float], None] | None = None
+) -> None:
+    """Let the model write pieces to their ends, all at once. They may have begun, all with as many events.
+
+    strength: as `Recipe.mood_strength`. The other arguments are those of `compose`.
+    """
+    batch = _Batch.of(list(writers), strength)
+    logits, velocity_logits = batch.window(decoder, _kept(writers, decoder.context // 2, alone=len(writers) == 1))
     rows = list(range(len(writers)))  # of the decoder's latest answer, those of the pieces that go on
     n_steps = 0
     while batch.writers:
@@ -97,7 +111,25 @@ def compose(
             progress(min((w.share for w in batch.writers), default=1.0))
     if progress:
         progress(1.0)
-    return [w.piece() for w in writers]
+
+
+def foreseen(
+    decoder: Decoder, writers: Sequence[Rewriter], strength: float, following: Sequence[tuple[int, int]]
+) -> npt.NDArray[np.float64]:
+    """How well each of several beginnings foretells what follows: (n,) mean log-probability of an event, in nats.
+
+    following: (event, velocity level or 0) of what follows; at least one. The writers take it.
+    """
+    batch, total = _Batch.of(list(writers), strength), np.zeros(len(writers))
+    logits, _ = batch.window(decoder, _kept(writers, decoder.context // 2, alone=False))
+    for event, level in following:
+        x = logits.astype(np.float64)
+        x -= x.max(axis=1, keepdims=True)
+        total += x[:, event] - np.log(np.exp(x).sum(axis=1))
+        for writer in writers:
+            writer.keep(event, level)
+        logits, _ = batch.step(decoder)
+    return total / len(following)
 
 
 def score_of(piece: Piece, duration_s: float, *, bend: bool = False) -> Score:
@@ -216,4 +248,4 @@ def _kept(writers: Sequence[Writer], about: int, *, alone: bool) -> int:
     return min(about, *(len(w.ids) for w in writers))
 
 
-__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "score_of"]
+__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "foreseen", "score_of", "write_all"]

@@ -161,10 +161,15 @@ def plan_form(
                 f"{duration_s:g} s; give fewer sections"
             )
         starts = _starts(duration_s, cuts, mood, len(labels))
-    ends = [*starts[1:], duration_s]
+    return sections_of(labels, starts, duration_s)
+
+
+def sections_of(labels: Sequence[Label], starts_s: Sequence[float], duration_s: float) -> tuple[Section, ...]:
+    """The sections of a piece by their labels and where each starts, in order."""
+    ends = [*starts_s[1:], duration_s]
     first: dict[str, int] = {}
     sections = []
-    for i, (label, start_s, end_s) in enumerate(zip(labels, starts, ends, strict=True)):
+    for i, (label, start_s, end_s) in enumerate(zip(labels, starts_s, ends, strict=True)):
         sections.append(Section(label, start_s, end_s, first.get(label.name)))
         first.setdefault(label.name, i)
     return tuple(sections)

@@ -63,7 +63,7 @@ def from_bytes(data: bytes, *, name: str = "MIDI data") -> Score:
         raise MidiError(f"{name} has no notes; was the right file given?")
     tempos = [event for track in tracks for event in track.tempos]
     _check_tempos(tempos, name)
-    ends = _note_ends(file, Clock.of(tempos, file.division))
+    ends = note_ends(file, Clock.of(tempos, file.division))
     if file.midi_type == 2:
         _line_up(tracks, ends)
         tempos = [event for track in tracks for event in track.tempos]
@@ -125,7 +125,7 @@ def _check_end(clock: Clock, tick: int, name: str) -> None:
 # Notes
 
 
-def _note_ends(file: File, clock: Clock) -> list[IntArray]:
+def note_ends(file: File, clock: Clock) -> list[IntArray]:
     """The end of each note in ticks, an array a track; adds a warning for notes without a note-off.
 
     The tracks of type 0 and 1 are played together, so a note may be ended by another track's note-off.

@@ -38,7 +38,7 @@ NO_DETAILS: Final = Details()
 MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 _MAX_DELTA = 0x0FFFFFFF  # what four bytes of seven bits hold
-_RELEASE = 64  # the usual velocity of a note-off
+RELEASE = 64  # the usual velocity of a note-off
 # A bar or tempo change this close to where the bar before it ends is at that place.
 _SAME_PLACE_TICKS = 0.75
 # Half a tick may last this long, so that rounding to ticks moves no note by more than 1 ms.
@@ -309,7 +309,7 @@ def _notes(score: Score, index: int, channel: int, clock: Clock, end: int) -> It
         again = np.append(np.diff(pitch) == 0, False)
         off = np.where(again, np.minimum(off, np.append(on[1:], 0)), off)
     ons = zip(on.tolist(), [1] * len(on), pitch.tolist(), velocity.tolist(), strict=True)
-    offs = zip(off.tolist(), [0] * len(on), pitch.tolist(), [_RELEASE] * len(on), strict=True)
+    offs = zip(off.tolist(), [0] * len(on), pitch.tolist(), [RELEASE] * len(on), strict=True)
     for tick, is_on, key, force in sorted([*ons, *offs]):
         yield tick, bytes(((0x90 if is_on else 0x80) | channel, key, force))
 

@@ -11,18 +11,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from emsync import affect
 from emsync.affect import DEFAULT_READER, AffectReader, BuiltinReader
+from emsync.conditions import Conditions, FloatArray
 from emsync.errors import ModelError
 from emsync.mood import MoodCurve, nearest_emotion
 from emsync.recipe import Recipe
 
 if TYPE_CHECKING:
     from emsync.video import Scene
+
+#: Moods are clipped to this level: hardly any training music is labelled further out (docs/mood.md).
+FURTHEST_LEVEL: Final = 0.95
 
 
 def mean_mood(mood: MoodCurve, duration_s: float) -> tuple[float, float]:
@@ -38,6 +43,37 @@ def not_followed(what: str) -> ModelError:
         f"this model was trained without mood, so {what} cannot be followed; leave it out, "
         "or give --model one that knows mood"
     )
+
+
+def conditions_of(
+    boundaries_s: npt.ArrayLike, duration_s: float, mood: MoodCurve | None, *, knows_mood: bool
+) -> Conditions:
+    """What a piece of `duration_s` seconds is conditioned on: chords at `boundaries_s` (B,), and a mood.
+
+    Its levels are clipped to `FURTHEST_LEVEL`. Raises `ModelError` if one is given and the model knows none,
+    `InputError` if it does not fit the piece.
+    """
+    boundaries = np.asarray(boundaries_s, dtype=np.float64)
+    if mood is None or not mood.conditions:
+        return Conditions(boundaries, duration_s, piece_valence=math.nan, piece_arousal=math.nan)
+    if not knows_mood:
+        raise not_followed("a mood")
+    given = mood.check_fits(duration_s).conditions
+    curves = {name: (t, np.clip(level, -FURTHEST_LEVEL, FURTHEST_LEVEL)) for name, (t, level) in given.items()}
+    valence, arousal = mean_mood(mood, duration_s)
+    return Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
+
+
+def means_of(conditions: Conditions) -> tuple[float, float]:
+    """The valence and arousal of the whole piece; NaN where they are not given."""
+    valence, arousal = conditions.piece_valence, conditions.piece_arousal
+    return math.nan if valence is None else valence, math.nan if arousal is None else arousal
+
+
+def curves_of(conditions: Conditions) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """The valence and arousal of conditions that change over time: (times_s, levels) by their names."""
+    both = {"valence": conditions.valence, "arousal": conditions.arousal}
+    return {name: curve for name, curve in both.items() if isinstance(curve, tuple)}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ State = Literal["frame", "second", "missed", "marked"]
 DEFAULT_FRAME_RATE: Final = Fraction(25)
 #: Notes this close to a chord's onset belong to it, in seconds; players and rounding spread chords a little.
 _CHORD_SPREAD_S: Final = 0.03
-_CUT_NAME: Final = re.compile(r"cut\b", re.IGNORECASE)
+CUT_NAME: Final = re.compile(r"cut\b", re.IGNORECASE)
 
 #: Pitch classes of `chord_name` by suffix, in semitones above the root; the first match wins.
 _QUALITIES: Final = (
@@ -141,7 +141,7 @@ class Piece:
         """
         length_s = max(score.duration_s, duration_s or 0.0)
         if cuts_s is None:
-            cuts_s = [marker.time_s for marker in score.markers if _CUT_NAME.match(marker.text)]
+            cuts_s = [marker.time_s for marker in score.markers if CUT_NAME.match(marker.text)]
         cuts = np.unique(np.asarray(cuts_s, dtype=np.float64))
         reduced = families.reduce(score).score
         asked = spaced(cuts, t_diff_s, duration_s=length_s)
@@ -232,7 +232,7 @@ def _chords(reduced: Score) -> tuple[Chord, ...]:
 
 def _sections(score: Score, duration_s: float) -> tuple[Section, ...]:
     """Markers that are no cuts, each up to the next one."""
-    named = [m for m in score.markers if not _CUT_NAME.match(m.text) and m.text.strip() and m.time_s < duration_s]
+    named = [m for m in score.markers if not CUT_NAME.match(m.text) and m.text.strip() and m.time_s < duration_s]
     starts_s = [m.time_s for m in named] + [duration_s]
     return tuple(
         Section(m.time_s, end_s, m.text.strip())

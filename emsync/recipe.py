@@ -364,5 +364,7 @@ def choice_of(item: Field[Any]) -> Choice:
     return choice
 
 
+#: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
+OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments")
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

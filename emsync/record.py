@@ -79,6 +79,8 @@ class Record:
     """The file it was read from."""
     weights: tuple[Weight, ...] = ()
     """Which cuts must have a chord and which may, if any says so."""
+    revised: tuple[Mapping[str, Any], ...] = ()
+    """How the song was changed since it was composed, if it was: it cannot be composed again from its record."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -106,12 +108,15 @@ class Record:
         weights = tuple(data.get("weights", ()))
         if weights and (len(weights) != len(cuts_s) or any(each not in ("", "must", "may") for each in weights)):
             raise ValueError("weights do not fit the cuts")
+        revised = tuple(data.get("revised", ()))
+        if not all(isinstance(each, dict) for each in revised):
+            raise TypeError("what was revised is not listed")
         return cls(
             float(data["duration_s"]), parse_frame_rate(data["frame_rate"]),
             cuts_s, recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
-            weights,
+            weights, revised,
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 import time
@@ -34,7 +33,7 @@ from emsync.finish import finish
 from emsync.form import Section
 from emsync.hits import Hit, closest_s, crowded, measure
 from emsync.mood import MoodCurve
-from emsync.mood_source import Mood, MoodSource, mean_mood, not_followed
+from emsync.mood_source import Mood, MoodSource, conditions_of, curves_of, means_of
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
 from emsync.record import places as places
 from emsync.score import Marker, Score
@@ -68,8 +67,6 @@ _SILENT: Final[Progress] = lambda stage, share: None  # noqa: E731
 
 #: Timecodes of markers where no video gives a frame rate.
 DEFAULT_FRAME_RATE: Final = Fraction(25)
-#: Moods are clipped to this level: hardly any training music is labelled further out (docs/mood.md).
-FURTHEST_LEVEL: Final = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,6 +319,8 @@ def for_cuts(
 def again(from_record: Record, *, session: Session, progress: Progress | None = None) -> Soundtrack:
     """Compose what a record says: the same bytes, given the same model."""
     r = from_record
+    if r.revised:
+        raise InputError(f"{r.path} is of a song that was revised, which cannot be composed again; keep its .mid file")
     felt = None if r.mood is None else Mood(r.mood, r.mood_source or "", f"from {r.path} ({r.mood_source})")
     track = for_cuts(
         r.duration_s, CutList(np.array(r.cuts_s), r.weights), r.recipe, mood=felt, theme=r.theme, session=session,
@@ -362,7 +361,6 @@ def compose(
 
     """
     from emsync import composer
-    from emsync.conditions import Conditions
     from emsync.sections import plan_piece, section_markers
 
     if not SHORTEST_S <= duration_s <= LONGEST_S:
@@ -371,17 +369,12 @@ def compose(
         )
     recipe, cuts = recipe or Recipe(), cutlist.check(cuts_s, duration_s)
     boundaries = spaced(cuts, recipe.t_diff_s, duration_s=duration_s, weights=weights)
-    valence, arousal = math.nan, math.nan
-    curves: dict[str, tuple[FloatArray, FloatArray]] = {}
-    if mood is not None and mood.conditions:
-        if not decoder.knows_mood:
-            raise not_followed("a mood")
-        given = mood.check_fits(duration_s).conditions
-        curves = {name: (t, np.clip(level, -FURTHEST_LEVEL, FURTHEST_LEVEL)) for name, (t, level) in given.items()}
-        valence, arousal = mean_mood(mood, duration_s)
-    conditions = Conditions(boundaries, duration_s, curves.get("valence"), curves.get("arousal"), valence, arousal)
+    conditions = conditions_of(boundaries, duration_s, mood, knows_mood=decoder.knows_mood)
+    curves = curves_of(conditions)
     plan = plan_piece(recipe, duration_s, cuts, curves, theme)
-    tempo = plan_for(recipe, boundaries, duration_s, arousal, cutlist.strengths(boundaries, cuts, weights))
+    tempo = plan_for(
+        recipe, boundaries, duration_s, conditions.piece_arousal, cutlist.strengths(boundaries, cuts, weights)
+    )
     (piece,) = composer.compose(decoder, [conditions], recipe, plans=[plan], tempo_plans=[tempo], progress=progress)
     score = composer.score_of(piece, duration_s, bend=recipe.hits == "bend")
     if recipe.finishes:
@@ -390,7 +383,7 @@ def compose(
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))
-    programs = palettes.programs_of(recipe.palette, *((valence, arousal) if recipe.mood_strength else ()))
+    programs = palettes.programs_of(recipe.palette, *(means_of(conditions) if recipe.mood_strength else ()))
     score = replace(score, instruments=instruments_of(programs), markers=marked, duration_s=duration_s, warnings=())
     felt = None if mood is None else Mood(mood, "given", "as given")
     return Soundtrack(

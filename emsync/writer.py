@@ -142,7 +142,7 @@ class Writer:
         self._families = family_biases(recipe)
         self._tempo_plan = tempo_plan
         bars = () if tempo_plan is None else tempo_plan.bar_beats
-        self.grammar = Grammar(recipe, end_step, np.rint(boundaries_s / v.STEP_S), beat_steps=beat_steps, bars=bars)
+        self.grammar = self._new_grammar(end_step, np.rint(boundaries_s / v.STEP_S), beat_steps, bars)
         self.ids, self.velocities = [v.START], [0]
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
@@ -163,6 +163,12 @@ class Writer:
         self._conditioned = conditions  # what the model is conditioned on now
         self._max_events = 200 + int(MAX_EVENTS_PER_S * conditions.end_s)
 
+    def _new_grammar(
+        self, end_step: int, boundaries: FloatArray, beat_steps: int | None, bars: tuple[int, ...]
+    ) -> Grammar:
+        """The rules of the piece; arguments as of `Grammar`."""
+        return Grammar(self.recipe, end_step, boundaries, beat_steps=beat_steps, bars=bars)
+
     @property
     def share(self) -> float:
         """The share of the piece that is written."""
@@ -179,8 +185,15 @@ class Writer:
         if self.done:
             self._append(v.PAD, self.lanes[-1])
             return
-        event = self._draw(self._sections.copier.mix(logits, state))
+        self.take(self._draw(self._sections.copier.mix(logits, state)))
+
+    def take(self, event: int) -> None:
+        """Take the next event, which the grammar must allow."""
         self.grammar.accept(event)
+        self._follow(event)
+
+    def _follow(self, event: int) -> None:
+        """Go on behind an event that the grammar has accepted."""
         if self._steering is not None:
             self._steering.accept(event, self.grammar)
         kind, before = int(v.KIND[event]), self._conditioned
@@ -233,17 +246,25 @@ class Writer:
         if self._steering is not None and self._steering.gives_density(grammar.step * v.STEP_S):
             fill = 0.0  # what is asked for is the limit
         if len(self.ids) > self._max_events or fill >= FULL:
-            without_notes = allowed & (v.KIND != v.K_ON)
+            without_notes = self._without_notes(allowed)
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
-        logits = self._sections.mix(logits, allowed, grammar.sounding)
+        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding)
         if self._families is not None:
             logits = logits + self._families
         if self._steering is not None:
             logits = self._steering.steer(logits, grammar)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
+
+    def _without_notes(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """What is left of the allowed events (vocabulary,) when no note may begin."""
+        return allowed & (v.KIND != v.K_ON)
+
+    def _lean(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (vocabulary,) that make room for what has to come; here nothing has to."""
+        return logits
 
     def _begin_bar(self, half_quarters: int) -> None:
         """A BAR came: the music's grid may have moved, and the targets with it."""

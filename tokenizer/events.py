@@ -186,7 +186,7 @@ def encode(score: Score) -> Events:
     length_quarters = score.tempo.quarters_at(score.end_s + 1.01 * v.STEP_S) - score.tempo.quarters_at(score.start_s)
     first = chord_onsets(zeros, score.instrument, on, score.pitch, length_quarters)
     last_sound = int(np.where(score.instrument == v.DRUMS, on, off).max(initial=0))
-    bar_step, half_quarters = _bars_to_steps(score, int(on.max(initial=0)), last_sound)
+    bar_step, half_quarters = bars_to_steps(score, int(on.max(initial=0)), last_sound)
     none = np.zeros(len(bar_step), dtype=np.int64)
     chord_step = np.unique(on[first])
     ids, velocities, _ = assemble(
@@ -195,7 +195,7 @@ def encode(score: Score) -> Events:
     return Events(ids.astype(np.int32), velocities)
 
 
-def _bars_to_steps(
+def bars_to_steps(
     score: Score, last_onset: int, last_sound: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The bars in which a note begins or sounds: their steps, and their lengths in eighths (1 to 16)."""

@@ -38,7 +38,8 @@ With `Recipe.finish`
 from __future__ import annotations
 
 from emsync.grammar.finishing import ROLL_DRUMS
+from emsync.grammar.fixed import FixedGrammar
 from emsync.grammar.grammar import Grammar
 from emsync.grammar.tables import MARGIN, MAX_SOUNDING, SIXTEENTHS
 
-__all__ = ["MARGIN", "MAX_SOUNDING", "ROLL_DRUMS", "SIXTEENTHS", "Grammar"]
+__all__ = ["MARGIN", "MAX_SOUNDING", "ROLL_DRUMS", "SIXTEENTHS", "FixedGrammar", "Grammar"]

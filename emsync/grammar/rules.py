@@ -79,7 +79,7 @@ class Chords(Rule):
     def forbid(self, mask: Mask) -> None:
         state = self.state
         if state.in_chord:
-            if max(self._notes.values()) < MIN_PITCHES:
+            if self.is_short:
                 mask.allowed = self._wanted(mask.allowed)
         elif state.end_step - state.step < 2 * MARGIN or self._crowded():
             mask.allowed[v.CHORD] = False
@@ -89,9 +89,19 @@ class Chords(Rule):
         if event == v.CHORD:
             self._notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
         elif state.in_chord and FAMILY[event] in self._notes:
-            self._notes[FAMILY[event]] += 1
+            self.count(event)
             state.hold[event] = state.step + math.ceil(HELD_QUARTERS * state.beat_steps)
             state.chord_ons.add(event)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the chord of this moment lacks notes."""
+        return self.state.in_chord and max(self._notes.values()) < MIN_PITCHES
+
+    def count(self, on: int) -> None:
+        """Count a note for the chord of this moment, without holding it."""
+        if FAMILY[on] in self._notes:
+            self._notes[FAMILY[on]] += 1
 
     def _crowded(self) -> bool:
         """Whether neither family has room for a chord that no boundary asks for."""
