@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from emsync import cutlist, form, midi, palettes, record, revision
+from emsync import cutlist, form, keys, midi, palettes, record, revision
 from emsync import vocabulary as v
+from emsync.control_curves import PITCH_NAMES
+from emsync.controls import in_scale
 from emsync.cut_choice import CutChoice, Cuts, listed
 from emsync.cutlist import CutList
 from emsync.errors import InputError
@@ -41,6 +43,9 @@ from emsync.theme import Theme
 from emsync.tokenizer import families
 
 Progress = Callable[[float], None]
+
+#: A key signature is believed if this share of all pitched notes is in its scale; some programs write C major always.
+IN_KEY: Final = 0.8
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def revise(
     parts = revision.chosen_parts(file, tracks)
     known = _record_of(song, from_record)
     session = _session(session, known)
-    brief = _Brief.of(file, known, cuts, mood, choices or {}, session, tries)
+    brief = _Brief.of(file, known, cuts, mood, choices or {}, session, tries, file.clock.second(span.begin))
     change = revision.revise(file, span, brief.asked, session.decoder, parts, progress)
     names = tuple(dict.fromkeys(each.name or revision.family_name(each) for each in parts))
     return brief.take(file, span, change, names, session, {"what": "revised"})
@@ -156,7 +161,7 @@ def arrange(
     added = _missing(file, add)
     known = _record_of(melody, from_record)
     session = _session(session, known)
-    brief = _Brief.of(file, known, cuts, mood, choices or {}, session, 1)
+    brief = _Brief.of(file, known, cuts, mood, choices or {}, session, 1, 0.0)
     means = means_of(brief.asked.conditions) if brief.asked.recipe.mood_strength else ()
     programs = palettes.programs_of(brief.asked.recipe.palette, *means)
     wanted = {family: programs[family] for family in added}
@@ -204,9 +209,10 @@ def _session(session: Session | None, known: Record | None) -> Session:
 
 @dataclass(frozen=True, eq=False)
 class _Brief:
-    """What a song is composed for."""
+    """What a song is composed for. `recipe` is the user's; that of `asked` is in the song's key."""
 
     asked: Asked
+    recipe: Recipe
     cuts_s: npt.NDArray[np.float64]
     boundaries_s: npt.NDArray[np.float64]
     mood: Mood | None
@@ -219,7 +225,7 @@ class _Brief:
     @classmethod
     def of(
         cls, song: Song, known: Record | None, cuts: Cuts | None, mood: Mood | None, choices: Mapping[str, Any],
-        session: Session, tries: int,
+        session: Session, tries: int, at_s: float,
     ) -> _Brief:  # fmt: skip
         for name in OF_A_SONG:
             if name in choices:
@@ -241,7 +247,8 @@ class _Brief:
         else:
             plan = plan_piece(recipe, length_s, cuts_s, curves_of(conditions), theme)
         return cls(
-            Asked(recipe, conditions, plan, tries), cuts_s, boundaries, mood, theme,
+            Asked(_in_key(recipe, song.score, plan, at_s, choices), conditions, plan, tries), recipe,
+            cuts_s, boundaries, mood, theme,
             DEFAULT_FRAME_RATE if known is None else known.frame_rate, length_s,
             None if known is None else known.video, () if known is None else known.revised,
         )  # fmt: skip
@@ -254,7 +261,7 @@ class _Brief:
         reduced = families.reduce(score).score
         hits = measure(reduced, self.boundaries_s)
         from_s, to_s = song.clock.seconds([span.begin, span.end]).tolist()
-        recipe = self.asked.recipe
+        recipe = self.recipe
         how = how | {"from_s": from_s, "to_s": to_s, "tracks": list(names), "seed": recipe.seed}
         found = record.to_dict(
             recipe=recipe, model=session.model, backend=session.decoder.backend, video=self.video,
@@ -275,6 +282,24 @@ class _Brief:
         return Take(
             change.data, score, from_s, to_s, names, int(change.removed.sum()), len(change.added), inside, recipe, found
         )
+
+
+def _in_key(recipe: Recipe, score: Score, plan: Plan, at_s: float, choices: Mapping[str, Any]) -> Recipe:
+    """The recipe in the key that the song has at a time, unless the user chose one.
+
+    Without a key signature, or with one that the notes do not have, pitches lean towards none: what stays shows the
+    model the key. Chords of loops are left out, since what stays has its own.
+    """
+    if recipe.mode == "off" or "key" in choices or "mode" in choices:
+        return recipe
+    now = [each for each in score.keys if each.time_s <= at_s + v.STEP_S][-1:] or list(score.keys[:1])
+    drums = np.array([each.is_drum for each in score.instruments])[score.instrument]
+    classes = np.bincount(score.pitch[~drums] % 12, minlength=12)
+    if not now or classes @ in_scale(now[0].tonic + 12 * now[0].is_minor) < IN_KEY * classes.sum():
+        return replace(recipe, mode="off", key=keys.AUTO)
+    moved = next((each.label.semitones for each in reversed(plan.sections) if each.start_s <= at_s + v.STEP_S), 0)
+    tonic = PITCH_NAMES[(now[0].tonic - moved) % 12]
+    return replace(recipe, key=tonic, mode="minor" if now[0].is_minor else "major", progression="off")
 
 
 def _cuts(song: Song, known: Record | None, cuts: Cuts | None, length_s: float) -> CutList:

@@ -19,7 +19,7 @@ from emsync.hits import measure
 from emsync.midi_edit import Song
 from emsync.record import Record
 from emsync.revision import Span
-from emsync.score import Bars, Instrument, Marker, Score, TempoMap
+from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
 from emsync.soundtrack import Session
 from emsync.takes import Take, Times
 from emsync.tokenizer import families
@@ -195,6 +195,33 @@ def test_cuts_and_form_come_from_markers_without_a_record(tmp_path: Path) -> Non
     assert take.found["cuts_s"] == [3.0]
     assert take.found["form"] == [{"label": "A", "start_s": 0.0}, {"label": "B", "start_s": 6.0}]
     assert [hit.within_frame for hit in take.hits] == [True]
+
+
+@pytest.mark.parametrize(
+    ("signatures", "asked"),
+    [
+        ([], ("auto", "off")),
+        ([KeySignature(0.0, 0)], ("C", "major")),
+        ([KeySignature(0.0, 0), KeySignature(2.0, 9, True)], ("A", "minor")),
+        ([KeySignature(0.0, 6)], ("auto", "off")),  # F# major, which the notes are not in
+    ],
+)
+def test_new_notes_lean_towards_the_key_of_the_song(
+    signatures: list[KeySignature], asked: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emsync import revision
+
+    plain = plain_song(bars=3, keys=signatures)
+    score = replace(plain, pitch=np.array([60, 62, 64, 65, 67, 69, 71, 72])[np.arange(len(plain)) % 8])
+    seen: list[Any] = []
+    real = revision.revise
+    monkeypatch.setattr(revision, "revise", lambda *a: seen.append(a[2].recipe) or real(*a))
+    song = saved(tmp_path, midi.to_bytes(score))
+    take = revised(song, 2, 2, session=session())
+    assert (seen[0].key, seen[0].mode) == asked
+    assert (take.recipe.key, take.recipe.mode) == ("auto", "auto")
+    revised(song, 2, 2, session=session(), choices={"key": "E"})
+    assert (seen[1].key, seen[1].mode, seen[1].progression) == ("E", "auto", "on")
 
 
 def test_the_record_says_what_for_and_that_it_was_revised(composed: Path, take: Take, tmp_path: Path) -> None:
