@@ -18,11 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a slow machine must not fail a right answer. In CI the same examples every time, and nothing kept.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# EMSYNC_TESTS=thorough tries many more.
+settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+    "ci", deadline=None, max_examples=60, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("thorough", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("EMSYNC_TESTS") or ("ci" if os.environ.get("CI") else "default"))
 
 
 class _Errors(logging.Handler):
