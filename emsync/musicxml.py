@@ -3,8 +3,9 @@
     save(score, "song.musicxml", title="Song")
 
 `emsync.notation` makes it readable. Above the first staff stand chord symbols, tempo marks where the tempo changes by
-`_TEMPO_STEP` or more, and markers (cuts, sections): on bar lines as rehearsal marks, elsewhere in boxes. The keys are
-the score's own; without any they are found (`harmony.find_keys`).
+`_TEMPO_STEP` or more, and markers (cuts, sections): on bar lines as rehearsal marks, elsewhere in boxes. Notes far
+outside a staff are under lines of 8va (`emsync.octaves`). The keys are the score's own; without any they are found
+(`harmony.find_keys`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from emsync.files import write_bytes
 from emsync.harmony import chord_symbols, find_keys, signature
 from emsync.midi_text import clean as cleaned
 from emsync.notation import UNITS, Bar, Event, Staff, is_bass, measures, notated, to_units
+from emsync.octaves import octave_shifts
 from emsync.score import Instrument, Score
 
 _TYPES: Final = {48: "whole", 36: "half", 24: "half", 18: "quarter", 12: "quarter", 9: "eighth", 8: "quarter",
@@ -51,6 +53,10 @@ _DRUMS: Final = {
 }  # fmt: skip
 
 
+_TREBLE, _BASS = "<sign>G</sign><line>2</line>", "<sign>F</sign><line>4</line>"
+_TREBLE_8, _BASS_8 = (clef + "<clef-octave-change>-1</clef-octave-change>" for clef in (_TREBLE, _BASS))
+#: The pitches of the lowest and the highest line of each clef.
+_LINES: Final = {_TREBLE: (64, 77), _BASS: (43, 57), _TREBLE_8: (52, 65), _BASS_8: (31, 45)}
 #: What a bar begins with: sharps, and both numbers of the meter.
 Attributes = tuple[int, int, int]
 #: What stands above the first staff, with its place in units, by the number of the bar.
@@ -197,6 +203,8 @@ def _part(
         for staff in staves
         for number, voice in enumerate(staff.voices or [[]], start=1)
     ]
+    two = max(staff.hand for staff in staves) > 0
+    moved = {staff.hand: _moved(instrument, staff, bars, staff.hand + 1 if two else 0) for staff in staves}
     lines = [f'<part id="{name}">']
     shown: Attributes | None = None
     for number, (bar, sharps) in enumerate(zip(bars, fifths, strict=True)):
@@ -221,13 +229,31 @@ def _part(
             stem = (
                 "" if not others or mine is None else "up" if (mine, is_main) > (max(others), not is_main) else "down"
             )
-            two = max(staff.hand for staff in staves) > 0
-            lines += _voice(each[number], bar, instrument, sharps, voice, hand + 1 if two else 0, stem, is_main, marks)
+            here = [*marks, *(moved[hand].get(number, []) if is_main else [])]
+            lines += _voice(each[number], bar, instrument, sharps, voice, hand + 1 if two else 0, stem, is_main, here)
             marks = []
         lines.append("</measure>")
     lines[-1] = '<barline location="right"><bar-style>light-heavy</bar-style></barline></measure>'
     lines.append("</part>")
     return lines
+
+
+def _moved(instrument: Instrument, staff: Staff, bars: list[Bar], number: int) -> Above:
+    """Where lines of 8va and 15ma begin and end above a staff, or below it, by the number of the bar."""
+    out: Above = {}
+    if instrument.is_drum:
+        return out
+    lines = _LINES[_clef(instrument, staff, 2 if number else 1)]
+    on = f"<staff>{number}</staff>" if number else ""
+    for shift in octave_shifts(staff, lines):
+        size = 8 if abs(shift.octaves) == 1 else 15
+        side, kind = ("above", "down") if shift.octaves > 0 else ("below", "up")  # as written, not as it sounds
+        for at, what in ((shift.start, kind), (shift.end, "stop")):
+            bar = max(i for i, bar in enumerate(bars) if bar.start <= at)
+            text = f'<octave-shift type="{what}" size="{size}"/>'
+            text = f'<direction placement="{side}"><direction-type>{text}</direction-type><offset/>{on}</direction>'
+            out.setdefault(bar, []).append((at, text))
+    return out
 
 
 def _height(events: list[Event]) -> float | None:
@@ -255,12 +281,12 @@ def _clef(instrument: Instrument, staff: Staff, count: int) -> str:
     if instrument.is_drum:
         return "<sign>percussion</sign>"
     if 24 <= instrument.program <= 31:
-        return "<sign>G</sign><line>2</line><clef-octave-change>-1</clef-octave-change>"
+        return _TREBLE_8
     if is_bass(instrument):
-        return "<sign>F</sign><line>4</line><clef-octave-change>-1</clef-octave-change>"
+        return _BASS_8
     pitches = [pitch for voice in staff.voices for event in voice for pitch in event.pitches]
     is_low = staff.hand == 1 or (count == 1 and pitches and sum(pitches) / len(pitches) < 58)
-    return "<sign>F</sign><line>4</line>" if is_low else "<sign>G</sign><line>2</line>"
+    return _BASS if is_low else _TREBLE
 
 
 def _voice(

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 
 from emsync import midi, musicxml
 from emsync.cli.main import main
-from emsync.notation import LENGTHS, Event, measures, notated
+from emsync.notation import LENGTHS, Event, Staff, measures, notated
+from emsync.octaves import octave_shifts
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
 from tests.midi_files import band
 from tests.strategies import scores
@@ -182,3 +183,27 @@ def test_spelling_is_of_the_same_pitch(fifths: int) -> None:
         assert abs(alter) <= 1
     scale = [musicxml.spelled(60 + 7 * fifths + step, fifths)[0] for step in (0, 2, 4, 5, 7, 9, 11)]
     assert sorted(scale) == list("ABCDEFG")
+
+
+def test_notes_far_outside_the_staff_are_under_lines_of_8va(tmp_path: Path) -> None:
+    def shifts(pitches: list[int], lines: tuple[int, int] = (64, 77)) -> list[tuple[int, int, int]]:
+        staff = Staff(0, 0, [[Event(12 * i, 12 * i + 12, (pitch,)) for i, pitch in enumerate(pitches) if pitch]])
+        return [(shift.start // 12, shift.end // 12, shift.octaves) for shift in octave_shifts(staff, lines)]
+
+    assert shifts([60, 72, 89, 64]) == [], "three ledger lines can be read"
+    assert shifts([60, 93, 96, 64, 103]) == [(1, 3, 1), (4, 5, 2)]
+    assert shifts([93, 0, 0, 93]) == [(0, 4, 1)]
+    assert shifts([93, 104, 93]) == [(0, 3, 2)], "one line for neighbours"
+    assert shifts([104, 95, 91]) == [(0, 3, 2)]
+    assert shifts([93, *[0] * 5, 93]) == [(0, 1, 1), (6, 7, 1)], "a rest of more than a bar ends the line"
+    assert shifts([40, 24], (43, 57)) == [(1, 2, -1)]
+    both = Staff(0, 0, [[Event(0, 24, (95,))], [Event(12, 36, (60,))], [Event(36, 48, (95, 90))]])
+    assert [(shift.start, shift.octaves) for shift in octave_shifts(both, (64, 77))] == [(36, 1)]
+
+    score = line([(0, 1, 60), (1, 2, 93), (2, 4, 95), (4, 6, 98), (6, 7, 24), (7, 8, 60)], Instrument("Strings", 48))
+    xml = ET.fromstring(musicxml.to_musicxml(score).split("\n", 2)[2])
+    marks = [(mark.get("type"), mark.get("size")) for mark in xml.iter("octave-shift")]
+    assert marks == [("down", "8"), ("stop", "8"), ("up", "8"), ("stop", "8")]
+    parsed = music21.converter.parse(musicxml.save(score, tmp_path / "high.musicxml"))
+    assert sorted(note.pitch.midi for note in parsed.recurse().notes if note.tie is None) == [24, 60, 60, 93, 95, 98]
+    assert len(parsed.recurse().getElementsByClass(music21.spanner.Ottava)) == len(marks) // 2
