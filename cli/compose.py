@@ -29,9 +29,15 @@ if TYPE_CHECKING:
 #: What `--from` makes superfluous, by the names that the command passes.
 _IN_A_RECORD = (
     *("video", "duration", "cuts", "counting", "start", "add", "drop", "threshold"),
-    *("valence", "arousal", "emotion", "mood", "affect", "theme", *CHOICES),
+    *("valence", "arousal", "emotion", "mu_max", "draw_emotion", "mood", "affect", "theme", *CHOICES),
 )
-_FLAGS = {"counting": "--fps", "add": "--add-cut", "drop": "--drop-cut"}
+_FLAGS = {
+    "mu_max": "--mu-max",
+    "draw_emotion": "--draw-emotion",
+    "counting": "--fps",
+    "add": "--add-cut",
+    "drop": "--drop-cut",
+}
 #: So many cuts are named that are missed.
 _SHOWN = 8
 _HOW = {

@@ -8,21 +8,37 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
 
 from emsync.affect import DEFAULT_READER, NO_READER
 from emsync.cli import options
+from emsync.emotions import MU_MAX, mixture_sample
 from emsync.errors import InputError
 from emsync.mood import EMOTION_NAMES, MoodCurve, mixture_mean, read_curve
 from emsync.mood_source import MoodSource, not_followed
 
 
 def mood_options(function: options.Decorated) -> options.Decorated:
-    """--valence, --arousal, --emotion, --mood and --affect, passed by these names; None if not given."""
+    """--valence, --arousal, --emotion, --mu-max, --draw-emotion, --mood and --affect; None if not given."""
     function = click.option(
         "--affect",
         metavar="SPEC",
-        help="What reads the video's mood: builtin, builtin:pictures (not its sound), clip, clip:MODEL, "
+        help="What reads the video's mood: builtin, builtin:pictures (not its sound), "
+        "builtin:emotions (by way of the six emotions), clip, clip:MODEL, "
         f"vlm:HEAD_FOLDER, a curve's file, or {NO_READER} for no mood.  [default: {DEFAULT_READER}]",
+    )(function)
+    function = click.option(
+        "--draw-emotion",
+        type=click.IntRange(min=0),
+        metavar="SEED",
+        help="With --emotion: draw an emotion by its share, and the mood from its Gaussian, by this seed, instead of "
+        "taking the mean.",
+    )(function)
+    function = click.option(
+        "--mu-max",
+        type=options.FiniteFloat(min=0, min_open=True, max=1),
+        metavar="M",
+        help=f"With --emotion: how far from neutral the furthest emotion lies (μmax).  [default: {MU_MAX:g}]",
     )(function)
     return given_mood_options(function)
 
@@ -63,7 +79,8 @@ def given_mood_options(function: options.Decorated) -> options.Decorated:
 
 def mood_source(
     valence: float | None, arousal: float | None, emotion: str | None, mood: Path | None, affect: str | None,
-    *, has_video: bool, knows_mood: bool, described: MoodSource | None = None,
+    *, has_video: bool, knows_mood: bool, described: MoodSource | None = None, mu_max: float | None = None,
+    draw_emotion: int | None = None,
 ) -> MoodSource:  # fmt: skip
     """Where the mood comes from, by the options.
 
@@ -76,6 +93,8 @@ def mood_source(
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1 and given != ["--valence", "--arousal"]:
         raise InputError(f"{' and '.join(given)} each say what the mood is; give one of them")
+    if emotion is None and (mu_max is not None or draw_emotion is not None):
+        raise InputError("--mu-max and --draw-emotion are about --emotion; give it, too")
     if affect is not None and not has_video:
         raise InputError("--affect reads a video's mood, and there is no video; give one, or --mood, or --emotion")
     if not given and described is not None and knows_mood:
@@ -90,16 +109,28 @@ def mood_source(
         source = " ".join(f"{name} {named[name]}" for name in given)
         return MoodSource.given(MoodCurve.constant(valence, arousal), source)
     if emotion is not None:
-        return MoodSource.given(of_emotions(emotion), f"--emotion {emotion}", emotion)
+        curve = of_emotions(emotion, MU_MAX if mu_max is None else mu_max, draw_emotion)
+        return MoodSource.given(curve, f"--emotion {emotion}", emotion)
     if mood is not None:
         return MoodSource.given(read_curve(mood), f"--mood {mood}", f"from {mood}")
     return MoodSource.reading(DEFAULT_READER if affect is None else affect)
 
 
-def of_emotions(text: str) -> MoodCurve:
-    """The mood of one emotion ("joy") or of a mixture ("joy=0.7,surprise=0.3"), throughout."""
+def of_emotions(text: str, mu_max: float = MU_MAX, seed: int | None = None) -> MoodCurve:
+    """The mood of one emotion ("joy") or of a mixture ("joy=0.7,surprise=0.3"), throughout.
+
+    seed: draws it from the mixture's Gaussians; None takes the mean.
+    """
+    shares = _shares(text)
+    if seed is None:
+        return MoodCurve.constant(*mixture_mean(shares, mu_max=mu_max).tolist())
+    return MoodCurve.constant(*mixture_sample(shares, np.random.default_rng(seed), mu_max=mu_max).tolist())
+
+
+def _shares(text: str) -> dict[str, float]:
+    """The shares of emotions by name; one emotion alone has all."""
     if "=" not in text:
-        return MoodCurve.of_emotion(text)
+        return {text: 1.0}
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, _, number = (word.strip().lower() for word in part.partition("="))
@@ -112,4 +143,4 @@ def of_emotions(text: str) -> MoodCurve:
         if name in shares:
             raise InputError(f"--emotion gives {name!r} twice; give each emotion once")
         shares[name] = share
-    return MoodCurve.constant(*mixture_mean(shares).tolist())
+    return shares

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from emsync.emotions import through_emotions
 from emsync.errors import EmsyncError, InputError, MissingExtraError
 from emsync.mood import MoodCurve, read_curve
 from emsync.video import CURVE_RATE_HZ, Scene
@@ -33,6 +34,8 @@ Progress = Callable[[float], None]
 DEFAULT_READER: Final = "builtin"
 #: The built-in reader without the film's sound, as the paper withholds it from its evaluation (Section IV-B).
 PICTURES_READER: Final = "builtin:pictures"
+#: The built-in reader whose levels go by way of the six emotions of the paper's Table I.
+EMOTIONS_READER: Final = "builtin:emotions"
 #: The value of `--affect` for no mood.
 NO_READER: Final = "none"
 #: The group of entry points in which other packages offer readers: callables `(argument: str | None) -> AffectReader`.
@@ -185,18 +188,28 @@ def _smoothed(row: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class BuiltinReader:
-    """`builtin_mood` as a reader, from pictures and sound or from pictures alone."""
+    """`builtin_mood` as a reader, from pictures and sound or from pictures alone.
+
+    by_emotions: Its levels become those of a mixture of the six emotions (`emotions.through_emotions`), as the paper's
+    classifier gives none but such.
+    """
 
     hears: bool = True
+    by_emotions: bool = False
 
     @property
     def name(self) -> str:
         """Its specification."""
+        if self.by_emotions:
+            return EMOTIONS_READER
         return DEFAULT_READER if self.hears else PICTURES_READER
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
         """The mood of the scene's curves; the file is not opened."""
-        return builtin_mood(scene, hears=self.hears)
+        curve = builtin_mood(scene, hears=self.hears)
+        if not self.by_emotions:
+            return curve
+        return MoodCurve(curve.times_s, *through_emotions(curve.valence, curve.arousal).T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +230,7 @@ class FileReader:
 def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     """The reader that `spec` names.
 
-    - "builtin", or "builtin:pictures" to leave out the film's sound
+    - "builtin", or "builtin:pictures" to leave out the film's sound, "builtin:emotions" by way of the six emotions
     - "clip" or "clip:MODEL_OR_HEAD_FOLDER"
     - "vlm:HEAD_FOLDER"
     - the path of a curve (.csv or .json, see `emsync.mood.read_curve`)
@@ -233,9 +246,11 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     if colon and not rest:
         raise InputError(f"the affect reader {spec!r} ends in a colon; give something after it, or leave it out")
     if name == DEFAULT_READER:
-        if spec not in (DEFAULT_READER, PICTURES_READER):
-            raise InputError(f"the affect reader {name!r} takes only pictures after the colon, not {rest!r}")
-        return BuiltinReader(hears=spec == DEFAULT_READER)
+        if spec not in (DEFAULT_READER, PICTURES_READER, EMOTIONS_READER):
+            raise InputError(
+                f"the affect reader {name!r} takes only pictures or emotions after the colon, not {rest!r}"
+            )
+        return BuiltinReader(hears=spec != PICTURES_READER, by_emotions=spec == EMOTIONS_READER)
     if name == "clip":
         _need_vision(name)
         from emsync.affect_clip import open_clip

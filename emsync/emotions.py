@@ -99,6 +99,32 @@ def mixture_mean(given: Mapping[str, float] | npt.ArrayLike, *, mu_max: float = 
     return probabilities(given) @ plane(mu_max)[0]
 
 
+def mixture_sample(
+    given: Mapping[str, float] | npt.ArrayLike, rng: np.random.Generator, *, mu_max: float = MU_MAX
+) -> FloatArray:
+    """One draw from the mixture (Section III-B4): a category by its probability, then a point of its Gaussian.
+
+    Returns valence and arousal (2,), clipped to [-1, 1]. `given` as in `probabilities`, of one moment.
+    """
+    shares = probabilities(given)
+    if shares.ndim != 1:
+        raise InputError(f"probabilities have the shape {shares.shape}; give six, to draw once")
+    means, deviations = plane(mu_max)
+    which = int(rng.choice(len(shares), p=shares))
+    return np.asarray(np.clip(rng.normal(means[which], deviations[which]), -1.0, 1.0))
+
+
+def through_emotions(valence: npt.ArrayLike, arousal: npt.ArrayLike, *, mu_max: float = MU_MAX) -> FloatArray:
+    """Levels by way of the six emotions (..., 2): the mixture's mean at the emotions' posterior of each point.
+
+    Each emotion's Gaussian (Table I) gives its likelihood at the point; all are equally likely before. NaN where a
+    level is NaN.
+    """
+    likely = scores(valence, arousal, metric="likelihood", mu_max=mu_max)
+    shares = np.exp(likely - likely.max(axis=-1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=-1, keepdims=True) @ plane(mu_max)[0])
+
+
 def emotion_point(name: str, *, mu_max: float = MU_MAX) -> tuple[float, float]:
     """Valence and arousal of one emotion's scaled mean."""
     valence, arousal = plane(mu_max)[0][emotion_index(name)]

@@ -253,7 +253,7 @@ def test_a_curve_that_is_not_there(tmp_path: Path) -> None:
         ("mind", "there is no affect reader 'mind'; give builtin, clip, clip:MODEL, vlm:HEAD_FOLDER, or a curve's"),
         ("", "there is no affect reader ''"),
         ("Mind:x", "there is no affect reader 'Mind'"),
-        ("builtin:x", "the affect reader 'builtin' takes only pictures after the colon, not 'x'"),
+        ("builtin:x", "the affect reader 'builtin' takes only pictures or emotions after the colon, not 'x'"),
         ("clip:", "the affect reader 'clip:' ends in a colon; give something after it, or leave it out"),
     ],
 )
