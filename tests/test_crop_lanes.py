@@ -10,9 +10,10 @@ import pytest
 from emsync import vocabulary as v
 from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METER_LANES
 from emsync.copying import lanes_of_song
+from emsync.errors import InputError
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import pack
-from emsync.training.crops import PREFIX, CropConfig, Crops, Row, transpose, transpose_copies
+from emsync.training.crops import PREFIX, CropConfig, Crops, Row, mask_segments, transpose, transpose_copies
 from emsync.training.dataset import Dataset
 from emsync.training.mood.curves import labels
 from tests.crops import BOUNDARY, MOOD, PLAIN, TO_END, place, rows, toy_data
@@ -281,3 +282,35 @@ def test_a_lane_of_the_songs_own_events_is_given_or_left_out(monkeypatch: pytest
     assert given[0] == 40
     assert 5 < given[1] < 35
     assert given[2] == 0
+
+
+def test_segments_of_level_lanes_are_masked_as_often_as_asked() -> None:
+    """Equations 11 and 12 of controllable-v2m: inside with probability p, outside with q, else not at all."""
+    rng = np.random.default_rng(0)
+    valence = LANE_NAMES.index("valence")
+    kinds = {"inside": 0, "outside": 0, "whole": 0}
+    for _ in range(600):
+        lanes = np.zeros((40, len(LANES)), dtype=np.float32)
+        mask_segments(lanes, rng, 0.2, 0.3)
+        masked = np.isnan(lanes[:, valence])
+        edges = np.flatnonzero(np.diff(masked.astype(int)))
+        assert len(edges) <= 2  # one segment
+        assert not np.isnan(lanes[:, [BOUNDARY, TO_END]]).any()
+        assert not np.isnan(lanes[:, METER_LANES]).any()
+        if not masked.any():
+            kinds["whole"] += 1
+        elif len(edges) == 2:
+            kinds["outside" if masked[0] else "inside"] += 1
+    assert kinds["whole"] == pytest.approx(300, abs=50)
+    assert kinds["outside"] / kinds["inside"] == pytest.approx(1.5, abs=0.5)
+
+
+def test_masks_are_left_out_unless_asked_for(data: Dataset) -> None:
+    """Crops of runs that were begun before are what they were."""
+    before, after = (rows(data, replace(CropConfig(context=64), mask_inside=share), 8) for share in (0.0, 1.0))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        changed = ~((one.lanes == other.lanes) | (np.isnan(one.lanes) & np.isnan(other.lanes)))
+        assert set(np.flatnonzero(changed.any(axis=0))) <= {LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")}
+    with pytest.raises(InputError, match=r"mask_inside and mask_outside are 0.6 and 0.6; .* at most 1 in all"):
+        CropConfig(mask_inside=0.6, mask_outside=0.6)

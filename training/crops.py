@@ -68,6 +68,11 @@ class CropConfig:
     """Of each lane that a song's own events give (`conditions.Lane.of_song`), the share of crops without it."""
     drop_axis: float = 0.1
     """Share without valence, and share without arousal."""
+    mask_inside: float = 0.0
+    """Of each lane of a level or of a song's own events that a crop has, the share masked within a segment, drawn at
+    random: p of controllable-v2m, eq. 12, which has 0.05. By default none, as the models on disk were trained."""
+    mask_outside: float = 0.0
+    """Likewise, the share masked everywhere but in a segment: q."""
 
     def __post_init__(self) -> None:
         if type(self.context) is not int or self.context < 16:
@@ -91,9 +96,16 @@ class CropConfig:
             "drop_mood_lanes",
             "drop_axis",
             "drop_lane",
+            "mask_inside",
+            "mask_outside",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; a share is between 0 and 1")
+        if self.mask_inside + self.mask_outside > 1:
+            raise InputError(
+                f"mask_inside and mask_outside are {self.mask_inside} and {self.mask_outside}; "
+                "a lane is masked one way, so give at most 1 in all"
+            )
         if type(self.transpose) is not int or not 0 <= self.transpose <= 12:
             raise InputError(f"transpose is {self.transpose}; give 0 to 12 whole semitones")
 
@@ -206,6 +218,8 @@ class Crops:
                 ids, copies = moved, transpose_copies(copies, semitones)
         if not (self.augment and rng.random() < c.drop_copy):
             lanes[:, COPY_LANES] = copies
+        if self.augment and (c.mask_inside or c.mask_outside):
+            mask_segments(lanes, rng, c.mask_inside, c.mask_outside)
         return Row(
             np.concatenate([_SLOTS, [count], ids]),
             np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities]),
@@ -261,6 +275,25 @@ def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) ->
     return Batch(
         ids[:, :context], previous_velocity, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32)
     )
+
+
+def mask_segments(lanes: npt.NDArray[np.float32], rng: np.random.Generator, inside: float, outside: float) -> None:
+    """Mask segments of lanes (T, N) in place: controllable-v2m, eqs. 11 and 12.
+
+    Of each lane of a level, or of a song's own events, a segment is drawn, from its first to its last position. With
+    probability `inside` the lane is NaN within it, with probability `outside` everywhere else.
+    """
+    for number, lane in enumerate(LANES):
+        if lane.kind != "level" and lane.of_song is None:
+            continue
+        first, last = np.sort(rng.integers(len(lanes), size=2))
+        within = np.zeros(len(lanes), dtype=bool)
+        within[first : last + 1] = True
+        kind = rng.random()
+        if kind < inside:
+            lanes[within, number] = np.nan
+        elif kind < inside + outside:
+            lanes[~within, number] = np.nan
 
 
 def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int64]:
