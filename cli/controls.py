@@ -30,8 +30,15 @@ _MIDI = (".mid", ".midi", ".smf", ".kar", ".rmi")
     metavar="SECONDS",
     help="Stretch them to this length.  [default: as long as REFERENCE]",
 )
+@click.option(
+    "--average",
+    is_flag=True,
+    help="One value each of intensity, density, rhythm and key, for films of any length: its manner, not its course.",
+)
 @options.overwrite
-def command(reference: Path, output: Path | None, only: str | None, duration: float | None, overwrite: bool) -> None:
+def command(
+    reference: Path, output: Path | None, only: str | None, duration: float | None, average: bool, overwrite: bool
+) -> None:
     """Read the intensity, density, melody, rhythm and key of REFERENCE over time.
 
     REFERENCE is a MIDI file, whose notes are measured exactly, or a sound file (.wav, .mp3, a film), from which
@@ -41,13 +48,15 @@ def command(reference: Path, output: Path | None, only: str | None, duration: fl
     import numpy as np
 
     from emsync import controls, midi
-    from emsync.control_curves import known
+    from emsync.control_curves import averaged, known
     from emsync.control_files import write_controls
     from emsync.errors import InputError
     from emsync.files import check_writable
 
     place = reference.with_name(reference.stem + ".controls.json") if output is None else output
     check_writable(place, overwrite=overwrite, inputs=(reference,))
+    if average and duration is not None:
+        raise InputError("--average fits films of any length; leave out --duration, or --average")
     names = [name.strip() for name in only.split(",")] if only is not None else []
     for name in names:
         known(name)
@@ -65,6 +74,8 @@ def command(reference: Path, output: Path | None, only: str | None, duration: fl
     if duration is not None:
         share = duration / length_s
         found = found.moved(lambda times_s: share * np.asarray(times_s, dtype=np.float64))
+    if average:
+        found = averaged(found)
     kept = found.only(*names) if names else found
     if not len(kept):
         raise InputError(f"{reference} has no {' or '.join(names)}; it has {', '.join(found)}")

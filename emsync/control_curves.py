@@ -325,6 +325,26 @@ def eased(control: Control, easing: str | list[str]) -> Control:
     return replace(control, times_s=np.array(times), values=np.array(values))
 
 
+def averaged(curves: ControlCurves) -> ControlCurves:
+    """One value of each control for a film of any length: the manner of a piece rather than its course.
+
+    Intensity and density have their means over time, rhythm and key the value that holds longest (no empty rhythm).
+    A melody has no average and is left out.
+    """
+    found: dict[str, Control] = {}
+    for name, control in curves.by_name.items():
+        if name == "melody":
+            continue
+        length_s = float(control.times_s[-1]) or 1.0
+        values = control.at(np.linspace(0.0, length_s, 1001))
+        values = values[~np.isnan(values) & ((values > 0) | (name != "rhythm"))]
+        if len(values):
+            kinds, counts = np.unique(values, return_counts=True)
+            value = kinds[counts.argmax()] if control.held else values.mean()
+            found[name] = replace(control, times_s=np.zeros(1), values=np.array([value]))
+    return ControlCurves(found)
+
+
 def preset(name: str, control: str, duration_s: float) -> Control:
     """One of `PRESETS` over `duration_s` seconds, for "intensity" or "density"."""
     if name not in PRESETS:

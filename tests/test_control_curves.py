@@ -17,6 +17,7 @@ from emsync.control_curves import (
     REST,
     Control,
     ControlCurves,
+    averaged,
     eased,
     of_choice,
     of_text,
@@ -122,3 +123,17 @@ def test_a_choice_is_a_preset_a_number_or_nothing() -> None:
     assert of_choice("8", "density", 9.0) == Control(np.zeros(1), np.array([8.0]))
     with pytest.raises(InputError, match="density is '101'; give none, build, fade, arc, stinger, or a number"):
         of_choice("101", "density", 9.0)
+
+
+def test_an_average_fits_films_of_any_length() -> None:
+    curves = ControlCurves(
+        {
+            "density": control([4, 8, 12]),
+            "key": control([0, 21, 21, math.nan]),
+            "rhythm": control([0, 0, 0, 10, 0]),
+            "melody": control([0, 4]),
+        }
+    )
+    found = averaged(curves).check_fits(0.5)
+    assert {name: found[name].values.tolist() for name in found} == {"density": [8.0], "key": [21.0], "rhythm": [10.0]}
+    assert len(averaged(ControlCurves({"density": control([math.nan])}))) == 0
