@@ -2,6 +2,7 @@
 
     python benchmarks/plan_precision.py [--lists 100] [--log LOG.jsonl]     # composes what the log lacks, then prints
     python benchmarks/plan_precision.py --lists 0 --log LOG.jsonl           # prints what the log has so far
+    python benchmarks/plan_precision.py --lists 0 --likeness 16             # the same pieces before and after landing
 
 Each film is composed twice with one seed, `--tempo-plan off` and `on`. The films last 20 to 30 s, with cuts 4 to 12 s
 apart ("random") or shots as in feature films ("film-like"), as in benchmarks/tempo_plan.py. They are composed eight at
@@ -23,7 +24,9 @@ from tempo_plan import lists_of
 
 from emsync import hits
 from emsync.recipe import Recipe
+from emsync.tokenizer.events import decode
 from emsync.training.evaluation.landing import WINDOWS, Composed, CutList, compose_all, matched
+from emsync.training.evaluation.music_statistics import WINDOW_S, statistics, window
 
 SEED: Final = 18
 TOGETHER: Final = 8
@@ -145,11 +148,42 @@ def report(log: Path) -> None:
             )
 
 
+def report_likeness(films: list[CutList]) -> None:
+    """How much landing changes the statistics that likeness to real songs is judged by, as Markdown.
+
+    Before: the pieces in the even tempo that they were composed in. After: in the film's. The first `WINDOW_S` of both.
+    """
+    from emsync.decoder import open_decoder
+
+    made = compose_all(open_decoder(None), films, Recipe(), seed=SEED, together=TOGETHER)
+    before, after = [], []
+    for one in made:
+        plan = one.piece.tempo_plan
+        assert plan is not None
+        even = decode(one.piece.events.ids, one.piece.events.velocities).until(
+            float(plan.to_nominal(one.film.duration_s))
+        )
+        for score, into in ((even, before), (one.score, after)):
+            into.append(statistics(window(score, 0.0, min(WINDOW_S, score.duration_s))))
+    print(f"{len(made)} pieces\n\n| statistic | before | after | largest change of a piece, in deviations |")
+    print("|---|---:|---:|---:|")
+    for name in before[0]:
+        one, two = (np.array([each[name] for each in side]) for side in (before, after))
+        spread = float(np.nanstd(one)) or 1.0
+        print(
+            f"| {name} | {np.nanmean(one):.3f} | {np.nanmean(two):.3f} | {np.nanmax(np.abs(one - two)) / spread:.2f} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lists", type=int, default=100, help="how many lists of each kind")
     parser.add_argument("--log", type=Path, default=Path("plan_precision.jsonl"))
+    parser.add_argument("--likeness", type=int, default=0, help="compare so many pieces before and after landing")
     options = parser.parse_args()
+    if options.likeness:
+        report_likeness(films_of(options.likeness)[: options.likeness])
+        return
     if options.lists:
         compose_into(options.log, films_of(options.lists))
     report(options.log)

@@ -26,6 +26,14 @@ OTIO = (
     b' "kind": "Video", "children": [' + _CLIP + b", " + _CLIP + b"]}]}}"
 )
 
+COMPOUND = (
+    b'<fcpxml version="1.8"><resources><format id="f" frameDuration="1/25s"/><media id="m"><sequence tcStart="0s">'
+    b'<spine><clip offset="0s" duration="2s"><video ref="a"/></clip><ref-clip offset="2s" duration="1s" ref="n"/>'
+    b'</spine></sequence></media></resources><project><sequence format="f"><spine><ref-clip duration="3s" ref="m"/>'
+    b'<clip offset="3s" duration="1s"><gap><audio lane="-1" ref="a"/></gap></clip></spine></sequence></project>'
+    b"</fcpxml>"
+)
+
 #: One small list of each format.
 SEEDS = [
     b"time_s\n1.5\n2\n30.25\n",
@@ -40,6 +48,7 @@ SEEDS = [
     edits.DROP_EDL.encode(),
     edits.FCP7.encode(),
     edits.FCPX.encode(),
+    COMPOUND,
     edits.PREMIERE.encode("utf-16"),
     edits.REAPER.encode(),
     OTIO,
