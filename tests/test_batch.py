@@ -14,6 +14,7 @@ import pytest
 from emsync import batch, demo_film, midi
 from emsync.batch import Scored, find_films, score_all, shard, songs_of
 from emsync.cli.main import main
+from emsync.cli.outputs_many import Folders
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.recipe import Recipe
 from tests import mortal
@@ -198,16 +199,15 @@ def test_each_film_gets_sound_film_picture_and_page(
     (films / "b.mp4").unlink()
     out = tmp_path / "out"
     arguments = [
-        "compose", "--model", str(model), "-q", str(films), "-o", str(out), "--wav", str(out), "--stems",
+        "compose", "--model", str(model), "-q", str(films), "-o", str(out),
         "--mp4", str(tmp_path / "films with music"), "--plot", str(out), "--musicxml", str(out), "--skip-existing",
     ]  # fmt: skip
     assert main(arguments) == 1, "d is cut off"
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in said[:3]] == ["scored", "scored", "failed"], "nothing else is printed"
     for name in ("a", "c"):
-        for ending in (".mid", ".mid.json", ".wav", ".png", ".musicxml"):
+        for ending in (".mid", ".mid.json", ".png", ".musicxml"):
             assert (out / f"{name}{ending}").stat().st_size > 200
-        assert list(out.glob(f"{name}-*.wav"))
         assert (tmp_path / "films with music" / f"{name}.mp4").stat().st_size > 1000
     assert not list(out.glob("d*"))
     # What is missing is made again, and nothing else is.
@@ -222,6 +222,16 @@ def test_each_film_gets_sound_film_picture_and_page(
     assert main(here) == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith("0 scored, 0 skipped, 3 failed")
     assert not list((tmp_path / "other").glob("*.mid"))
+
+
+def test_files_are_named_by_the_film() -> None:
+    folders = Folders(*(Path(name) for name in ("sound", "films", "pictures", "pages", "scores")), stems=True)
+    names = [str(path) for path in folders.files(Path("here/a.mov"))]
+    assert names == ["sound/a.wav", "films/a.mov", "pictures/a.png", "pages/a.html", "scores/a.musicxml"]
+    assert str(folders.files(Path("here/a.avi"))[1]) == "films/a.mkv", "AVI does not hold the music"
+    assert folders.outputs(Path("a.mov"), overwrite=False).stems
+    assert folders.absolute().wav == Path("sound").absolute()
+    assert Folders().files(Path("a.mov")) == []
 
 
 def test_a_place_that_is_no_folder(films: Path, tmp_path: Path, model: Path) -> None:

@@ -277,13 +277,18 @@ def command(*arguments: object) -> int:
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive, train = archive_file(tmp_path / "v.npz", 3, bars=2), archive_file(tmp_path / "t.npz", 3, bars=2)
     folder, out = model_folder(tmp_path / "model"), tmp_path / "new" / "out"
-    assert command("--archive", archive, "-o", out, "--model", folder, "--songs", 2, "--ngrams", train, "-q") == 0
+    measured = ("--archive", archive, "-o", out, "--model", folder, "--songs", 2, "--ngrams", train, "-q")
+    assert command(*measured, "--plot", tmp_path / "bits.svg") == 0
     said = capsys.readouterr()
     values: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
     assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "evaluation.md"]
     assert f"{values['bits_per_note']:.3f} bits per note" in said.out
     assert "bits per note: trigram, Kneser–Ney" in said.out
     assert said.err == ""
+    assert said.out.endswith(f"Drew {tmp_path / 'bits.svg'}.\n")
+    drawn = (tmp_path / "bits.svg").read_text(encoding="utf-8")
+    for row in ("with conditions", "without conditions", "trigram, Kneser–Ney"):
+        assert f"<!-- {row} -->" in drawn
     page = (out / "evaluation.md").read_text(encoding="utf-8")
     assert f"| the model | {values['bits_per_note']:.3f} | {values['bits_per_event']:.3f} |" in page
     assert f"| the model, without conditions | {values['unconditioned_bits_per_note']:.3f} |" in page
