@@ -51,6 +51,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("arrange", "emsync.cli.arrange", "Add the missing instruments to a melody."),
     Entry("render", "emsync.cli.render", "Render a MIDI file to sound."),
     Entry("produce", "emsync.cli.produce", "Let a music model play a MIDI file."),
+    Entry("anchor", "emsync.cli.anchor", "Describe a whole piece or film in four lines."),
     Entry("mux", "emsync.cli.mux", "Lay sound under a film."),
     Entry("soundfonts", "emsync.cli.soundfonts", "List the SoundFonts on this machine."),
     Entry("analyze", "emsync.cli.analyze", "Find a video's length, frame rate, cuts and mood."),

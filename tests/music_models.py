@@ -38,17 +38,19 @@ def tiny_musicgen(folder: Path, *, stereo: bool = False, seed: int = 1) -> Path:
         vocab_size=32, hidden_size=24, num_hidden_layers=4, ffn_dim=32, num_attention_heads=2, dropout=0.0,
         num_codebooks=8 if stereo else 4, audio_channels=2 if stereo else 1, pad_token_id=32, bos_token_id=32,
     )  # fmt: skip
-    config = MusicgenMelodyConfig(
-        text_encoder=text.to_dict(),
-        audio_encoder=codec.to_dict(),
-        decoder=decoder.to_dict(),
-        chroma_length=CHROMA_LENGTH,
-    )
     with quietly(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        config = MusicgenMelodyConfig(
+            text_encoder=text.to_dict(),
+            audio_encoder=codec.to_dict(),
+            decoder=decoder.to_dict(),
+            chroma_length=CHROMA_LENGTH,
+        )
         network = MusicgenMelodyForConditionalGeneration(config)
         for parameter in network.parameters():  # livelier than a fresh network, which says much the same of everything
             parameter.data += 0.2 * torch.randn(parameter.shape)
+        for layer in network.audio_encoder.quantizer.layers:  # a fresh codebook has one entry, zero
+            layer.codebook.embed.normal_()
         network.generation_config.decoder_start_token_id = 32
         network.generation_config.pad_token_id = 32
         network.generation_config.bos_token_id = 32

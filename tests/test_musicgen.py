@@ -82,6 +82,8 @@ def test_a_window_goes_on_from_the_codes_before(backend: MusicGen) -> None:
     second = backend.generate(brief(), Window(1, 14, 30, known=6), first, 2, silent)
     np.testing.assert_array_equal(second[:, :6], first[:, -6:])
     assert backend.decode(second).shape == (16 * HOP, 1)
+    other = (second + 1) % 32
+    assert np.abs(backend.decode(other) - backend.decode(second)).max() > 1e-3  # codes are heard
 
 
 def test_the_seed_alone_decides(backend: MusicGen) -> None:
