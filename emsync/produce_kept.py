@@ -25,6 +25,7 @@ from emsync.files import read_json, read_limited, write_bytes
 
 PLAN: Final = "plan.json"
 _MAX_BYTES: Final = 1 << 30
+_MAX_PLAN_BYTES: Final = 1 << 24
 _OURS: Final = re.compile(r"\d{5}\.npy|plan\.json|\w+\.raw|\..*\.part.*")
 
 
@@ -59,7 +60,7 @@ class KeptFolder:
 
     def _plan(self) -> Any:
         try:
-            return read_json(self.path / PLAN, _MAX_BYTES, "plan", "leave it")
+            return read_json(self.path / PLAN, _MAX_PLAN_BYTES, "plan", "leave it")
         except EmsyncError:
             return None
 
@@ -69,9 +70,10 @@ class KeptFolder:
         if not place.is_file():
             return None
         try:
-            found: np.ndarray = np.load(io.BytesIO(read_limited(place, _MAX_BYTES, "window")), allow_pickle=False)
+            size = min(place.stat().st_size, _MAX_BYTES)  # a reader takes as much memory as it may read
+            found: np.ndarray = np.load(io.BytesIO(read_limited(place, size, "window")), allow_pickle=False)
             return found
-        except (EmsyncError, ValueError, EOFError):
+        except (EmsyncError, OSError, ValueError, EOFError):
             return None
 
     def save(self, index: int, array: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import tracemalloc
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_what_was_kept_of_another_run_is_not_used(song: Path, change: dict[str, 
         make(song, Beeper(dies_at=2))
     make(song, backend := Beeper(), **change)
     assert backend.made == [0, 1, 2, 3]
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
+    peaks = []
+    for seconds in (45.0, 180.0):
+        midi.write(with_a_chord(duration_s=seconds), tmp_path / "long.mid")
+        tracemalloc.start()
+        make(tmp_path / "long.mid", Beeper(), text="x", overwrite=True)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 150e6
 
 
 def test_a_folder_of_somebody_else_is_left_alone(song: Path) -> None:
