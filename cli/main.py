@@ -70,6 +70,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("survey", "emsync.cli.survey", "Make a blind ranking study, and evaluate its answers."),
     Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
     Entry("fit-copying", "emsync.cli.fit_copying", "Fit how much a model may copy from the piece itself."),
+    Entry("fit-critic", "emsync.cli.fit_critic", "Fit what chooses among takes."),
 )
 
 #: The extra that installs each optional package, by the name it is imported under.

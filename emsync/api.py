@@ -49,6 +49,7 @@ class Choices(TypedDict, total=False):
     stray_bias: float
     loose_bias: float
     loose_ends: bool
+    candidates: int
     copying: float
     longest_copy_bars: int
     stale_bias: float

@@ -277,6 +277,8 @@ LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
 VALENCE_LANE: Final = LANE_NAMES.index("valence")
 AROUSAL_LANE: Final = LANE_NAMES.index("arousal")
+#: Valence and arousal at each moment.
+MOOD_LANES: Final = [LANE_NAMES.index("valence"), AROUSAL_LANE]
 #: The lanes that `meter` computes from the events; `Conditions.at` leaves them NaN.
 METER_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + meter.N_VALUES)
 #: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.

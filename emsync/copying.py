@@ -147,38 +147,83 @@ def lanes_of_song(ids: IntArray) -> npt.NDArray[np.float32]:
 
 
 class Past:
-    """The same, event by event, of a piece in the making. `append` takes O(lengths + visits)."""
+    """The same, event by event, of a piece in the making. `append` takes O(lengths + visits).
+
+    A copy (`copy.deepcopy`) shares the events so far, which are not written again, and so takes no longer for a long
+    piece. Once a piece went on from one of several copies, `join` takes its events in; the others are of no use then.
+    """
 
     def __init__(self) -> None:
         self._ids: list[int] = []
-        self._packed = bytearray()  # two bytes an event, so that a window is a slice
+        self._packed = bytearray()  # of the latest events, two bytes each, so that a window is a slice
         self._last: tuple[dict[bytes, int], ...] = tuple({} for _ in LENGTHS)
         self._before: tuple[list[int], ...] = tuple([] for _ in LENGTHS)
+        self._shared: Past | None = None  # the events before those of this copy
+        self._first = 0  # how many these are
         self.length = 0
         self.followers: list[int] = []
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Past:
+        new = Past()
+        new._shared = self.join()
+        new._first = len(new._shared._ids)
+        new._packed = self._packed[-2 * LENGTHS[-1] :]
+        new.length, new.followers = self.length, list(self.followers)
+        return new
+
+    def join(self) -> Past:
+        """Put the events of this copy behind the shared ones: what all further copies share."""
+        shared = self._shared
+        if shared is None:
+            return self
+        assert len(shared._ids) == self._first, "another copy was joined"
+        shared._ids += self._ids
+        for row in range(len(LENGTHS)):
+            shared._last[row].update(self._last[row])
+            shared._before[row].extend(self._before[row])
+            self._last[row].clear()
+            self._before[row].clear()
+        self._ids, self._first = [], len(shared._ids)
+        return shared
+
     def append(self, event: int) -> None:
         """Take the next event; `length` and `followers` (most recent visit first, at most `VISITS`) are of it."""
+        place = self._first + len(self._ids)
         self._ids.append(event)
         self._packed += event.to_bytes(2, "little")
-        place = len(self._ids) - 1
+        shared = self._shared
         self.length = 0
         for row, length in enumerate(LENGTHS):
             earlier = NONE
             if place + 1 >= length:
                 window = bytes(self._packed[-2 * length :])
-                earlier = self._last[row].get(window, NONE)
+                found = self._last[row].get(window)
+                if found is None:
+                    found = NONE if shared is None else shared._last[row].get(window, NONE)
+                earlier = found
                 self._last[row][window] = place
             self._before[row].append(earlier)
             if earlier != NONE:
                 self.length = row + 1
         self.followers = []
         if self.length:
-            before = self._before[self.length - 1]
-            earlier = before[place]
+            row = self.length - 1
+            earlier = self._before[row][-1]
             while earlier != NONE and len(self.followers) < VISITS:
-                self.followers.append(self._ids[earlier + 1])
-                earlier = before[earlier]
+                self.followers.append(self._at(earlier + 1))
+                earlier = self._earlier(row, earlier)
+
+    def _at(self, place: int) -> int:
+        if place >= self._first:
+            return self._ids[place - self._first]
+        assert self._shared is not None
+        return self._shared._ids[place]
+
+    def _earlier(self, row: int, place: int) -> int:
+        if place >= self._first:
+            return self._before[row][place - self._first]
+        assert self._shared is not None
+        return self._shared._before[row][place]
 
     @property
     def strength(self) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -26,6 +27,7 @@ import numpy as np
 from emsync import vocabulary as v
 from emsync.checkpoint import GRAPH, embedded_folder, read_config
 from emsync.conditions import N_LANES
+from emsync.critic import Critic
 from emsync.errors import MissingExtraError, ModelError
 from emsync.mixture import COPYING, Mixture
 from emsync.networks import FloatArray, Geometry, IntArray, Network, OnnxNetwork, Span, TorchNetwork
@@ -39,6 +41,22 @@ AROUSAL_SLOT: Final = v.AROUSAL_SLOT
 GROWTH: Final = 64
 #: The most positions worked through at once: bounds the memory that attention scores take.
 CHUNK: Final = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """Some rows of a decoder, at one place.
+
+    Attributes:
+        length: How many positions they hold.
+        mood: (B, 2) their moods.
+        spans: The cache of each kind of layers.
+
+    """
+
+    length: int
+    mood: FloatArray
+    spans: tuple[Span, ...]
 
 
 class Decoder(Protocol):
@@ -65,6 +83,10 @@ class Decoder(Protocol):
         """What the model's predictions are mixed with the piece's own repeats by."""
 
     @property
+    def critic(self) -> Critic | None:
+        """What chooses among takes."""
+
+    @property
     def states(self) -> FloatArray | None:
         """The hidden states (B, width) that the latest logits were read from; None if it does not give them."""
 
@@ -79,12 +101,20 @@ class Decoder(Protocol):
     def select(self, rows: IntArray) -> None:
         """Keep, reorder or duplicate rows; see `CachedDecoder.select`."""
 
+    def hold(self, rows: IntArray) -> Held:
+        """What is in the cache of some rows, to go on from later; see `CachedDecoder.hold`."""
+
+    def resume(self, held: Held, rows: IntArray) -> None:
+        """Go on where rows were held; see `CachedDecoder.resume`."""
+
 
 class CachedDecoder:
     """A network behind a cache; the `Decoder` that `open_decoder` gives."""
 
-    def __init__(self, network: Network, geometry: Geometry, mixture: Mixture | None = None) -> None:
-        self._network, self._geometry, self.mixture = network, geometry, mixture
+    def __init__(
+        self, network: Network, geometry: Geometry, mixture: Mixture | None = None, critic: Critic | None = None
+    ) -> None:
+        self._network, self._geometry, self.mixture, self.critic = network, geometry, mixture, critic
         self._spans: list[Span] = []
         self._mood = np.empty((0, 2), dtype=np.float32)
         self._length = 0
@@ -201,20 +231,29 @@ class CachedDecoder:
 
     def select(self, rows: IntArray) -> None:
         """Keep these rows of the batch, in this order; a row may come twice, or not at all. rows: (B',) int."""
-        rows = np.asarray(rows)
-        if (
-            rows.ndim != 1
-            or not len(rows)
-            or not np.issubdtype(rows.dtype, np.integer)
-            or rows.min() < 0
-            or rows.max() >= len(self._mood)
-        ):
-            raise ModelError(
-                f"decoder: rows {rows.tolist()} cannot be chosen from {len(self._mood)}; give whole numbers from 0"
-            )
+        rows = _chosen(rows, len(self._mood))
         self._mood = self._mood[rows]
         for span in self._spans:
             span.buffer = self._network.rows(span.buffer, rows)
+        self._network.forget()
+
+    def hold(self, rows: IntArray) -> Held:
+        """A copy of what is in the cache of these rows (B',) int, in this order; the decoder goes on as it is."""
+        rows = _chosen(rows, len(self._mood))
+        spans = [
+            replace(span, positions=span.positions.copy(), buffer=self._network.rows(span.buffer, rows))
+            for span in self._spans
+        ]
+        return Held(self._length, self._mood[rows], tuple(spans))
+
+    def resume(self, held: Held, rows: IntArray) -> None:
+        """Go on where rows were held, with these of them (B,) int; a row may come twice, or not at all."""
+        rows = _chosen(rows, len(held.mood))
+        self._mood, self._length = held.mood[rows], held.length
+        self._spans = [
+            replace(span, positions=span.positions.copy(), buffer=self._network.rows(span.buffer, rows))
+            for span in held.spans
+        ]
         self._network.forget()
 
     def _take(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -245,6 +284,19 @@ class CachedDecoder:
         self._network.forget()
 
 
+def _chosen(rows: IntArray, n: int) -> IntArray:
+    rows = np.asarray(rows)
+    if (
+        rows.ndim != 1
+        or not len(rows)
+        or not np.issubdtype(rows.dtype, np.integer)
+        or rows.min() < 0
+        or rows.max() >= n
+    ):
+        raise ModelError(f"decoder: rows {rows.tolist()} cannot be chosen from {n}; give whole numbers from 0")
+    return rows
+
+
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +318,7 @@ def open_decoder(
         raise ModelError(f"decoder: {threads} threads; give 1 or more")
     folder = Path(embedded_folder() if folder is None else folder)
     config = read_config(folder)["model"]
-    geometry, mixture = Geometry.of(config), Mixture.read(folder)
+    geometry, mixture, critic = Geometry.of(config), Mixture.read(folder), Critic.read(folder)
     if backend == "auto":
         backend = "onnx" if (folder / GRAPH).is_file() and _has("onnxruntime") else "torch"
         if backend == "torch" and not _has("torch") and _has("onnxruntime"):
@@ -285,12 +337,12 @@ def open_decoder(
                 f"{folder / GRAPH} does not give the hidden states that {COPYING} needs; "
                 f"write it again with: emsync export {folder}"
             )
-        return CachedDecoder(network, geometry, mixture)
+        return CachedDecoder(network, geometry, mixture, critic)
     if backend != "torch":
         raise ModelError(f"decoder: backend {backend!r} is not known; choose auto, onnx or torch")
     if not _has("torch"):
         raise MissingExtraError("torch is not installed; run: pip install 'emsync[train]'")
-    return CachedDecoder(TorchNetwork(folder, threads=threads), geometry, mixture)
+    return CachedDecoder(TorchNetwork(folder, threads=threads), geometry, mixture, critic)
 
 
 __all__ = [

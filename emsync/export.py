@@ -38,6 +38,7 @@ from emsync.checkpoint import (
     weights_header,
 )
 from emsync.conditions import LANES
+from emsync.critic import CRITIC
 from emsync.decoder import CachedDecoder
 from emsync.errors import ModelError, OutputError
 from emsync.files import atomic_path, check_not_read
@@ -125,8 +126,9 @@ def ship(
     """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
 
     The target appears all at once; an existing model card (`CARD`) is kept, and the model's mixture
-    (`mixture.Mixture`) comes along. Raises `ModelError` as `export` and `checkpoint.save` do; `OutputError` when the
-    target cannot be written, exists without `overwrite`, or holds anything but a model.
+    (`mixture.Mixture`) comes along. A critic (`critic.Critic`) does not: it belongs to its weights. Raises `ModelError`
+    as `export` and `checkpoint.save` do; `OutputError` when the target cannot be written, exists without `overwrite`,
+    or holds anything but a model.
     """
     folder, target = Path(folder), Path(target)
     config = read_config(folder)
@@ -151,7 +153,8 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
         return
     if not target.is_dir():
         raise OutputError(f"{target} is a file; give the name of a folder")
-    others = sorted({entry.name for entry in target.iterdir()} - {CONFIG, VOCABULARY, WEIGHTS, GRAPH, CARD, COPYING})
+    model = {CONFIG, VOCABULARY, WEIGHTS, GRAPH, CARD, COPYING, CRITIC}
+    others = sorted({entry.name for entry in target.iterdir()} - model)
     if others:
         raise OutputError(f"{target} holds more than a model ({others[0]}); give the name of a new folder")
     if not overwrite:

@@ -162,6 +162,13 @@ class Guide:
         return cls(source.transposed(semitones).without(dropped), weight)
 
     @property
+    def ahead(self) -> Source:
+        """The passage from the bar on that is played now, or that comes next before the first one."""
+        first = max(self._bar, 0)
+        s = self.source
+        return replace(s, bars=s.bars[first:], lengths=s.lengths[first:], names=s.names[first:])
+
+    @property
     def is_over(self) -> bool:
         """Whether the passage has been played to its end."""
         return self._bar >= len(self.source.bars)

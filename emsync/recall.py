@@ -40,6 +40,14 @@ class Recall:
         self._states = np.empty((0, 0), dtype=np.float32)  # (capacity, width), normalised
         self._ids = np.empty(0, dtype=np.int64)
         self._n = 0  # events in the buffer; the last `LONGEST` of them count
+        self._shared = False  # whether a copy has the same buffer
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Recall:
+        """A copy that shares the buffer until either goes on."""
+        new = Recall()
+        new._states, new._ids, new._n = self._states, self._ids, self._n
+        new._shared = self._shared = True
+        return new
 
     def __len__(self) -> int:
         return min(self._n, LONGEST)
@@ -66,6 +74,9 @@ class Recall:
                 grown_ids[:kept] = self._ids[self._n - kept : self._n]
             self._states, self._ids, self._n = grown, grown_ids, kept
             needed = kept + len(ids)
+        elif self._shared:
+            self._states, self._ids = self._states.copy(), self._ids.copy()
+        self._shared = False
         self._states[self._n : needed], self._ids[self._n : needed] = _normalised(states), ids
         self._n = needed
 

@@ -182,6 +182,12 @@ class Recipe:
         "Whether notes may end off the sixteenths (docs/decisions/0010).",
         choices=(False, True),
     )
+    candidates: int = _choice(
+        1,
+        "How many candidates are composed of every eight seconds or so, of which the best is kept. More than 1 needs a "
+        "model with critic.json (emsync fit-critic).",
+        "--candidates", "K", low=1, high=16, whole=True, since=1,
+    )  # fmt: skip
     copying: float = _choice(
         1.0,
         "How much the piece's own repeats add to the model's predictions: 1 as fitted, 0 nothing. Only for models with "

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-from emsync import __version__, checkpoint, mixture
+from emsync import __version__, checkpoint, critic, mixture
 from emsync import vocabulary as v
 from emsync.cutfiles.cut import Weight
 from emsync.cutlist import parse_frame_rate
@@ -47,7 +47,7 @@ def places(
 
 def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
     """What a record says about the model: its folder (None for the embedded one), and the hashes of its weights, its
-    mixture (None without one) and its vocabulary.
+    mixture and its critic (None without one), and its vocabulary.
     """
     path = checkpoint.embedded_folder() if folder is None else Path(folder)
     checkpoint.read_config(path)
@@ -55,6 +55,7 @@ def model_record(folder: str | os.PathLike[str] | None) -> dict[str, Any]:
         "folder": None if folder is None else str(path),
         "weights_sha256": checkpoint.weights_hash(path),
         "copying_sha256": mixture.file_hash(path),
+        "critic_sha256": critic.file_hash(path),
         "vocabulary": v.HASH,
     }
 
@@ -81,6 +82,7 @@ class Record:
     """Which cuts must have a chord and which may, if any says so."""
     revised: tuple[Mapping[str, Any], ...] = ()
     """How the song was changed since it was composed, if it was: it cannot be composed again from its record."""
+    critic_sha256: str | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -116,7 +118,7 @@ class Record:
             cuts_s, recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
-            weights, revised,
+            weights, revised, data["model"].get("critic_sha256"),
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:
@@ -128,15 +130,19 @@ class Record:
                 f"the record was made with a model whose weights hash to {self.weights_sha256[:12]}, "
                 f"this one's to {found[:12]}; give the right one with --model"
             )
-        if self.recipe.copying and model["copying_sha256"] != self.copying_sha256:
-            raise ModelError(
-                f"the record was made with {_mixture(self.copying_sha256)}, this model has "
-                f"{_mixture(model['copying_sha256'])}; give the right one with --model"
-            )
+        for name, made, here, counts in (
+            (mixture.COPYING, self.copying_sha256, model["copying_sha256"], self.recipe.copying > 0),
+            (critic.CRITIC, self.critic_sha256, model["critic_sha256"], self.recipe.candidates > 1),
+        ):
+            if counts and made != here:
+                raise ModelError(
+                    f"the record was made with {_file(name, made)}, this model has {_file(name, here)}; "
+                    "give the right one with --model"
+                )
 
 
-def _mixture(digest: str | None) -> str:
-    return "no copying.json" if digest is None else f"a copying.json that hashes to {digest[:12]}"
+def _file(name: str, digest: str | None) -> str:
+    return f"no {name}" if digest is None else f"a {name} that hashes to {digest[:12]}"
 
 
 def to_dict(

@@ -117,6 +117,25 @@ class Sections:
         self.now = -1
         self.copier = self._copier(plan.sections[0].label.name if plan.sections else "")
 
+    @property
+    def plan(self) -> Plan:
+        """What is planned of the piece."""
+        return self._plan
+
+    @property
+    def shared(self) -> tuple[object, ...]:
+        """What forks of a writer share, because it never changes."""
+        return self._plan, self._recipe, self._mixture, *(guide.source for guide in self._guides)
+
+    @property
+    def returning(self) -> tuple[Source, float] | None:
+        """What is still to come of the passage that returns here, and its weight, 0 to 1; None where none does."""
+        section = self._plan.sections[self.now] if self._plan.sections and self.now >= 0 else None
+        if section is None or section.returns_to is None:
+            return None
+        playing = (guide for guide in self._guides if guide.source.is_whole and not guide.is_over)
+        return next(((guide.ahead, guide.weight) for guide in playing), None)
+
     def _copier(self, name: str) -> Copier:
         if name not in self._copiers:
             self._copiers[name] = Copier(self._mixture, self._recipe.copying, self._recipe.longest_copy_bars)

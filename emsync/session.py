@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from emsync import checkpoint, record
+from emsync.recipe import Recipe
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
@@ -28,6 +29,15 @@ class Session:
         from emsync.decoder import open_decoder
 
         return cls(open_decoder(model, backend=backend), record.model_record(model))
+
+    @classmethod
+    def ready(cls, session: Session | None, recipe: Recipe | None) -> Session:
+        """The session, or one with the embedded model. Raises `InputError` if it cannot do what the recipe asks for."""
+        from emsync.candidates import candidates_of
+
+        session = cls.open() if session is None else session
+        candidates_of(recipe or Recipe(), session.decoder)
+        return session
 
 
 def knows_mood(model: str | os.PathLike[str] | None) -> bool:

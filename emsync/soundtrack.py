@@ -266,7 +266,7 @@ def for_video(
     if output is not None:
         places(output, overwrite=overwrite, inputs=(video, cuts if isinstance(cuts, str | os.PathLike) else None))
     theme = given_theme(theme)
-    session = Session.open() if session is None else session
+    session = Session.ready(session, recipe)
     if mood is None:
         mood = MoodSource.default(recipe, session.decoder.knows_mood)
     path, tell, begun = Path(video), progress or _SILENT, time.monotonic()
@@ -303,7 +303,7 @@ def for_cuts(
     frame_rate: Frames a second; by default the list's own, or else `DEFAULT_FRAME_RATE`.
     """
     theme = given_theme(theme)
-    session = Session.open() if session is None else session
+    session = Session.ready(session, recipe)
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
     begun, tell, found = time.monotonic(), progress or _SILENT, listed(cuts, duration_s)
     if frame_rate is None:

@@ -79,14 +79,14 @@ class Steering:
     """
 
     def __init__(self, curves: ControlCurves, lead: int = v.STRINGS) -> None:
-        self._curves, self._lead = curves, lead
+        self.curves, self._lead = curves, lead
         self._struck: deque[int] = deque()  # the steps of the notes of the last `COUNTED_S` seconds
         self._scales: dict[int, npt.NDArray[np.float32]] = {}
         self._melody = _Melody(curves["melody"], lead) if "melody" in curves else None
         self._rhythm = _Rhythm(curves["rhythm"]) if "rhythm" in curves else None
 
     def _now(self, name: str, time_s: float) -> float:
-        return float(self._curves[name].at(time_s)) if name in self._curves else math.nan
+        return float(self.curves[name].at(time_s)) if name in self.curves else math.nan
 
     def gives_density(self, time_s: float) -> bool:
         """Whether a density is asked for at a time, so that no other limit is needed."""
@@ -117,7 +117,7 @@ class Steering:
             out[_SHIFTS] -= (FAR / DENSE * notes) * np.minimum(_SHIFT_STEPS / grammar.beat_steps, 1.0)
         key = self._now("key", time_s)
         if not math.isnan(key):
-            strength = self._curves["key"].strength
+            strength = self.curves["key"].strength
             out += self._scales.setdefault(int(key), scale_bias(int(key), strength))
         if self._rhythm is not None:
             self._rhythm.steer(out, grammar)
@@ -135,12 +135,12 @@ class Steering:
             span_s = min(time_s, COUNTED_S) + 0.25  # the notes of this moment belong to the time that follows
             lacking = asked * span_s - len(self._struck)
             share = max(-1.0, min(1.0, lacking / (0.5 * asked + 0.5)))
-            return DENSE * share * self._curves["density"].strength
+            return DENSE * share * self.curves["density"].strength
         loud = self._now("intensity", time_s)
         if math.isnan(loud):
             return 0.0
         now = 10 * math.log10(max(len(grammar.sounding), 1) / 4.0)  # four notes of the usual velocity
-        return max(-LOUD, min(LOUD, PER_DB * (loud - now))) * self._curves["intensity"].strength
+        return max(-LOUD, min(LOUD, PER_DB * (loud - now))) * self.curves["intensity"].strength
 
 
 def on_grid(step: float, bar: int, sixteenth: float) -> int:

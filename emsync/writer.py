@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 from typing import Final
@@ -170,9 +171,28 @@ class Writer:
         return Grammar(self.recipe, end_step, boundaries, beat_steps=beat_steps, bars=bars)
 
     @property
+    def sections(self) -> Sections:
+        """Where the piece is in its form."""
+        return self._sections
+
+    @property
     def share(self) -> float:
         """The share of the piece that is written."""
         return 1.0 if self.done else self.grammar.step / self.grammar.end_step
+
+    def fork(self, rng: np.random.Generator) -> Writer:
+        """A copy that goes on from here with its own randomness.
+
+        What never changes is shared, and so are the events so far (`copying.Past`): a fork of a long piece costs hardly
+        more than one of a short piece. Of the forks of one writer, one may be forked again.
+        """
+        memo: dict[int, object] = {id(row): row.copy() for row in (self.ids, self.velocities, self.lanes)}
+        shared = [self.conditions, self._conditioned, self.recipe, self._tempo_plan, *self._sections.shared]
+        if self._steering is not None:
+            shared.append(self._steering.curves)
+        new = copy.deepcopy(self, memo | {id(each): each for each in shared} | {id(self.rng): rng})
+        assert new.rng is rng
+        return new
 
     def write(self, logits: npt.NDArray[np.float32], state: FloatArray | None = None) -> None:
         """Sample the next event; PAD once the piece has ended.

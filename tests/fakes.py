@@ -11,6 +11,8 @@ import pytest
 
 from emsync import vocabulary as v
 from emsync.conditions import N_LANES
+from emsync.critic import Critic
+from emsync.decoder import Held
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
 
@@ -66,7 +68,9 @@ class Fake:
     knows_mood = False
     backend = "fake"
     mixture: Mixture | None = None
+    critic: Critic | None = None
     states: np.ndarray | None = None
+    mood: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     def prefill(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
         assert ids.shape == previous_velocity.shape == lanes.shape[:2]
@@ -74,6 +78,7 @@ class Fake:
         assert mood.shape == (len(ids), 2)
         assert ids.shape[1] <= self.context
         self.prefills.append((ids.copy(), previous_velocity.copy(), lanes.copy(), mood.copy()))
+        self.mood = mood
         self.prefilled_at.append(len(self.inputs))
         self.length = ids.shape[1]
         return self._answer(ids[:, -1], previous_velocity[:, -1], lanes[:, -1])
@@ -88,6 +93,14 @@ class Fake:
         assert 0 < len(rows) < n
         assert 0 <= rows.min() <= rows.max() < n
         self.selected.append((len(self.inputs), rows.copy()))
+        self.mood = self.mood[rows]
+
+    def hold(self, rows: np.ndarray) -> Held:
+        assert 0 <= rows.min() <= rows.max() < len(self.mood)
+        return Held(self.length, self.mood[rows], ())
+
+    def resume(self, held: Held, rows: np.ndarray) -> None:
+        self.length, self.mood = held.length, held.mood[rows]
 
     def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
         self.inputs.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
@@ -106,14 +119,6 @@ class Feeling(Fake):
 
     gain: float = 1.0
     knows_mood = True
-
-    def prefill(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
-        self.mood = mood
-        return super().prefill(ids, previous_velocity, lanes, mood)
-
-    def select(self, rows: np.ndarray) -> None:
-        super().select(rows)
-        self.mood = self.mood[rows]
 
     def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
         logits, levels = super()._answer(ids, previous_velocity, lanes)

@@ -69,6 +69,8 @@ from emsync.recipe import CHOICES, Recipe
         ({"palette": "piano=1,jazz"}, "there is no palette 'jazz'; give auto"),
         ({"palette": ""}, "there is no palette ''; give auto"),
         ({"palette": 4}, "palette is 4; give auto, standard"),
+        ({"candidates": 0}, "candidates is 0; give a whole number from 1 to 16"),
+        ({"candidates": 1000}, "candidates is 1000; give a whole number from 1 to 16"),
         ({"t_diff_s": -1}, "t_diff_s is -1; give a number from 0 to 3600"),
     ],
 )

@@ -231,6 +231,15 @@ def test_a_record_of_another_mixture(run: Run) -> None:
     assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
 
 
+def test_takes_need_a_critic(run: Run, film: Path) -> None:
+    sentence = (
+        "candidates is 3, and the model has no critic.json to choose by; give 1, or fit one with: emsync fit-critic"
+    )
+    refused(run(film, "--candidates", "3", "-o", "song.mid"), sentence)
+    refused(run("--duration", "3", "--candidates", "3", "-o", "song.mid"), sentence)
+    refused(run("--duration", "3", "--candidates", "1000", "-o", "song.mid"), "1000 is not in the range 1<=x<=16")
+
+
 @pytest.mark.parametrize("place", ["analyze", "compose", "to_bytes", "replace"])
 def test_an_interrupt_leaves_nothing(run: Run, film: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def interrupt(*_: Any, **__: Any) -> None:

@@ -62,7 +62,7 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class _Window:
+class Window:
     """A window as the model reads it, and where its scored events are: first to last - 1."""
 
     song: int
@@ -71,6 +71,7 @@ class _Window:
     last: int
     strength: npt.NDArray[np.int8]  # (last - first,)
     copied: Floats
+    begins_s: float  # where in the song
 
 
 def windows(n_events: int, size: int) -> list[tuple[int, int, int]]:
@@ -100,7 +101,8 @@ def _conditions_of(data: Dataset, song: int, boundaries_s: Floats, end_s: float,
     )  # fmt: skip
 
 
-def _windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, mood: bool) -> Iterator[_Window]:
+def song_windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, mood: bool) -> Iterator[Window]:
+    """Each song as the model reads it, in windows of `size` events; mood: whether it is conditioned on the song's."""
     slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
     for song in songs:
         ids, velocities = data.song(song)
@@ -127,8 +129,14 @@ def _windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, 
                 np.concatenate([np.repeat(lanes[begin : begin + 1], PREFIX, axis=0), lanes[begin:end]]),
                 conditions.mood,
             )
-            yield _Window(
-                song, row, PREFIX + first - begin, PREFIX + end - begin, strength[first:end], copied[first:end]
+            yield Window(
+                song,
+                row,
+                PREFIX + first - begin,
+                PREFIX + end - begin,
+                strength[first:end],
+                copied[first:end],
+                float(steps[begin]) * v.STEP_S,
             )
 
 
@@ -190,8 +198,8 @@ def predictions(
     model.eval().to(device)
     past = _Past(recall=recall, adapt=adapt)
     try:
-        group: list[_Window] = []
-        for window in _windows(data, songs, size, conditions, mood):
+        group: list[Window] = []
+        for window in song_windows(data, songs, size, conditions, mood):
             group.append(window)
             if len(group) == batch:
                 yield _score(model, group, device, half, past)
@@ -202,6 +210,21 @@ def predictions(
         model.train(was_training).to(was_on)
 
 
+def read_states(model: EventTransformer, row: Row) -> tuple[Floats, Floats]:
+    """What each event behind the prefix cost, in nats (N,), and the hidden state that predicted it (N, width)."""
+    import torch
+    import torch.nn.functional as F
+
+    from emsync.training.batches import tensors
+
+    device = next(model.parameters()).device
+    t = tensors(collate([row], len(row.ids)), device)
+    with torch.inference_mode():
+        logits, _, states = model.with_states(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
+        nats = F.cross_entropy(logits[0, PREFIX - 1 : -1].float(), t["ids"][0, PREFIX:], reduction="none")
+    return nats.double().cpu().numpy(), states[0, PREFIX - 1 : -1].double().cpu().numpy()
+
+
 class _Past:
     """What a song's later windows recall and have learned of its earlier ones. Songs come one after the other."""
 
@@ -210,7 +233,7 @@ class _Past:
         self._song, self._recall, self._adaptation = -1, Recall(), Adaptation()
 
     def score(
-        self, window: _Window, logits: npt.NDArray[np.float32], states: npt.NDArray[np.float32]
+        self, window: Window, logits: npt.NDArray[np.float32], states: npt.NDArray[np.float32]
     ) -> tuple[Floats, Floats]:
         """Probabilities of a window's scored events (N,): recalled, and under the model that learns (START: NaN).
 
@@ -228,7 +251,7 @@ class _Past:
         return np.pad(recalled, (skipped, 0)), np.pad(adapted, (skipped, 0), constant_values=np.nan)
 
 
-def _score(model: EventTransformer, group: Sequence[_Window], device: Any, half: bool, past: _Past) -> Scored:
+def _score(model: EventTransformer, group: Sequence[Window], device: Any, half: bool, past: _Past) -> Scored:
     from contextlib import nullcontext
 
     import torch

@@ -1,0 +1,72 @@
+"""`emsync fit-critic`: what chooses among takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emsync.cli import options
+from emsync.cli.say import say
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+@click.command("fit-critic")
+@click.argument("archive", type=options.FILE, metavar="ARCHIVE.npz")
+@click.option(
+    "--model",
+    type=options.FILE,
+    metavar="DIR",
+    required=True,
+    help="The model's folder; critic.json is written into it.",
+)
+@click.option(
+    "--songs",
+    type=click.IntRange(min=10),
+    metavar="N",
+    default=200,
+    show_default=True,
+    help="How many of the archive's songs to compare.",
+)
+@click.option(
+    "--pieces",
+    type=click.IntRange(min=10),
+    metavar="N",
+    default=60,
+    show_default=True,
+    help="How many pieces to compose and compare.",
+)
+@options.seed
+@options.overwrite
+@options.quiet
+def command(archive: Path, model: Path, songs: int, pieces: int, seed: int, overwrite: bool, quiet: bool) -> None:
+    """Fit what chooses among takes (emsync compose --candidates).
+
+    Composes pieces, compares passages of them with passages of real songs, and writes critic.json into the model's
+    folder: how real a passage seems, by its notes and by what the model makes of it. Give other songs than those that
+    you measure on later. Takes some minutes; needs the extra train.
+    """
+    from tqdm import tqdm
+
+    from emsync.training.evaluation.critics import check_target, fit_critic
+
+    check_target(model, overwrite=overwrite)
+    bars: dict[str, tqdm] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        bar = bars.get(what) or bars.setdefault(what, tqdm(desc=what, total=total, disable=quiet))
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    fitted = fit_critic(archive, model, songs=songs, pieces=pieces, seed=seed, progress=show)
+    path = fitted.critic.write(model)
+    if not quiet:
+        say(
+            f"Distinguishes passages that it was not fitted on with an area under the curve of {fitted.auc:.3f} "
+            f"({fitted.auc_of_figures:.3f} by their notes, {fitted.auc_of_states:.3f} by the model's states)\n"
+            f"Written: {path}"
+        )

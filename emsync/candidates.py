@@ -1,0 +1,238 @@
+"""Choosing among takes: a piece is composed a stretch at a time, several candidates at once, and the best is kept.
+
+A *take* is a stretch of some bars. All candidates of a take go on from the same music and are decoded as one batch; a
+`Critic` says how real each of them seems, and how near it is to the mood and to the form that was planned. The next
+take goes on from the best, with its cache (`Decoder.hold`), so nothing is computed twice.
+
+Conventions: takes begin on bar lines, at the sections of the form and in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.conditions import MOOD_LANES
+from emsync.critic import CRITIC, Critic, Opinion
+from emsync.decoder import Decoder, Held
+from emsync.errors import InputError
+from emsync.guide import Source
+from emsync.recipe import Recipe
+from emsync.rows import Answer, Rows
+from emsync.writer import Piece, Writer
+
+FloatArray = npt.NDArray[np.floating]
+
+#: About how long a take is, in seconds.
+TAKE_S: Final = 8.0
+#: What counts beside how real a take seems, in its log odds: the squared distance from the mood that was asked for, and
+#: the share of a return that is missing.
+MOOD_WEIGHT: Final = 2.0
+RETURN_WEIGHT: Final = 2.0
+
+
+def candidates_of(recipe: Recipe, decoder: Decoder) -> int:
+    """How many candidates each take has.
+
+    Raises `InputError` if several are asked of a model that has no critic.
+    """
+    if recipe.candidates > 1 and decoder.critic is None:
+        raise InputError(
+            f"candidates is {recipe.candidates}, and the model has no {CRITIC} to choose by; give 1, or fit one with: "
+            "emsync fit-critic ARCHIVE --model DIR"
+        )
+    return recipe.candidates
+
+
+def take_starts(writer: Writer) -> list[float]:
+    """Where takes after the first begin, in steps: at each section, and in equal parts of about `TAKE_S` within."""
+    end = writer.grammar.end_step * v.STEP_S
+    edges = [s.start_s for s in writer.sections.plan.sections] or [0.0]
+    edges = [0.0, *edges[1:], end]
+    starts: list[float] = []
+    for first, last in pairwise(edges):
+        parts = max(1, round((last - first) / TAKE_S))
+        starts += [(first + (last - first) * i / parts) / v.STEP_S for i in range(parts)]
+    return starts[1:]
+
+
+@dataclass
+class Candidate:
+    """A candidate in the making.
+
+    Attributes:
+        writer: The piece with this candidate at its end.
+        begin: The place of the take's first event.
+        returning: What returns in it (`Sections.returning`).
+        nats: What its events cost the model, without guidance.
+        state: (width,) the sum of the hidden states that predicted them.
+        held: The decoder's rows at its end; None while it goes on, or once the piece has ended.
+
+    """
+
+    writer: Writer
+    begin: int
+    returning: tuple[Source, float] | None
+    nats: list[float] = field(default_factory=list)
+    state: FloatArray | None = None
+    held: Held | None = None
+
+    def write(self, logits: FloatArray, plain: FloatArray, state: FloatArray | None, mixed: FloatArray | None) -> None:
+        """Sample the next event.
+
+        Args:
+            logits: (vocabulary,) the model's, guided.
+            plain: (vocabulary,) without guidance.
+            state: (width,) the hidden state behind `plain`, if the decoder gives it.
+            mixed: (width,) the one behind the guided row.
+
+        """
+        self.writer.write(logits, mixed)
+        x = plain.astype(np.float64)
+        top = x.max()
+        self.nats.append(float(top + np.log(np.exp(x - top).sum()) - x[self.writer.ids[-1]]))
+        if state is not None:
+            self.state = state.astype(np.float64) if self.state is None else self.state + state
+
+    def opinion(self) -> Opinion:
+        """What a critic reads of it, the BAR included that the next take begins with."""
+        state = None if self.state is None else self.state / max(len(self.nats), 1)
+        writer = self.writer
+        # The BAR that begins a take was sampled by the take before it.
+        nats = self.nats if self.begin == 0 else [np.nan, *self.nats]
+        known = np.nan_to_num(np.array(nats), nan=float(np.mean(self.nats)))
+        first = len(writer.ids) - len(known)
+        return Opinion.of(writer.ids, writer.velocities, first, known, state)
+
+
+def compose_in_takes(
+    decoder: Decoder,
+    writer: Writer,
+    recipe: Recipe,
+    *,
+    seeds: tuple[int, ...],
+    progress: Callable[[float], None] | None = None,
+) -> Piece:
+    """Compose a piece take by take.
+
+    The first candidate of the first take is what would be composed without any others.
+
+    Args:
+        decoder: What runs the model; it has a critic.
+        writer: The piece before its first event.
+        recipe: `Recipe.candidates` at a time.
+        seeds: The randomness of the candidates, but for the first of them, which has the writer's own.
+        progress: Called with the share that is done.
+
+    """
+    critic, count = decoder.critic, candidates_of(recipe, decoder)
+    assert critic is not None
+    starts, held = take_starts(writer), None
+    number = 0
+    while not writer.done:
+        until = next((start for start in starts if start > _line(writer)), None)
+        rngs = [writer.rng, *(np.random.default_rng([*seeds, number, k]) for k in range(1, count))]
+        takes = [Candidate(writer.fork(rng), len(writer.ids) - 1, writer.sections.returning) for rng in rngs]
+        _write(decoder, takes, until, held, recipe, progress)
+        worth = [merit(take, critic) for take in takes]
+        best = takes[int(np.argmax(worth))]
+        writer, held = best.writer, best.held
+        number += 1
+    if progress:
+        progress(1.0)
+    return writer.piece()
+
+
+def merit(take: Candidate, critic: Critic) -> float:
+    """How good a take is: how real it seems, less what it lacks of the mood and of what returns."""
+    opinion = take.opinion()
+    worth = critic.realness(opinion)
+    writer = take.writer
+    asked = _asked_mood(writer, take.begin)
+    if asked is not None:
+        distance = critic.felt(opinion) - asked
+        worth -= MOOD_WEIGHT * float(np.nansum(distance**2))
+    if take.returning is not None:
+        source, weight = take.returning
+        worth -= RETURN_WEIGHT * max(0.0, weight - returned(writer.ids, take.begin, source))
+    return worth
+
+
+def returned(ids: list[int], begin: int, source: Source) -> float:
+    """The share of a returning passage's notes that are played in the bars of a take; 1 if it has none there."""
+    stop = len(ids) - int(v.KIND[ids[-1]] == v.K_BAR)  # that BAR is of the next take
+    played = Source.of_events(ids[begin:stop], bars=len(source.bars))
+    ons = [{(p, e) for p, e in bar if v.KIND[e] == v.K_ON} for bar in played.bars]
+    wanted = [{(p, e) for p, e in bar if v.KIND[e] == v.K_ON} for bar in source.bars]
+    total = sum(len(bar) for bar, _ in zip(wanted, ons, strict=False))
+    return sum(len(a & b) for a, b in zip(wanted, ons, strict=False)) / total if total else 1.0
+
+
+def _asked_mood(writer: Writer, begin: int) -> FloatArray | None:
+    """The mean of the valence and arousal (2,) that were asked for over a take; None if neither was."""
+    lanes = np.stack(writer.lanes[begin:])[:, MOOD_LANES]
+    if not writer.recipe.mood_strength or np.isnan(lanes).all():
+        return None
+    return np.array([column.mean() if not np.isnan(column).any() else np.nan for column in lanes.T])
+
+
+def _line(writer: Writer) -> float:
+    """Up to here, in steps, a take that begins is already begun: half a bar beyond the clock."""
+    return writer.grammar.step + 2 * writer.grammar.beat_steps
+
+
+def _write(
+    decoder: Decoder, takes: list[Candidate], until: float | None, held: Held | None, recipe: Recipe,
+    progress: Callable[[float], None] | None,
+) -> None:  # fmt: skip
+    """Write takes as one batch, each to the bar line nearest to `until`, or to the end of the piece."""
+    rows = Rows.of([take.writer for take in takes], recipe.mood_strength)
+    active = list(takes)
+    if held is None:
+        answer = rows.window(decoder, 1)  # START
+    else:
+        n = len(takes)
+        decoder.resume(held, np.repeat(np.arange(len(rows.again) // n + 1), n))
+        answer = _next(rows, decoder)
+    n_steps = 0
+    while active:
+        states = decoder.states
+        plain = rows.plain_places()
+        for row, take in enumerate(active):
+            own, mixed = (None, None) if states is None else (states[plain[row]], states[row])
+            take.write(answer.logits[row], answer.plain[row], own, mixed)
+        ended = {row for row, take in enumerate(active) if _has_ended(take.writer, until)}
+        for row in ended:
+            if not active[row].writer.done:
+                active[row].held = decoder.hold(rows.places([row]))
+        if ended:
+            left = [row for row in range(len(active)) if row not in ended]
+            rows, active = rows.only(left, decoder), [active[row] for row in left]
+        if not active:
+            break
+        answer = _next(rows, decoder)
+        for take, velocity_logits in zip(active, answer.velocity_logits, strict=True):
+            take.writer.write_velocity(velocity_logits)
+        n_steps += 1
+        if progress and n_steps % 16 == 0:
+            progress(min(take.writer.share for take in active))
+
+
+def _next(rows: Rows, decoder: Decoder) -> Answer:
+    """Append the latest event of each piece; in a full window, go on from its later half."""
+    if decoder.length < decoder.context:
+        return rows.step(decoder)
+    return rows.window(decoder, min(decoder.context // 2, *(len(w.ids) for w in rows.writers)))
+
+
+def _has_ended(writer: Writer, until: float | None) -> bool:
+    """Whether the piece is over, or the BAR came that the next take begins with."""
+    if writer.done or until is None:
+        return writer.done
+    return v.KIND[writer.ids[-1]] == v.K_BAR and _line(writer) >= until

@@ -1,0 +1,143 @@
+"""The rows that a decoder reads: pieces in the making, and some of them once more without their mood.
+
+The second rows are for classifier-free guidance, which makes the model follow a mood more strongly than it learned to
+(Ho and Salimans 2022, on logits as in Sanchez et al. 2023). Both rows of a piece get the same events and boundaries,
+and their logits are combined into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.conditions import MOOD_LANES, Conditions
+from emsync.decoder import Decoder
+from emsync.writer import Writer
+
+FloatArray = npt.NDArray[np.floating]
+
+_MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says about the next event of each of n pieces.
+
+    Attributes:
+        logits: (n, vocabulary), guided by the mood.
+        velocity_logits: (n, VELOCITY_LEVELS), of the latest event, guided as well.
+        plain: (n, vocabulary) without guidance: of a piece's second row, if it has one.
+
+    """
+
+    logits: FloatArray
+    velocity_logits: FloatArray
+    plain: FloatArray
+
+    def only(self, left: list[int]) -> Answer:
+        """What it says about these pieces alone."""
+        return Answer(self.logits[left], self.velocity_logits[left], self.plain[left])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of n pieces.
+
+    Attributes:
+        writers: The n pieces.
+        again: The places among them of the pieces that have a second row.
+        strength: `Recipe.mood_strength`.
+
+    """
+
+    writers: list[Writer]
+    again: list[int]
+    strength: float
+
+    @classmethod
+    def of(cls, writers: list[Writer], strength: float) -> Rows:
+        """Strengths 0 and 1 need no second rows: the first rows are without the mood, or with it."""
+        again = [] if strength in (0, 1) else [row for row, w in enumerate(writers) if _has_mood(w.conditions)]
+        return cls(writers, again, strength)
+
+    def places(self, left: Sequence[int]) -> npt.NDArray[np.int64]:
+        """The decoder's rows of these pieces: their first rows, then their second rows."""
+        n = len(self.writers)
+        return np.array([*left, *(n + i for i, row in enumerate(self.again) if row in left)], dtype=np.int64)
+
+    def plain_places(self) -> npt.NDArray[np.int64]:
+        """The decoder's row without guidance of each piece (n,): the second one, if there is one."""
+        places = np.arange(len(self.writers))
+        places[self.again] = len(self.writers) + np.arange(len(self.again))
+        return places
+
+    def only(self, left: list[int], decoder: Decoder) -> Rows:
+        """Go on with these pieces alone."""
+        if left:
+            decoder.select(self.places(left))
+        return self.of([self.writers[row] for row in left], self.strength)
+
+    def window(self, decoder: Decoder, keep: int) -> Answer:
+        """Start a window with the latest `keep` events after the prefix.
+
+        Each event sees the velocity of the one before. The latest event has none yet: its velocity is sampled from the
+        logits at its own position.
+        """
+        pieces = self.writers
+        ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in pieces]).astype(np.int64)
+        own = np.stack([[0, 0, 0, *w.velocities[len(w.velocities) - keep :]] for w in pieces]).astype(np.int64)
+        previous_velocity = np.pad(own[:, :-1], ((0, 0), (1, 0)))
+        tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in pieces]
+        lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
+        moods = self._moods(np.stack([w.conditions.mood for w in pieces]))
+        return self._guided(decoder.prefill(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), moods))
+
+    def step(self, decoder: Decoder) -> Answer:
+        """Append the latest event of each piece."""
+        ids = np.array([w.ids[-1] for w in self.writers], dtype=np.int64)
+        previous_velocity = np.array([w.velocities[-2] for w in self.writers], dtype=np.int64)
+        lanes = np.stack([w.lanes[-1] for w in self.writers]).astype(np.float32)
+        return self._guided(decoder.step(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes)))
+
+    def _rows(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(n, ...) -> (n + len(again), ...)"""
+        return np.concatenate([values, values[self.again]]) if self.again else values
+
+    def _lanes(self, lanes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n, ..., N_LANES) -> (n + len(again), ..., N_LANES), NaN for the mood of rows without it."""
+        lanes = self._rows(lanes)
+        lanes[0 if self.strength == 0 else len(self.writers) :, ..., MOOD_LANES] = np.nan
+        return lanes
+
+    def _moods(self, moods: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(n, 2) -> (n + len(again), 2), NaN for rows without a mood."""
+        moods = self._rows(moods)
+        moods[0 if self.strength == 0 else len(self.writers) :] = np.nan
+        return moods
+
+    def _guided(self, answer: tuple[FloatArray, FloatArray]) -> Answer:
+        """Logits and velocity logits (n + len(again), ...) -> (n, ...)."""
+        logits, velocity_logits = answer
+        if not self.again:
+            return Answer(logits, velocity_logits, logits)
+        plain = logits[self.plain_places()]
+        return Answer(self._guide(logits), self._guide(velocity_logits), plain)
+
+    def _guide(self, logits: FloatArray) -> FloatArray:
+        """U + strength (c - u), where u are the logits without the mood and c those with it."""
+        n = len(self.writers)
+        guided, without = logits[:n].copy(), logits[n:]
+        guided[self.again] = without + self.strength * (guided[self.again] - without)
+        return guided
+
+
+def _has_mood(conditions: Conditions) -> bool:
+    """Whether any valence or arousal is given, at any time or for the piece."""
+    c = conditions
+    curves = (x[1] if isinstance(x, tuple) else x for x in (c.valence, c.arousal, c.piece_valence, c.piece_arousal))
+    return any(x is not None and not np.isnan(x).all() for x in curves)
