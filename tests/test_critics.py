@@ -48,11 +48,11 @@ def test_stretches_are_whole_bars_of_about_a_take() -> None:
 
 def test_a_critic_hears_what_it_was_fitted_on() -> None:
     model = random_model(LONG)
-    sides = [critics.passages_of(model, songs(12, shuffled=shuffled)) for shuffled in (False, True)]
+    sides = [critics.passages_of(model, songs(10, shuffled=shuffled)) for shuffled in (False, True)]
     assert [side.figures.shape[1] for side in sides] == [len(FIGURES)] * 2
     assert all(np.isfinite(side.states).all() for side in sides)
     assert not np.isnan(sides[0].mood).any(), "songs of an archive have moods"
-    fitted = critics.fit(*sides, weights="w", about={"songs": 12})
+    fitted = critics.fit(*sides, weights="w", about={"songs": 10})
     assert fitted.auc > 0.9
     assert fitted.critic.about["auc_held_out"][0] == pytest.approx(fitted.auc, abs=1e-4)
     assert fitted.critic.weights == "w"
