@@ -15,6 +15,8 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.recipe import Recipe
 
+#: Notes of the families that `Recipe.describe` names are raised by at most this much, in place of the others.
+MOST_RAISED: Final = 6.0
 #: The harmony is static while at least this share of a bar's pitches, family by family, was in the bar before.
 STILL_SHARE: Final = 0.9
 #: How many bars in a row it may be static before `Recipe.stale_bias` counts, and how many more bars count.
@@ -174,3 +176,19 @@ def family_biases(recipe: Recipe) -> npt.NDArray[np.float32] | None:
         return None
     by_family = np.array([biases.get(name, 0.0) for name in v.FAMILIES], dtype=np.float32)
     return np.where(v.KIND == v.K_ON, by_family[np.maximum(v.FAMILY, 0)], np.float32(0.0))
+
+
+def towards_families(
+    logits: npt.NDArray[np.float32], biases: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Logits with the biases of `family_biases`, notes as a whole as likely as before: other families, as many notes.
+
+    All three are (vocabulary,). Notes are raised by `MOST_RAISED` at most, so that a family that was left out stays out
+    where no other may play.
+    """
+    notes = allowed & (v.KIND == v.K_ON)
+    biased = logits + biases
+    if notes.any():
+        before, after = (float(np.logaddexp.reduce(x[notes].astype(np.float64))) for x in (logits, biased))
+        biased = np.where(v.KIND == v.K_ON, biased + np.float32(min(before - after, MOST_RAISED)), biased)
+    return biased.astype(np.float32)

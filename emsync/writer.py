@@ -18,7 +18,16 @@ from emsync.keys import Key
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
-from emsync.repetition import FULL, Alone, Density, RepeatedNotes, StaleHarmony, add_biases, family_biases
+from emsync.repetition import (
+    FULL,
+    Alone,
+    Density,
+    RepeatedNotes,
+    StaleHarmony,
+    add_biases,
+    family_biases,
+    towards_families,
+)
 from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.steering import Steering
@@ -273,7 +282,7 @@ class Writer:
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
         logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding)
         if self._families is not None:
-            logits = logits + self._families
+            logits = towards_families(logits, self._families, allowed)
         if self._steering is not None:
             logits = self._steering.steer(logits, grammar)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)

@@ -10,7 +10,7 @@ from emsync.describe import DENSITIES, LEFT_OUT_BIAS, LOUDNESSES, MOODS, OTHERS_
 from emsync.errors import InputError
 from emsync.mood_source import MoodSource
 from emsync.recipe import Recipe
-from emsync.repetition import family_biases
+from emsync.repetition import family_biases, towards_families
 from emsync.soundtrack import compose
 from tests.fakes import Feeling
 
@@ -84,11 +84,27 @@ def test_families_are_biased() -> None:
 def test_music_follows_the_words() -> None:
     """A decoder that likes all families alike: named ones play most of the notes, and those left out none."""
 
-    def shares(text: str) -> np.ndarray:
+    def counts(text: str) -> np.ndarray:
         score = compose(Feeling(), 12.0, [], Recipe(describe=text, seed=3)).score
-        return np.bincount(score.instrument, minlength=5) / len(score)
+        return np.bincount(score.instrument, minlength=5)
 
-    plain, told = shares(""), shares("strings, no drums")
-    assert plain[v.DRUMS] > 0.05
+    plain, told = counts(""), counts("strings, no drums")
+    assert plain[v.DRUMS] > 0.05 * plain.sum()
     assert told[v.DRUMS] == 0
-    assert told[v.STRINGS] > plain[v.STRINGS] + 0.2
+    assert told[v.STRINGS] / told.sum() > plain[v.STRINGS] / plain.sum() + 0.2
+    assert told.sum() > 0.4 * plain.sum()  # one family has fewer notes that it may strike
+
+
+def test_notes_as_a_whole_stay_as_likely() -> None:
+    logits = np.random.default_rng(0).normal(size=v.SIZE).astype(np.float32)
+    biases = family_biases(Recipe(describe="strings"))
+    assert biases is not None
+    allowed = np.ones(v.SIZE, dtype=bool)
+    told = towards_families(logits, biases, allowed)
+    notes = v.KIND == v.K_ON
+    assert np.logaddexp.reduce(told[notes]) == pytest.approx(np.logaddexp.reduce(logits[notes]), abs=1e-4)
+    np.testing.assert_array_equal(told[~notes], logits[~notes])
+    without = family_biases(Recipe(describe="no drums"))
+    assert without is not None
+    only_drums = ~notes | (v.FAMILY == v.DRUMS)
+    assert towards_families(logits, without, only_drums)[notes & only_drums].max() < logits.min() - 15
