@@ -45,8 +45,8 @@ def octave_shifts(staff: Staff, lines: tuple[int, int]) -> list[Shift]:
     together: list[list[int]] = []
     for start, end, low, high in events:
         if together and start < together[-1][1]:
-            last = together[-1]
-            together[-1] = [last[0], max(last[1], end), min(last[2], low), max(last[3], high)]
+            first, until, lowest, highest = together[-1]
+            together[-1] = [first, max(until, end), min(lowest, low), max(highest, high)]
         else:
             together.append([start, end, low, high])
     found: list[Shift] = []
