@@ -271,6 +271,8 @@ def _split(event: Event, bar: Bar) -> list[Event]:
                 fits = [length for length in fits if length <= UNITS or (length == 24 and at % 24 == 0)]
             if bar.beat == 18:
                 fits = [length for length in fits if length <= 18 or length == 36]
+            # A dotted quarter would leave less than a sixteenth of a note that ends on a triplet.
+            fits = [length for length in fits if not 0 < left - length < _SIXTEENTH] or fits
         else:
             fits = [length for length in LENGTHS if length <= min(left, bar.beat - into)]
         cuts.append(cuts[-1] + (fits[0] if fits else left))

@@ -64,6 +64,15 @@ def test_triplets_and_syncopation() -> None:
     ]  # fmt: skip
 
 
+def test_a_note_that_ends_on_a_triplet_is_split_at_the_beat() -> None:
+    third = 1 / 3
+    score = line([(0, 2 + 2 * third, 60), (2 + 2 * third, 3, 62), (3, 4, 64)])
+    lengths = [(start, length) for start, length, _, _ in written(score)[0]]
+    assert lengths == [(0, 24), (24, 8), (32, 4), (36, 12)]
+    score = line([(0, 1, 59), (1, 2 + 2 * third, 60), (2 + 2 * third, 3, 62), (3, 4, 64)])
+    assert [length for _, length, _, _ in written(score)[0]] == [12, 12, 8, 4, 12]
+
+
 def test_a_held_note_and_a_moving_one_are_two_voices_and_a_third_makes_room() -> None:
     staves, _ = notated(line([(0, 4, 72), (0, 1, 64), (1, 2, 65), (2, 3, 67), (2, 4, 76)], Instrument("Strings", 48)))
     assert [staff.hand for staff in staves] == [0]
