@@ -149,14 +149,18 @@ def _in_takes(
     return pieces
 
 
+def written(piece: Piece) -> Score:
+    """The notes and keys of a piece in the time of its events."""
+    signatures = tuple(KeySignature(time_s, key.tonic, key.is_minor) for time_s, key in piece.keys)
+    return replace(decode(piece.events.ids, piece.events.velocities), keys=signatures)
+
+
 def score_of(piece: Piece, duration_s: float, *, bend: bool = False) -> Score:
     """The notes of a piece for a film of `duration_s`, in the film's time if its tempo was planned for it.
 
     If it was not, `bend` says whether the tempo bends towards the boundaries that were met.
     """
-    score = decode(piece.events.ids, piece.events.velocities)
-    signatures = [KeySignature(time_s, key.tonic, key.is_minor) for time_s, key in piece.keys]
-    score = replace(score, keys=tuple(signatures))
+    score = written(piece)
     # Drum hits and bars have no end of their own, and may pass the film's.
     if piece.tempo_plan is None:
         score = score.until(duration_s)
@@ -174,4 +178,4 @@ def _kept(writers: Sequence[Writer], about: int, *, alone: bool) -> int:
     return min(about, *(len(w.ids) for w in writers))
 
 
-__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "foreseen", "score_of", "write_all"]
+__all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "foreseen", "score_of", "write_all", "written"]

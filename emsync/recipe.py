@@ -139,7 +139,7 @@ class Recipe:
         "--key", "TONIC", text=keys.check_tonic,
     )  # fmt: skip
     mode_strength: float = _choice(
-        1.5,
+        0.8,
         "How strongly pitches lean towards the key: their log probability there is added so many times to their "
         "logits, times half of --mood-strength and the root of the magnitude of valence.",
         "--mode-strength", "S", low=0, high=10,

@@ -56,7 +56,7 @@ HELD_BARS: Final = 4
 #: What valence a mode of the user's own choice counts as.
 CHOSEN: Final = 0.8
 #: From this weight on, the music counts as being in the key.
-FELT: Final = 0.5
+FELT: Final = 0.35
 #: A note of the bar's chord that does not sound while others do has so much more weight: chords become triads.
 COMPLETES: Final = 1.0
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
@@ -211,6 +211,8 @@ def _likelihood(key: Key, chord: Chord | None) -> FloatArray:
             above = (degree - chord.degree) % 12
             here = np.array((BASS_ABOVE_ROOT if family == v.BASS else ABOVE_ROOT)[chord.is_minor])[above]
             of_chord = np.isin(degree, chord.tones)
+            if family != v.BASS:  # each tone alike: the third tells the mode, and real chords have it
+                here = np.where(of_chord, here[of_chord].max(), here)
             shares = here * np.where(of_chord, 1.0, np.minimum(12 * shares, 1.0))
         rows.append(shares[(_PITCHES - key.tonic) % 12])
     return np.log(np.array(rows))

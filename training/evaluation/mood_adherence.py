@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emsync.composer import compose
+from emsync.composer import compose, written
 from emsync.conditions import Conditions
 from emsync.errors import InputError, ModelError
 from emsync.files import atomic_path
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 from emsync.score import Score
-from emsync.tokenizer.events import decode
 from emsync.training.corpus.archive import Archive
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import auc, pearson
@@ -116,7 +115,7 @@ def perform(
             )
         )
     pieces = compose(decoder, conditions, recipe, progress=progress)
-    return [decode(piece.events.ids, piece.events.velocities) for piece in pieces]
+    return [written(piece) for piece in pieces]
 
 
 @dataclass(frozen=True, eq=False)
