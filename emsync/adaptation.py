@@ -22,6 +22,7 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 
 FloatArray = npt.NDArray[np.floating]
+Float32 = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.integer]
 
 #: Chosen on songs that no figure is about (docs/decisions/0028).
@@ -35,12 +36,12 @@ class Adaptation:
     """The correction of one piece. `adjust` and `learn` take turns."""
 
     def __init__(self) -> None:
-        self._matrix = np.empty((0, 0), dtype=np.float32)  # D; made when the width is known
-        self._squares = np.full(v.SIZE, FIRST, dtype=np.float32)  # G
-        self._unit: FloatArray | None = None  # u of the next event
-        self._p = np.empty(0, dtype=np.float32)  # its probabilities
+        self._matrix: Float32 = np.empty((0, 0), dtype=np.float32)  # D; made when the width is known
+        self._squares: Float32 = np.full(v.SIZE, FIRST, dtype=np.float32)  # G
+        self._unit: Float32 | None = None  # u of the next event
+        self._p: Float32 = np.empty(0, dtype=np.float32)  # its probabilities
 
-    def adjust(self, logits: FloatArray, state: FloatArray) -> npt.NDArray[np.float32]:
+    def adjust(self, logits: FloatArray, state: FloatArray) -> Float32:
         """Logits (SIZE,) of the next event, with what was learned from the piece.
 
         Args:
@@ -48,11 +49,12 @@ class Adaptation:
             state: (width,) the hidden state behind them.
 
         """
-        state = np.asarray(state, dtype=np.float32)
         if self._matrix.shape[1] != len(state):
             self._matrix = np.zeros((v.SIZE, len(state)), dtype=np.float32)
-        self._unit = state / max(float(np.sqrt(state @ state)), 1e-12)
-        adjusted: npt.NDArray[np.float32] = np.asarray(logits, dtype=np.float32) + self._matrix @ self._unit
+        row: Float32 = np.asarray(state, dtype=np.float32)
+        unit: Float32 = row / np.float32(max(float(np.sqrt(row @ row)), 1e-12))
+        adjusted: Float32 = np.asarray(logits, dtype=np.float32) + self._matrix @ unit
+        self._unit = unit
         p = np.exp(adjusted - adjusted.max())
         self._p = p / p.sum()
         return adjusted

@@ -282,8 +282,8 @@ def _score(model: EventTransformer, group: Sequence[Window], device: Any, half: 
     if past.recalls or past.adapts:
         parts = []
         for i, window in enumerate(group):
-            at = slice(window.first - 1, window.last - 1)
-            parts.append(past.score(window, *(x[i, at].float().cpu().numpy() for x in (logits, states))))
+            scored = slice(window.first - 1, window.last - 1)
+            parts.append(past.score(window, *(x[i, scored].float().cpu().numpy() for x in (logits, states))))
         recalled = np.concatenate([part[0] for part in parts])
         if past.adapts:
             learned = np.concatenate([part[1] for part in parts])
