@@ -183,15 +183,16 @@ def _usual_labels(edges_s: Sequence[float], mood: MoodAt | None) -> tuple[Label,
     stated: dict[str, int] = {}
     times: dict[str, int] = {}
     fresh = iter("DEFGHIJKLMNOPQRSTUVWXYZ")
-    labels = []
+    found = []
     for i, name in enumerate(names):
         if name in stated and _distance(felt[i], felt[stated[name]]) > CONTRAST:
             alike = [k for k in stated if _distance(felt[i], felt[stated[k]]) < CONTRAST / 2]
             name = alike[0] if alike else next(fresh, name)
         stated.setdefault(name, i)
         times[name] = times.get(name, -1) + 1
-        labels.append(Label(name, min(times[name], 3)))
-    return tuple(labels)
+        found.append((name, min(times[name], 3)))
+    letters = dict(zip(stated, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))  # in order of appearance
+    return tuple(Label(letters[name], primes) for name, primes in found)
 
 
 def _mean_mood(mood: MoodAt, start_s: float, end_s: float) -> FloatArray:

@@ -246,7 +246,9 @@ def _composed(
     )  # fmt: skip
     following = gap.following(LOOK_AHEAD)
     tries = asked.tries if following else 1
-    writers = [first, *(first.with_rng(np.random.default_rng([seed, _STREAM, i])) for i in range(1, tries))]
+    writers = [first]
+    if tries > 1:  # copies share the events so far, so the first itself does not go on
+        writers = [first.with_rng(np.random.default_rng([seed, _STREAM, i])) for i in range(tries)]
     composer.write_all(decoder, writers, strength, progress)
     notes = [writer.notes() for writer in writers]
     if tries == 1:

@@ -115,6 +115,9 @@ def test_another_mood_is_another_section() -> None:
     assert [str(s.label) for s in plain] == ["A", "A'", "B", "A''"]
     felt = plan_form("auto", 64.0, cuts_s=[16.0, 32.0, 48.0], mood=calming)
     assert [str(s.label) for s in felt] == ["A", "A'", "B", "B'"]
+    # A second section in quite another mood is the next letter.
+    turning = plan_form("auto", 32.0, cuts_s=[16.0], mood=lambda times_s: calming(times_s + 16.0))
+    assert [(str(s.label), s.returns_to) for s in turning] == [("A", None), ("B", None)]
     assert mean_arousal(calming, felt[0]) == pytest.approx(0.9)
     assert np.isnan(mean_arousal(None, felt[0]))
 

@@ -20,7 +20,7 @@ ONE_BAR = [BAR, KICK, v.SHIFT_BASE + 125, KICK, v.SHIFT_BASE + 125]
 def leaning(form: str, strength: float = 0.8) -> list[float]:
     """For each section of 8 s, how much more probable than by the model alone its first kick is."""
     plan = Plan(plan_form(form, 8.0 * len(form.split(","))))
-    sections = Sections(plan, Recipe(theme_strength=strength), None, None)
+    sections = Sections(plan, Recipe(theme_strength=strength), None, None, np.random.default_rng(0))
     events: list[int] = [v.START]
     step, found = 0, []
     logits, everything = np.zeros(v.SIZE, dtype=np.float32), np.ones(v.SIZE, dtype=bool)

@@ -85,8 +85,7 @@ def test_flops_are_counted_as_palm_counts_them() -> None:
     with torch.device("meta"):
         model = EventTransformer(paper)
     n = 11 * 12 * 512**2 + 512 * (paper.vocabulary_size + 16)  # the blocks' matrices and the two heads
-    n += (2 + 2) * (64 + 0) + 2 * 64 * 512 + 4 * 64 * 256 + 0  # the small networks of mood and lanes
-    n += 512 * 256  # the copy lane's projection
+    n += (2 + 1) * 64 + 2 * 64 * 512 + 64 * 256  # the small networks of mood and of the boundary lane
     assert flops_per_event(model, 1216) == pytest.approx(6 * n + 11 * 18 * 512 * 1216, rel=1e-3)
 
 

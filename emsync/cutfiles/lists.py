@@ -52,9 +52,9 @@ def read_table_cuts(text: str, request: Request) -> Found:
 
 
 def _implied(cells: list[str]) -> Counting | None:
-    """29.97 drop-frame where labels have its semicolon, as Premiere writes them, and no frame past the 29th."""
+    """29.97 drop-frame where all labels are as Premiere writes them, 00;00;59;29, and no frame is past the 29th."""
     labels = [cell for cell in cells if is_label(cell)]
-    drops = [label for label in labels if label[-3] == ";" and int(label[-2:]) < 30]
+    drops = [label for label in labels if label.count(";") == 3 and int(label[-2:]) < 30]
     return DROP_30 if labels and len(drops) == len(labels) else None
 
 

@@ -29,7 +29,7 @@ def test_the_presets_say_what_the_paper_says() -> None:
         "drop_chord",
         "drop_end",
         "late_end",
-        "drop_metre",
+        "drop_meter",
         "drop_tempo",
         "drop_copy",
         "drop_mood_lanes",
