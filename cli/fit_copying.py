@@ -35,9 +35,14 @@ from emsync.cli.say import say
     show_default=True,
     help="Fit on this many of the songs after them.",
 )
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Let the model's output layer learn from the piece, too: fewer bits per note, but music that changes less.",
+)
 @options.overwrite
 @options.quiet
-def command(archive: Path, model: Path, skip: int, songs: int, overwrite: bool, quiet: bool) -> None:
+def command(archive: Path, model: Path, skip: int, songs: int, adapt: bool, overwrite: bool, quiet: bool) -> None:
     """Fit how much of a piece's own repeats is mixed into a model's predictions.
 
     Reads songs that the model was not trained on, and writes copying.json into the model's folder: for every strength
@@ -55,7 +60,7 @@ def command(archive: Path, model: Path, skip: int, songs: int, overwrite: bool, 
             bar.total = total
             bar.update(done - bar.n)
 
-        fitted = fit_mixture(archive, model, skip=skip, songs=songs, progress=show)
+        fitted = fit_mixture(archive, model, skip=skip, songs=songs, adapt=adapt, progress=show)
     path = fitted.mixture.write(model)
     if not quiet:
         say(

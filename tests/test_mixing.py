@@ -128,7 +128,13 @@ def test_the_command_writes_a_mixture_that_evaluating_uses(tmp_path: Path) -> No
     assert "not mixed with the song's repeats" in after.to_markdown()
     with pytest.raises(OutputError, match="exists already; give --overwrite"):
         CliRunner().invoke(command, arguments, catch_exceptions=False, standalone_mode=False)
-    said = CliRunner().invoke(command, [*arguments[:-1], "--overwrite"], catch_exceptions=False)
+    said = CliRunner().invoke(command, [*arguments[:-1], "--overwrite", "--adapt"], catch_exceptions=False)
     assert "bits per note alone" in said.output
+    learning = Mixture.read(folder)
+    assert learning is not None
+    assert (mixture.adapts, learning.adapts) == (False, True)
+    learned = evaluate(archive, folder, n_songs=1, bf16=False)
+    assert learned.conditioned.bits_per_note < before.conditioned.bits_per_note
+    assert learned.conditioned.bits_per_note != after.conditioned.bits_per_note
     assert json.loads((folder / COPYING).read_text())["about"]["archive"] == "songs.npz"
     check_target(tmp_path, overwrite=False)

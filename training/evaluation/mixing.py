@@ -47,6 +47,7 @@ def fit_mixture(
     *,
     skip: int = SKIP,
     songs: int = SONGS,
+    adapt: bool = False,
     batch: int = DEFAULT_BATCH,
     bf16: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -58,6 +59,7 @@ def fit_mixture(
         folder: The model's folder; None: the one that ships.
         skip: How many songs at the archive's beginning are left out.
         songs: How many of the songs after them are used, at most.
+        adapt: Whether the model's output layer learns from each song (`emsync.adaptation`).
         batch: Windows at a time.
         bf16: Whether products are taken in bfloat16; None tries which is faster here.
         progress: Called with (events scored, events in all).
@@ -81,7 +83,7 @@ def fit_mixture(
     parts: list[tuple[npt.NDArray[np.int8], Floats, Floats, Floats, Floats]] = []
     done = 0
     mood = model.config.knows_mood
-    for scored in predictions(model, data, chosen, mood=mood, batch=batch, bf16=bf16, recall=True, adapt=True):
+    for scored in predictions(model, data, chosen, mood=mood, batch=batch, bf16=bf16, recall=True, adapt=adapt):
         ids.append(scored.ids)
         parts.append((scored.strength, np.exp(-scored.nats), scored.copied, scored.recalled, scored.adapted))
         done += len(scored.ids)
@@ -93,7 +95,7 @@ def fit_mixture(
         "archive": Path(archive).name, "skip": skip, "songs": len(chosen), "events": len(strength),
         "seen": np.bincount(strength, minlength=N_STRENGTHS).tolist(),
     }  # fmt: skip
-    mixture = Mixture.fit(strength, adapted, copied, recalled, about=about, adapts=True)
+    mixture = Mixture.fit(strength, adapted, copied, recalled, about=about, adapts=adapt)
     mixed = mixture.probability(strength, adapted, copied, recalled)
     costs = [-float(np.log2(np.maximum(p, 1e-300)).sum()) / notes for p in (alone, mixed)]
     if not all(math.isfinite(cost) for cost in costs):
