@@ -12,13 +12,7 @@ from emsync.cli.say import say
 
 @click.command("fit-copying")
 @click.argument("archive", type=options.FILE, metavar="ARCHIVE.npz")
-@click.option(
-    "--model",
-    type=options.FILE,
-    metavar="DIR",
-    required=True,
-    help="The model's folder; copying.json is written into it.",
-)
+@options.model_to_fit("copying.json")
 @click.option(
     "--skip",
     type=click.IntRange(min=0),

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("fit-critic")
 @click.argument("archive", type=options.FILE, metavar="ARCHIVE.npz")
-@click.option(
-    "--model",
-    type=options.FILE,
-    metavar="DIR",
-    required=True,
-    help="The model's folder; critic.json is written into it.",
-)
+@options.model_to_fit("critic.json")
 @click.option(
     "--songs",
     type=click.IntRange(min=10),

@@ -103,6 +103,13 @@ def many(function: Decorated) -> Decorated:
     )(function)
 
 
+def model_to_fit(name: str) -> Callable[[Decorated], Decorated]:
+    """`--model`, passed as `model: Path`: the folder that the file `name` is written into."""
+    return click.option(
+        "--model", type=FILE, metavar="DIR", required=True, help=f"The model's folder; {name} is written into it."
+    )
+
+
 def overwrite(function: Decorated) -> Decorated:
     """`--overwrite`, passed as `overwrite: bool`."""
     return click.option("--overwrite", is_flag=True, help="Replace files that exist already.")(function)

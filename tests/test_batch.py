@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -149,12 +148,6 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
 def test_a_worker_of_a_cluster_that_is_killed_does_not_end_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("Ray is not installed")
     monkeypatch.setattr(batch, "_score", mortal.score)
     monkeypatch.setattr(batch, "_begin", mortal.begin)
     # Ray's workers begin elsewhere, and import this folder's stand-ins.

@@ -232,11 +232,6 @@ def test_hits_are_the_notes_that_begin_with_the_chord() -> None:
 
 
 def test_hits_are_mixed_in(song: Path) -> None:
-    pytest.importorskip("fluidsynth")
-    from emsync import soundfonts
-
-    if not soundfonts.listed():
-        pytest.skip("no SoundFont")
     plain = samples(make(song, Beeper()).path)
     mixed = samples(make(song, Beeper(), hits_db=0.0, overwrite=True).path)
     before, after = (

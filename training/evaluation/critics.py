@@ -34,7 +34,7 @@ from emsync.tempo_plan import plan_for
 from emsync.training.corpus.archive import pack, read_archive
 from emsync.training.crops import PREFIX
 from emsync.training.dataset import Dataset
-from emsync.training.evaluation import landing
+from emsync.training.evaluation import landing, similarity
 from emsync.training.evaluation.evaluate import snaps_tempo
 from emsync.training.evaluation.predictions import Window, read_states, song_windows
 from emsync.training.mood import agreement
@@ -259,14 +259,6 @@ def scaling_of(x: Floats) -> Scaling:
     return Scaling(median, filled.mean(axis=0), np.where(deviation > 1e-9, deviation, 1e9))
 
 
-def _logistic(x: Floats, y: Bools, ridge: float) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1 / ridge, class_weight="balanced", tol=1e-6, max_iter=5000)
-    model.fit(x, y)
-    return np.append(model.coef_[0], model.intercept_[0]).astype(np.float64)
-
-
 @dataclass(frozen=True, eq=False)
 class _Reader:
     """How figures and states become one row of features."""
@@ -293,7 +285,7 @@ def fit(real: Passages, composed: Passages, *, weights: str, about: dict[str, An
     every, y = _joined(real, composed)
     areas = [held_out(every, y, **which) for which in ({}, {"figures_only": True}, {"states_only": True})]
     reader = _Reader.by(every)
-    w = _logistic(reader(every), y, RIDGE)
+    w = similarity.fit(reader(every), y, RIDGE)
     n = 2 * len(FIGURES)
     states = np.stack([reader.mean, STATE_SCALE * w[n:-1] / reader.deviation])
     about = about | {"auc_held_out": [round(area, 4) for area in areas], "clip": CLIP}
@@ -319,7 +311,7 @@ def held_out(every: Passages, y: Bools, **which: bool) -> float:
         known = fold != k
         some = Passages(every.figures[known], every.states[known], every.mood[known], every.song[known])
         reader = _Reader.by(some, **which)
-        w = _logistic(reader(some), y[known], RIDGE)
+        w = similarity.fit(reader(some), y[known], RIDGE)
         score[~known] = (reader(every) @ w[:-1] + w[-1])[~known]
     return agreement.auc(score[y], score[~y])
 
