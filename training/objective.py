@@ -17,6 +17,7 @@ from emsync.model import EventTransformer
 from emsync.tokenizer.events import DEFAULT_VELOCITY
 from emsync.training.batches import tensors
 from emsync.training.crops import Batch
+from emsync.training.muon import Float32Muon
 from emsync.training.presets import TrainConfig
 from emsync.vocabulary import CHORD, velocity_level
 
@@ -35,8 +36,11 @@ def rate_at(share: float, step: int, config: TrainConfig) -> float:
     return warm * fall * late
 
 
-def optimizers(model: EventTransformer, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks and AdamW for all else, or Adam for everything."""
+def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks and AdamW for all else, or Adam for everything.
+
+    bf16: whether products of bfloat16 are fast here, so that Muon may use them.
+    """
     fused: dict[str, Any] = {"fused": True} if next(model.parameters()).is_cuda else {}
     if config.optimizer == "adam":
         return [torch.optim.Adam(model.parameters(), lr=config.rate, **fused)]
@@ -48,7 +52,9 @@ def optimizers(model: EventTransformer, config: TrainConfig) -> list[torch.optim
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=config.weight_decay),
+        (torch.optim.Muon if bf16 else Float32Muon)(
+            matrices, lr=config.matrix_rate, momentum=0.95, weight_decay=config.weight_decay
+        ),
         torch.optim.AdamW(rest, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused),
     ]
 

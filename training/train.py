@@ -149,7 +149,7 @@ class Run:
         self.bf16 = bf16_pays(self.place) if bf16 is None else bool(bf16)
         self.model, self.preset = self._model(preset)
         self.config = self.preset.train
-        self.optimizers = optimizers(self.model, self.config)
+        self.optimizers = optimizers(self.model, self.config, bf16=self.bf16)
         self.base_rates = [[group["lr"] for group in opt.param_groups] for opt in self.optimizers]
         if options.resume:
             load_state(self.state_folder, self.model, self.optimizers, progress, self.preset)

@@ -20,6 +20,7 @@ from emsync.errors import CorpusError, InputError, OutputError
 from emsync.model import EventTransformer
 from emsync.training import train
 from emsync.training.dataset import Dataset
+from emsync.training.muon import Float32Muon
 from emsync.training.train import Progress, prefetch
 from tests.models import toy_preset
 from tests.train.runs import REPOSITORY, contents, run, same_weights, weights
@@ -52,6 +53,7 @@ from pathlib import Path
 from tests.models import toy_archive, toy_preset
 from emsync.training import train
 from emsync.training.dataset import Dataset
+from emsync.training.muon import Float32Muon
 train.bf16_pays = lambda device: False
 data = Dataset.of(dict(toy_archive(2).arrays))
 saved = train.save_state
@@ -69,17 +71,18 @@ def test_an_interrupt_inside_a_step_waits_for_its_end(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt between the two optimizers: both have stepped in what is saved."""
-    step = torch.optim.Muon.step
+    step = Float32Muon.step
     calls = []
 
-    def interrupted(self: torch.optim.Muon, *rest: Any) -> Any:
+    def interrupted(self: Float32Muon, *rest: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Muon, "step", interrupted)
+        patch.setattr(train, "bf16_pays", lambda device: False)
+        patch.setattr(Float32Muon, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(data, tmp_path / "run", steps=9)
     assert train.read_run(tmp_path / "run")[0].step == 3
