@@ -35,7 +35,7 @@ def envelopes(score: Score, bank: Path, seconds: float) -> np.ndarray:
     """(5, windows) RMS of each output of channels, the channel modulo 5, in hundredths of a second."""
     synth = Synthesizer(bank, RATE_HZ, groups=GROUPS)
     try:
-        synth.play(midi.to_bytes(score))
+        synth.play([midi.to_bytes(score)])
         found = []
         while len(found) * WINDOW < seconds * RATE_HZ:
             block = synth.grouped(64 * WINDOW)  # (groups, frames, 2)

@@ -61,6 +61,7 @@ def compose_many(
         results = batch.score_all(
             films, output, recipe, mood=source, model=model,
             backend=backend, jobs=jobs, ray=ray, skip_existing=skip_existing, overwrite=overwrite, progress=show,
+            warn=lambda text: bar.write(printable(f"Warning: {text}."), file=sys.stderr),
             also=also if also.files(Path("film")) else None, **detection,
         )  # fmt: skip
     _report(results, output)
@@ -72,11 +73,13 @@ def _report(results: list[Scored], output: Path) -> None:
     width = max((len(Path(result.film).name) for result in results), default=0)
     for result in results:
         name = printable(Path(result.film).name).ljust(width)
-        if result.status == "scored":
-            length = f"{result.duration_s:.1f} s in {result.spent_s:.1f} s"
-            what = f"{result.met} of {result.cuts} cuts within a frame, {length}"
+        what = f"{result.met} of {result.cuts} cuts within a frame, {result.duration_s:.1f} s"
+        if result.status == "failed":
+            what = printable(result.error)
+        elif result.status == "scored":
+            what += f" in {result.spent_s:.1f} s"
         else:
-            what = printable(result.error) if result.error else "was done before"
+            what += ", done before"
         say(f"{name}  {result.status:<7}  {what}")
     counts = {status: sum(r.status == status for r in results) for status in ("scored", "skipped", "failed")}
     say(", ".join(f"{n} {status}" for status, n in counts.items()) + f"; see {output / 'report.csv'}")

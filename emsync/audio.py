@@ -237,7 +237,7 @@ def _play(
     """
     synth = Synthesizer(bank, rate_hz)
     try:
-        synth.play(played.ports, played.drums)
+        synth.play(played.ports)
         longest = round((music_s + LONGEST_TAIL_S) * rate_hz) if n_frames is None else n_frames
         peak, done = 0.0, 0
         with raw.open("wb") as file:
@@ -377,7 +377,7 @@ def _try_stems(
     sizes = [min(_BLOCK, shape.n_frames - first) for first in range(0, shape.n_frames, _BLOCK)]
     peak = 0.0
     try:
-        synth.play(played.ports, played.drums)
+        synth.play(played.ports)
         with contextlib.suppress(_Clips), contextlib.ExitStack() as stack:
             partials = {c: stack.enter_context(atomic_path(at, overwrite=overwrite)) for c, at in places.items()}
             files = {

@@ -46,8 +46,8 @@ class Scored:
         error: Why it failed, in one sentence.
         duration_s: The film's length in seconds.
         cuts: How many cuts were to be met.
-        met: How many of them have a chord within a frame.
-        spent_s: How long it took.
+        met: How many of them have a chord within a frame. Length and cuts of a skipped film are those of its record.
+        spent_s: How long it took, in this run.
 
     """
 
@@ -133,6 +133,7 @@ def score_all(
     threshold: float | None = None,
     also: Also | None = None,
     progress: Callable[[Scored, int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[Scored]:
     """Score every film into the folder `out`, made if need be, and write report.csv and report.json there.
 
@@ -152,6 +153,7 @@ def score_all(
         threshold: Its sensitivity.
         also: What else is written for each film, in the process that scores it.
         progress: Called after each film with its result, how many are done, and how many there are.
+        warn: Called with a sentence for each process that ended before its film was done.
 
     Returns the result of each film, in their order. A film that fails does not stop the others.
 
@@ -175,8 +177,9 @@ def score_all(
     waiting: list[Task] = []
     for place, (film, song) in enumerate(zip(films, songs, strict=True)):
         files = [] if also is None else also.files(film)
-        if skip_existing and is_done(song, film, recipe) and all(path.is_file() for path in files):
-            done(place, Scored(str(film), str(song), "skipped"))
+        record = record_of(song, film, recipe) if skip_existing else None
+        if record is not None and all(path.is_file() for path in files):
+            done(place, _skipped(film, song, record))
         else:
             replaces = overwrite or skip_existing
             paths = (film, song) if ray is None else (film.absolute(), song.absolute())
@@ -185,16 +188,20 @@ def score_all(
             )
     one = partial(_score, recipe=recipe, mood=mood, detector=detector, threshold=threshold, also=also)
     begin = partial(_begin, None if model is None else Path(model).absolute(), backend)
-    for task, scored in _work_through(waiting, one, begin, jobs, ray):
+
+    def lost(task: Task, result: Lost) -> None:
+        if warn:
+            warn(f"the process that scored {films[task.place]} has ended ({result.how}); the film is tried once more")
+
+    for task, scored in _work_through(waiting, one, begin, jobs, ray, lost):
         done(task.place, replace(scored, film=str(films[task.place]), song=str(songs[task.place])))
-    ordered = [results[place] for place in range(len(films))]
-    write_reports(ordered, out)
+    write_reports(ordered := [results[place] for place in range(len(films))], out)
     return ordered
 
 
 def _work_through(
     tasks: list[Task], one: Callable[[Task, bool], Scored], begin: Callable[[], None], jobs: int | None,
-    ray: str | None,
+    ray: str | None, lost: Callable[[Task, Lost], None],
 ) -> Iterator[tuple[Task, Scored]]:  # fmt: skip
     """Every task once with its result: scored here, in processes, or on a cluster."""
     if not tasks:
@@ -203,18 +210,20 @@ def _work_through(
         from emsync.cluster import Cluster
 
         with Cluster[Task, Scored](ray, one, begin, jobs) as cluster:
-            yield from _all(tasks, cluster, jobs or cluster.n_cpus)
+            yield from _all(tasks, cluster, jobs or cluster.n_cpus, lost)
     elif jobs is not None and jobs > 1 and len(tasks) > 1:
         with Processes(one, begin) as crew:
-            yield from _all(tasks, crew, min(jobs, len(tasks)))
+            yield from _all(tasks, crew, min(jobs, len(tasks)), lost)
     else:
         begin()
         for task in tasks:
             yield task, one(task, False)
 
 
-def _all(tasks: list[Task], crew: Crew[Task, Scored, Any], n_workers: int) -> Iterator[tuple[Task, Scored]]:
-    for task, result in finished(tasks, crew, n_workers):
+def _all(
+    tasks: list[Task], crew: Crew[Task, Scored, Any], n_workers: int, lost: Callable[[Task, Lost], None]
+) -> Iterator[tuple[Task, Scored]]:
+    for task, result in finished(tasks, crew, n_workers, lost):
         yield task, _lost(task, result.how) if isinstance(result, Lost) else result
 
 
@@ -227,16 +236,22 @@ def _make_folder(out: Path) -> None:
         raise OutputError(f"{out} cannot be written to; choose another folder")
 
 
-def is_done(song: Path, film: Path, recipe: Recipe) -> bool:
-    """Whether the song and its record both exist, belong together, and the record is of this film and this recipe."""
+def record_of(song: Path, film: Path, recipe: Recipe) -> Record | None:
+    """The record of a film that is done: it and its song both exist, belong together, and are of this recipe."""
     beside = song.with_name(song.name + ".json")
     if not (song.is_file() and beside.is_file()) or is_cut_short(song):
-        return False
+        return None
     try:
         record = Record.read(beside)
     except InputError:
-        return False
-    return record.video == film.name and record.recipe == recipe
+        return None
+    return record if record.video == film.name and record.recipe == recipe else None
+
+
+def _skipped(film: Path, song: Path, record: Record) -> Scored:
+    """The result for a film that was done before, from its record."""
+    length_s = round(record.duration_s, 3)
+    return Scored(str(film), str(song), "skipped", "", length_s, record.n_boundaries, record.n_met)
 
 
 def write_reports(results: Sequence[Scored], out: Path) -> None:

@@ -14,6 +14,8 @@ import contextlib
 import logging
 import os
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
@@ -69,6 +71,7 @@ class Cluster(Generic[T, R]):
         self._actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._running: dict[Any, Any] = {}  # what is being computed -> the actor that does it
         self._actors: set[Any] = set()
+        self._quiet = contextlib.ExitStack()
 
     def start(self) -> Any:
         """Ask for an actor; it begins as soon as there is a processor for it."""
@@ -104,13 +107,30 @@ class Cluster(Generic[T, R]):
             self._ray.kill(worker)
 
     def __enter__(self) -> Self:
+        self._quiet.enter_context(contextlib.redirect_stdout(_WithoutRay(sys.stdout)))  # type: ignore[type-var]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for worker in list(self._actors):
-            self.stop(worker)
-        if self._opened:
-            self._ray.shutdown()
+        with self._quiet:
+            for worker in list(self._actors):
+                self.stop(worker)
+            if self._opened:
+                self._ray.shutdown()
+
+
+class _WithoutRay:
+    """A stream without what Ray prints by itself: a paragraph for each worker that is killed, which it tells us too."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class _Actor:

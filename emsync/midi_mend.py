@@ -19,9 +19,10 @@ from typing import Final
 
 import numpy as np
 
-from emsync.midi_channels import drum_changes, is_drum, program_changes
+from emsync.midi_channels import Changes, drum_changes, is_drum, program_changes
 from emsync.midi_chunks import File, split
 from emsync.midi_format import DEFAULT_US, PORT, TEMPO
+from emsync.midi_ports import for_port
 from emsync.midi_track import Track
 from emsync.midi_write import chunk
 
@@ -63,18 +64,14 @@ class Playable:
     Attributes:
         data: The file, its ports together.
         parts: Its parts, in the order of their channels' first tracks.
-        ports: A file for each port that plays notes, from the lowest up; the same file if there is only one.
+        ports: A file for each port that plays notes, from the lowest up, as `midi_ports` makes them; the same file if
+            there is only one, whose only drum kit is channel 10.
 
     """
 
     data: bytes
     parts: tuple[Part, ...]
     ports: tuple[bytes, ...] = ()
-
-    @property
-    def drums(self) -> frozenset[int]:
-        """The channels that are drum kits at their first note."""
-        return frozenset(part.channel for part in self.parts if part.is_drum)
 
     def __post_init__(self) -> None:
         if not self.ports:
@@ -103,14 +100,29 @@ def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
             (sorted(events + offs[number], key=lambda event: event[0]), min(track.end, last + _LONGEST_DELTA))
         )
     data = _written(tracks, division)
-    if len(ports) < 2:
+    changes = drum_changes(file.tracks)
+    if len(ports) < 2 and not changes.at:
         return Playable(data, parts)
-    # Tempo holds for all ports; SysEx and notes are each port's own.
-    apart = [
-        [([e for e in events if e[2][0] == 0xFF or ports.get(e[1], 0) == index], end) for events, end in tracks]
-        for index in range(max(ports.values()) + 1)
-    ]
-    return Playable(data, parts, tuple(_written(each, division) for each in apart))
+    return Playable(data, parts, tuple(_apart(tracks, ports, changes, division)))
+
+
+def _apart(
+    tracks: list[tuple[list[PortEvent], int]], ports: dict[int, int], changes: Changes, division: int
+) -> Iterator[bytes]:
+    """A file for each port. Tempo holds for all of them; SysEx, drum kits and notes are each port's own."""
+    together = [event for events, _ in tracks for event in events]
+    together.sort(key=lambda event: event[0])
+    end = max(end for _, end in tracks)
+    for index in range(max(ports.values()) + 1):
+        lines = [port for port, place in ports.items() if place == index]
+        kinds = sorted(
+            (tick, line & 15, value)
+            for line, (ticks, values) in changes.at.items()
+            if line >> 4 in lines
+            for tick, value in zip(ticks, values, strict=True)
+        )
+        mine = [(tick, event) for tick, port, event in together if event[0] == 0xFF or ports.get(port, 0) == index]
+        yield _written([([(tick, 0, event) for tick, event in for_port(mine, kinds)], end)], division)
 
 
 def _written(tracks: list[tuple[list[PortEvent], int]], division: int) -> bytes:

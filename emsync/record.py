@@ -83,6 +83,10 @@ class Record:
     revised: tuple[Mapping[str, Any], ...] = ()
     """How the song was changed since it was composed, if it was: it cannot be composed again from its record."""
     critic_sha256: str | None = None
+    n_boundaries: int = 0
+    """How many cuts a chord was asked for."""
+    n_met: int = 0
+    """How many of them have one within a frame."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -113,12 +117,15 @@ class Record:
         revised = tuple(data.get("revised", ()))
         if not all(isinstance(each, dict) for each in revised):
             raise TypeError("what was revised is not listed")
+        boundaries_s, met = data.get("boundaries_s", ()), data.get("met", 0)
+        if not isinstance(boundaries_s, list | tuple) or not isinstance(met, int) or not 0 <= met <= len(boundaries_s):
+            raise ValueError("the number of cuts that are met does not fit its boundaries")
         return cls(
             float(data["duration_s"]), parse_frame_rate(data["frame_rate"]),
             cuts_s, recipe,
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
-            weights, revised, data["model"].get("critic_sha256"),
+            weights, revised, data["model"].get("critic_sha256"), len(boundaries_s), met,
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:

@@ -6,8 +6,9 @@
     synth.delete()
 
 Blocks are (frames, 2) float32. The player's clock is the rendered sound's, so rendering is as fast as the machine and
-gives the same samples each time. Each port of a file has sixteen channels of its own. What FluidSynth would print is
-kept in `messages`. Needs the extra `audio` and the FluidSynth library.
+gives the same samples each time. Each port of a file has sixteen channels of its own, and obeys the `Order`s that
+`midi_ports` writes into its file. What FluidSynth would print is kept in `messages`. Needs the extra `audio` and the
+FluidSynth library.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError
+from emsync.midi_format import DRUM_CHANNEL, TEXT
+from emsync.midi_ports import Order
 
 Frames = npt.NDArray[np.float32]
 
@@ -38,8 +41,9 @@ _said: Final[deque[str]] = deque(maxlen=1000)
 #: The functions that FluidSynth calls, which must live as long as it may call them.
 _kept: Final[dict[str, Any]] = {}
 _LEVELS: Final = 5
-_DRUM: Final = 1
 _SYSTEM: Final = 0xF0
+#: Where scales are kept, one a port.
+_TUNING_BANK: Final = 127
 
 
 class Synthesizer:
@@ -96,17 +100,14 @@ class Synthesizer:
             for level in range(_LEVELS):
                 set_log(level, _kept["log"], None)
 
-    def play(self, ports: Sequence[bytes], drums: Collection[int] = ()) -> None:
+    def play(self, ports: Sequence[bytes]) -> None:
         """Begin to play the bytes of a MIDI file, one file for each of its ports.
 
-        The first port has the channels 0 to 15, the second 16 to 31, and so on. `drums`: the channels from 16 on that
-        are drum kits; the first port's follow from its file.
+        The first port has the channels 0 to 15, the second 16 to 31, and so on; each has its drums on the tenth.
         """
         self._data = ports  # must live as long as the players
-        set_kind = self._function("fluid_synth_set_channel_type", "chan", "type")
         for channel in range(16, 16 * len(ports)):
-            set_kind(self._synth.synth, channel, _DRUM if channel in drums else 0)
-            self._synth.program_change(channel, 0)
+            self._make(channel, channel % 16 == DRUM_CHANNEL)
         add = self._module.cfunc(
             "fluid_player_add_mem", ctypes.c_int,
             ("player", ctypes.c_void_p, 1), ("buffer", ctypes.c_char_p, 1), ("len", ctypes.c_size_t, 1),
@@ -114,36 +115,72 @@ class Synthesizer:
         for port, data in enumerate(ports):
             player = self._module.new_fluid_player(self._synth.synth)
             self._players.append(player)
-            if port:
-                self._move(player, 16 * port)
+            self._listen(player, 16 * port)
             if add(player, data, len(data)) != 0:
                 raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
         for player in self._players:  # all begin with the same sample
             if self._module.fluid_player_play(player) != 0:
                 raise InputError("FluidSynth cannot play this MIDI file; open it in a DAW and save it again")
 
-    def _move(self, player: Any, channels: int) -> None:
-        """Play a player's events so many channels further up, but its SysEx, which speaks to the whole synthesizer."""
+    def _listen(self, player: Any, first: int) -> None:
+        """Play a player's events on the channels from `first` on, and obey its texts."""
         module = self._module
         get_kind, get_channel = (
             module.cfunc(f"fluid_midi_event_get_{name}", ctypes.c_int, ("event", ctypes.c_void_p, 1))
             for name in ("type", "channel")
         )
+        get_text = module.cfunc(
+            "fluid_midi_event_get_text", ctypes.c_int,
+            ("event", ctypes.c_void_p, 1), ("data", ctypes.POINTER(ctypes.c_void_p), 1),
+            ("size", ctypes.POINTER(ctypes.c_int), 1),
+        )  # fmt: skip
         set_channel = self._function("fluid_midi_event_set_channel", "chan")
 
-        def moved(synth: int, event: int) -> int:
-            if get_kind(event) >= _SYSTEM:
+        def played(synth: int, event: int) -> int:
+            kind = get_kind(event)
+            if kind == TEXT:
+                data, size = ctypes.c_void_p(), ctypes.c_int()
+                if get_text(event, data, size) == 0 and data.value:
+                    self._obey(Order.read(ctypes.string_at(data.value, size.value)), first)
                 return 0
             # The event belongs to the player, which may look at it again.
             channel = get_channel(event)
-            set_channel(event, channel + channels)
+            if kind < _SYSTEM:
+                set_channel(event, channel + first)
             result: int = module.fluid_synth_handle_midi_event(synth, event)
             set_channel(event, channel)
             return result
 
-        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(moved)
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(played)
         self._callbacks.append(callback)
         module.fluid_player_set_playback_callback(player, callback, self._synth.synth)
+
+    def _obey(self, order: Order | None, first: int) -> None:
+        """Make channels drum kits or not, or tune them; those of the order are counted from `first`."""
+        if order is None:
+            return
+        synth = self._synth.synth
+        if order.is_drum is None:
+            scale = (ctypes.c_double * 12)(*(cents / 100 for cents in order.cents))
+            bank, program = _TUNING_BANK, first // 16
+            tune = self._module.cfunc(
+                "fluid_synth_activate_octave_tuning", ctypes.c_int,
+                ("synth", ctypes.c_void_p, 1), ("bank", ctypes.c_int, 1), ("prog", ctypes.c_int, 1),
+                ("name", ctypes.c_char_p, 1), ("pitch", ctypes.POINTER(ctypes.c_double), 1), ("apply", ctypes.c_int, 1),
+            )  # fmt: skip
+            tune(synth, bank, program, b"scale", scale, 1)
+            activate = self._function("fluid_synth_activate_tuning", "chan", "bank", "prog", "apply")
+            for channel in order.channels:
+                activate(synth, first + channel, bank, program, 1)
+            return
+        for channel in order.channels:
+            self._make(first + channel, order.is_drum)
+
+    def _make(self, channel: int, is_drum: bool) -> None:
+        """Make a channel a drum kit, or none; its program stays."""
+        _, _, program = self._synth.program_info(channel)
+        self._function("fluid_synth_set_channel_type", "chan", "type")(self._synth.synth, channel, int(is_drum))
+        self._synth.program_change(channel, program)
 
     def _function(self, name: str, *numbers: str) -> Any:
         """A function of FluidSynth of a pointer and some whole numbers."""

@@ -60,11 +60,13 @@ class Crew(Protocol[Tasked, R, W]):
         """Let go a worker that has no task."""
 
 
-def finished(tasks: Sequence[T], crew: Crew[T, R, W], n_workers: int) -> Iterator[tuple[T, R | Lost]]:
+def finished(
+    tasks: Sequence[T], crew: Crew[T, R, W], n_workers: int, lost: Callable[[T, Lost], object] | None = None
+) -> Iterator[tuple[T, R | Lost]]:
     """Yield every task once, with its result, in the order in which they are finished.
 
-    A task whose worker was lost is done again by a fresh worker; lost again, its `Lost` is yielded. What a worker could
-    not begin with is raised.
+    A task whose worker was lost is done again by a fresh worker, and `lost` is told; lost again, its `Lost` is yielded.
+    What a worker could not begin with is raised.
     """
     waiting = deque((task, False) for task in tasks)
     idle: list[W] = []
@@ -85,6 +87,8 @@ def finished(tasks: Sequence[T], crew: Crew[T, R, W], n_workers: int) -> Iterato
                 idle.append(worker)
             elif not again:
                 waiting.append((task, True))
+                if lost is not None:
+                    lost(task, result)
                 continue
             yield task, result
 

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from emsync.cli.outputs_many import Folders
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.recipe import Recipe
 from tests import mortal
+from tests.films import two_shots, write
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +91,11 @@ def test_broken_films_do_not_stop_the_others(films: Path, tmp_path: Path, model:
     assert json.loads((out / "report.json").read_text())[1]["error"] == results[1].error
 
 
-def test_a_run_that_was_killed_goes_on(
-    films: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, recipe = tmp_path / "out", Recipe(seed=3)
-    good = [films / "a.mp4", films / "c.mp4"]
-    score_all(good[:1], out, recipe, model=model)
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, recipe = tmp_path / "out", Recipe(seed=3, t_diff_s=0.5)
+    good = [tmp_path / "a.mp4", tmp_path / "c.mp4"]
+    shutil.copy(write(good[0], two_shots(), fps=12), good[1])
+    (before,) = score_all(good[:1], out, recipe, model=model)
     first = (out / "a.mid").read_bytes()
     (out / "c.mid").write_bytes(b"half a song")  # a kill between the two files of a pair
     scored: list[str] = []
@@ -108,6 +109,13 @@ def test_a_run_that_was_killed_goes_on(
     results = score_all(good, out, recipe, model=model, skip_existing=True)
     assert [result.status for result in results] == ["skipped", "scored"]
     assert scored == ["c.mp4"]
+    # The report of the whole is what an unkilled run would have written, but for the time.
+    assert results[0] == replace(before, status="skipped", spent_s=0.0)
+    assert before.cuts > 0
+    rows = list(csv.DictReader((out / "report.csv").read_text().splitlines()))
+    assert [(row["duration_s"], row["cuts"], row["met"]) for row in rows] == [
+        (str(r.duration_s), str(r.cuts), str(r.met)) for r in results
+    ]
     assert (out / "a.mid").read_bytes() == first == (out / "c.mid").read_bytes()
     # Another recipe is another song.
     assert [r.status for r in score_all(good, out, Recipe(seed=4), model=model, skip_existing=True)] == ["scored"] * 2
@@ -122,8 +130,9 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
     monkeypatch.setattr(batch, "_begin", mortal.begin)
     names = ["a", "once", "late", "always", "b"]
     seen: list[str] = []
+    said: list[str] = []
     results = score_all(
-        [Path(f"{name}.mp4") for name in names], tmp_path, Recipe(), jobs=2,
+        [Path(f"{name}.mp4") for name in names], tmp_path, Recipe(), jobs=2, warn=said.append,
         progress=lambda result, done, total: seen.append(f"{Path(result.film).stem} {done}/{total}"),
     )  # fmt: skip
     assert [Path(result.film).stem for result in results] == names
@@ -132,6 +141,10 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
         "always.mp4: the process that scored it ended before it was done, twice (SIGKILL); "
         "if memory was short, give fewer --jobs, or cut the film into parts"
     )
+    assert sorted(said) == [
+        f"the process that scored {name}.mp4 has ended (SIGKILL); the film is tried once more"
+        for name in ("always", "late", "once")
+    ]
     assert sorted(text.split()[0] for text in seen) == sorted(names)
     assert [text.split()[1] for text in seen] == [f"{i}/5" for i in range(1, 6)]
     begun = mortal.begun(tmp_path)
@@ -146,7 +159,7 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
 
 
 def test_a_worker_of_a_cluster_that_is_killed_does_not_end_the_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(batch, "_score", mortal.score)
     monkeypatch.setattr(batch, "_begin", mortal.begin)
@@ -156,7 +169,12 @@ def test_a_worker_of_a_cluster_that_is_killed_does_not_end_the_batch(
     out = Path("out")
     out.mkdir()
     names = ["a", "once", "b"]
-    results = score_all([Path(f"{name}.mp4") for name in names], out, Recipe(), jobs=2, ray="local")
+    said: list[str] = []
+    results = score_all([Path(f"{name}.mp4") for name in names], out, Recipe(), jobs=2, ray="local", warn=said.append)
+    assert said == [
+        "the process that scored once.mp4 has ended (its process or machine was lost); the film is tried once more"
+    ]
+    assert capsys.readouterr() == ("", ""), "Ray's own paragraph about it is left out"
     assert [(result.film, result.song, result.status) for result in results] == [
         (f"{name}.mp4", f"out/{name}.mid", "scored") for name in names
     ]
