@@ -2,7 +2,8 @@
 
 A lane is one number for every event, NaN where it is not given. Training and composing compute lanes with the same
 functions: `Conditions.at` those that are requested, `meter` the position in the bar, and `copying` what followed the
-latest events earlier in the piece; the last two use the piece's own events.
+latest events earlier in the piece; the last two use the piece's own events. Lanes of controls are read off the controls
+that are asked for, and in training off those of the song (`control_lanes`).
 
 Conventions: times in seconds; valence and arousal in [-1, 1]. A boundary is the onset of a long chord in music, and a
 scene cut in film. Boundary offsets follow the paper's Algorithm 1 (Section III-B2).
@@ -17,8 +18,11 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from emsync import control_lanes as read
 from emsync import copying, meter
 from emsync import vocabulary as v
+from emsync.control_curves import Control, ControlCurves
+from emsync.control_lanes import SongEvents
 from emsync.errors import InputError
 
 FloatArray = npt.NDArray[np.floating]
@@ -125,6 +129,8 @@ class Conditions:
     """The end counts as `MAX_TO_END_S` away until it is this near."""
     curves: Mapping[str, Curve] = field(default_factory=dict)
     """Other lanes by their names: a number, or a curve over time."""
+    controls: ControlCurves = field(default_factory=lambda: ControlCurves({}))
+    """What the lanes of controls are read off; a control of strength 0 is not shown."""
 
     def __post_init__(self) -> None:
         for name in self.curves:
@@ -155,6 +161,9 @@ class Conditions:
         for i, lane in enumerate(LANES):
             if lane.at is not None:
                 value = lane.at(self, times_s, is_chord)
+            elif lane.read is not None and lane.control in self.controls:
+                control = self.controls[lane.control]
+                value = lane.read(control, times_s) if control.strength else None
             elif lane.name in self.curves:
                 value = _sample(self.curves[lane.name], times_s)
             else:
@@ -182,6 +191,7 @@ class Conditions:
             end_s=None if self.end_s is None else float(to(self.end_s)),
             valence=curve(self.valence), arousal=curve(self.arousal),
             curves={name: curve(each) for name, each in self.curves.items()},
+            controls=self.controls.moved(lambda times: np.asarray(to(times), dtype=np.float64)),
         )  # fmt: skip
 
     def after_chord(self, chord_s: float) -> Conditions:
@@ -204,8 +214,12 @@ def _sample(curve: Curve, times_s: FloatArray) -> FloatArray | float:
 #: What a lane is after each of a run of events: conditions, times (T,), whether each event is CHORD (T,) -> (T,), or a
 #: number for all of them, or None where it is not given.
 At = Callable[["Conditions", FloatArray, npt.NDArray[np.bool_]], "FloatArray | float | None"]
-#: What a lane is in a song that is trained on: ids (T,), velocities (T,), steps (T,) the clock after each -> (T,).
-OfSong = Callable[[npt.NDArray[np.integer], npt.NDArray[np.integer], npt.NDArray[np.integer]], npt.NDArray[np.floating]]
+#: What a lane is in a song that is trained on, after each of its events: (T,).
+OfSong = Callable[[SongEvents], npt.NDArray[np.floating]]
+#: What a lane is of a control, at times (T,): (T,).
+Read = Callable[[Control, FloatArray], npt.NDArray[np.floating]]
+#: A lane of a song, (T,), as that of the song moved by so many semitones.
+Moved = Callable[[npt.NDArray[np.floating], int], npt.NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -223,6 +237,9 @@ class Lane:
         at: How it follows from `Conditions`. Without it, it is sampled from `Conditions.curves`, if it is there.
         of_song: How training computes it from a song's own events; None for lanes that `Conditions`, `meter` or
             `copying` compute.
+        control: The control that it is read off, if it is of one. Lanes of one control are given or left out together.
+        read: How it is read off that control.
+        moved: How it changes when the song is transposed; None if it does not.
 
     """
 
@@ -235,6 +252,28 @@ class Lane:
     from_user: str
     at: At | None = None
     of_song: OfSong | None = None
+    control: str = ""
+    read: Read | None = None
+    moved: Moved | None = None
+
+
+def _of_control(
+    name: str, kind: Literal["level", "place"], unit: str, high: float, read: Read, from_score: str, *,
+    control: str = "", moved: Moved | None = None,
+) -> Lane:  # fmt: skip
+    """The lane that `read` reads off a control, by default that of its own name."""
+    control = control or name
+
+    def of_song(song: SongEvents) -> npt.NDArray[np.floating]:
+        if control not in song.controls:
+            return np.full(len(song.ids), np.nan)
+        return read(song.controls[control], song.steps * v.STEP_S)
+
+    low = -1.0 if kind == "level" else 0.0
+    return Lane(
+        name, kind, unit, low, high, from_score, f"--controls, a control {control}", of_song=of_song,
+        control=control, read=read, moved=moved,
+    )  # fmt: skip
 
 
 def _boundary(c: Conditions, times_s: FloatArray, is_chord: npt.NDArray[np.bool_]) -> FloatArray | None:
@@ -272,6 +311,25 @@ LANES: Final = (
     ),
     Lane("copy", "event", "id", 0, v.SIZE - 1, "follower of the longest match", "follows the music"),
     Lane("match", "place", "", 0, copying.N_STRENGTHS - 1, "strength of the longest match", "follows the music"),
+    _of_control("intensity", "level", "20 dB", 1.0, read.loudness, "loudness of what sounds (controls.intensity)"),
+    _of_control("density", "level", "log", 1.0, read.busyness, "notes that begin in a second (controls.density)"),
+    _of_control(
+        "melody", "place", "pitch class", 12, read.held, "the lead's pitch class (controls.melody)",
+        moved=read.moved_class,
+    ),
+    _of_control(
+        "melody_next", "place", "pitch class", 12, read.next_note, "that of its next note (controls.melody)",
+        control="melody", moved=read.moved_class,
+    ),
+    _of_control("rhythm", "place", "pattern", 15, read.held, "the beat's onsets (controls.rhythm)"),
+    _of_control(
+        "rhythm_next", "place", "pattern", 15, read.ahead, "those of half a second later (controls.rhythm)",
+        control="rhythm",
+    ),
+    _of_control(
+        "key", "place", "key", 23, read.held, "tonic and mode, four seconds around (controls.key)", moved=read.moved_key
+    ),
+    _of_control("change", "level", "", 1.0, read.change, "how much changes, by the second (controls.change)"),
 )  # fmt: skip
 LANE_NAMES: Final = tuple(lane.name for lane in LANES)
 N_LANES: Final = len(LANES)
@@ -283,3 +341,5 @@ MOOD_LANES: Final = [LANE_NAMES.index("valence"), AROUSAL_LANE]
 METER_LANES: Final = slice(LANE_NAMES.index("position"), LANE_NAMES.index("position") + meter.N_VALUES)
 #: The lanes that `copying` computes from the events; `Conditions.at` leaves them NaN.
 COPY_LANES: Final = slice(LANE_NAMES.index("copy"), LANE_NAMES.index("copy") + copying.N_VALUES)
+#: Lanes that are read off controls.
+CONTROL_LANES: Final = tuple(i for i, lane in enumerate(LANES) if lane.read is not None)

@@ -1,4 +1,4 @@
-"""Controls over time: how loud, how dense, which melody, which rhythm, which key, from moment to moment.
+"""Controls over time: how loud, how dense, which melody, which rhythm, which key, how much changes, moment by moment.
 
     curves = ControlCurves({"intensity": preset("build", "intensity", 30.0)})
     curves["intensity"].at([0.0, 15.0])
@@ -10,6 +10,7 @@
 | melody | the lead's pitch class | 0 (C) to 11 (B), 12 for a rest | held | `C`, `F#`, `rest` |
 | rhythm | the sixteenths of a beat on which notes begin | 0 to 15, the first sixteenth counting 8 | held | `x.xx` |
 | key | a major (0 to 11) or a minor (12 to 23) key | 0 to 23 | held | `Eb`, `A minor` |
+| change | how much the music changes, a share of the piece's largest changes | 0 to 1 | a line | `0.8` |
 
 `emsync.controls` computes them from notes, `emsync.steering` makes a piece obey them. NaN means "not given": the
 composer is free there. The first and the last value are held. Times are seconds from the first frame.
@@ -60,6 +61,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "melody": Kind("pitch class", 0, REST, True, "the lead's pitch class, such as F#, or rest"),
     "rhythm": Kind("pattern", 0, 2**SLOTS - 1, True, "the sixteenths of a beat on which notes begin, such as x.xx"),
     "key": Kind("key", 0, 23, True, "the key, such as Eb or A minor"),
+    "change": Kind("of the largest", 0.0, 1.0, False, "how much changes, 1 for the largest changes of a piece"),
 }
 
 #: How far a curve has come, 0 to 1, at a share of the time between two key frames.

@@ -10,6 +10,9 @@ Every function takes notes as arrays of one length (N,) and answers for moments 
 - melody: the pitch class of the highest note that sounds from middle C on (the skyline), or a rest.
 - rhythm: of a beat's four sixteenths, those on which a note begins, as a binary number.
 - key: the profile of Krumhansl and Kessler (1982) that fits the pitch classes best that sound four seconds around.
+- change: how little the second before is like the second after, 1 minus the cosine between what sounds in each (pitch
+  classes, octaves, drums), against the piece's own large changes. This is V2M-Zero's event curve (arXiv 2603.11042),
+  on notes instead of an encoder's features: it says when and how much changes, not what, so that a film has one too.
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ LEAD_FROM: Final = 60
 #: Density is counted so many seconds to either side, and the key found in as many.
 DENSITY_HALF_S: Final = 1.0
 KEY_HALF_S: Final = 4.0
+#: Change compares so many seconds before a moment with as many after it; `LARGE` of a piece's moments change less than
+#: what counts as 1, which is at least `LEAST_CHANGE`.
+CHANGE_S: Final = 1.0
+LARGE: Final = 0.95
+LEAST_CHANGE: Final = 0.05
 #: An onset this near to a sixteenth, in sixteenths, is on it.
 ON_SIXTEENTH: Final = 0.4
 #: Krumhansl and Kessler, Psychological Review 89 (1982): how well each degree fits, from the tonic on.
@@ -164,15 +172,69 @@ def key_of(weights: npt.NDArray[np.number]) -> IntArray:
 def key(start_s: FloatArray, end_s: FloatArray, pitch: IntArray, times_s: FloatArray, duration_s: float) -> FloatArray:
     """(T,) The key around each moment, NaN where nothing pitched sounds."""
     edges = np.arange(len(frame_times(duration_s)) + 1) * FRAME_S
-    weights = np.empty((len(times_s), 12))
-    for pitch_class in range(12):
-        own = np.asarray(pitch) % 12 == pitch_class
-        total = np.concatenate([[0.0], np.cumsum(power(start_s[own], end_s[own], np.ones(own.sum()), duration_s))])
-        weights[:, pitch_class] = np.interp(times_s + KEY_HALF_S, edges, total) - np.interp(
-            times_s - KEY_HALF_S, edges, total
-        )
+    total = summed(sounding(start_s, end_s, np.asarray(pitch) % 12, 12, duration_s))
+    weights = _between(total, edges, times_s - KEY_HALF_S, times_s + KEY_HALF_S)
     found = key_of(weights).astype(np.float64)
     return np.where(weights.sum(axis=1) > 1e-9, found, np.nan)
+
+
+def sounding(start_s: FloatArray, end_s: FloatArray, group: IntArray, n: int, duration_s: float) -> FloatArray:
+    """(T, n) How many notes of each group sound in every frame, on average over it.
+
+    group: (N,) the group of each note, 0 to n - 1.
+    """
+    frames = len(frame_times(duration_s))
+    steps = np.zeros((frames + 2) * n)
+    for at_s, sign in ((start_s, 1.0), (end_s, -1.0)):
+        place = np.clip(np.asarray(at_s, dtype=np.float64) / FRAME_S, 0.0, frames)
+        frame = place.astype(np.int64)
+        late = place - frame  # a note that begins within a frame counts in part there, and in full from the next on
+        cell = frame * n + group
+        steps += sign * np.bincount(cell, 1.0 - late, len(steps))
+        steps += sign * np.bincount(cell + n, late, len(steps))
+    counts = steps.reshape(frames + 2, n).cumsum(axis=0)[:frames]
+    return np.where(np.abs(counts) < 1e-9, 0.0, counts)
+
+
+def summed(values: FloatArray) -> FloatArray:
+    """(T, n) -> (T + 1, n): the sum of what comes before each edge of the frames."""
+    return np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
+
+
+def _between(total: FloatArray, edges: npt.NDArray[np.floating], first_s: FloatArray, last_s: FloatArray) -> FloatArray:
+    """(M, n) What sounds between two times (M,) each: total (T + 1, n) is `summed`, at edges (T + 1,)."""
+    ends = []
+    for at_s in (first_s, last_s):
+        place = np.clip(at_s / (edges[1] - edges[0]), 0.0, len(edges) - 1.0)
+        frame = np.minimum(place.astype(np.int64), len(edges) - 2)
+        part = (place - frame)[:, None]
+        ends.append(total[frame] * (1 - part) + total[frame + 1] * part)
+    return np.asarray(ends[1] - ends[0])
+
+
+def change(
+    start_s: FloatArray, end_s: FloatArray, pitch: IntArray, is_drum: BoolArray, duration_s: float
+) -> FloatArray:
+    """(T,) How much the music changes at every frame, 0 to 1, 1 for the largest changes of the piece itself.
+
+    Where only one of the two seconds has music, it changes altogether; where neither has any, not at all.
+    """
+    times_s = frame_times(duration_s)
+    edges = np.arange(len(times_s) + 1) * FRAME_S
+    ends = np.where(is_drum, np.minimum(end_s, start_s + DRUM_S), end_s)
+    octave = np.asarray(pitch) // 12
+    parts = [
+        sounding(start_s[~is_drum], ends[~is_drum], np.asarray(pitch)[~is_drum] % 12, 12, duration_s),
+        sounding(start_s[~is_drum], ends[~is_drum], octave[~is_drum], 11, duration_s),
+        sounding(start_s[is_drum], ends[is_drum], octave[is_drum], 11, duration_s).sum(axis=1, keepdims=True),
+    ]
+    total = summed(np.concatenate(parts, axis=1))
+    before = _between(total, edges, times_s - CHANGE_S, times_s)
+    after = _between(total, edges, times_s, times_s + CHANGE_S)
+    sizes = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    silent = (before.sum(axis=1) < 1e-6).astype(int) + (after.sum(axis=1) < 1e-6)
+    unlike = np.where(silent == 0, 1 - (before * after).sum(axis=1) / np.maximum(sizes, 1e-12), silent == 1)
+    return np.clip(unlike / max(float(np.quantile(unlike, LARGE)), LEAST_CHANGE), 0.0, 1.0)
 
 
 def in_scale(key: int) -> BoolArray:
@@ -200,6 +262,7 @@ def of_score(score: Score, duration_s: float | None = None) -> ControlCurves:
     found = {
         "intensity": Control(times, intensity(score.start_s, score.end_s, score.velocity, drums, length)),
         "density": Control(times, density(score.start_s, times, length)),
+        "change": Control(times, change(score.start_s, score.end_s, score.pitch, drums, length)),
     }
     origin = score.tempo.quarters_at(score.bars.start_s[:1])[0] if len(score.bars) else 0.0
     beats = score.tempo.quarters_at(score.start_s) - origin
@@ -209,14 +272,24 @@ def of_score(score: Score, duration_s: float | None = None) -> ControlCurves:
     if after.any():
         found["rhythm"] = Control(beat_s[after], rhythm(beats, n_beats)[after])
     if len(on):
-        found["melody"] = _changes(times, melody(on, off, pitch, length)[0])
+        top, again_s, _ = skyline(on, off, pitch, length)
+        struck = np.zeros(len(times), dtype=bool)  # a note that is played again is a point of its own
+        struck[np.minimum(np.maximum(np.ceil(again_s / FRAME_S - 0.5 - 1e-9), 0), len(times) - 1).astype(np.int64)] = (
+            True
+        )
+        found["melody"] = _changes(times, np.where(top < 0, REST, top % 12).astype(np.float64), struck)
         found["key"] = _changes(times, key(on, off, pitch, times, length))
     return ControlCurves(found)
 
 
-def _changes(times_s: FloatArray, values: FloatArray) -> Control:
-    """A held control from its values in every frame: a point at the beginning of each run of equal values."""
+def _changes(times_s: FloatArray, values: FloatArray, struck: BoolArray | None = None) -> Control:
+    """A held control from its values in every frame: a point at the beginning of each run of equal values.
+
+    struck: (T,) where a point is wanted in any case.
+    """
     new = np.append(True, ~((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))))
+    if struck is not None:
+        new |= struck
     return Control(np.maximum(times_s[new] - FRAME_S / 2, 0.0), values[new], held=True)
 
 

@@ -260,8 +260,9 @@ class EventTransformer(nn.Module):
             if isinstance(lane, CopyLane):
                 lane.silence()
                 continue
-            for parameter in lane.parameters():
-                nn.init.zeros_(parameter)
+            for name, parameter in lane.named_parameters():
+                if not name.startswith("net.0."):  # a net of zeros alone would never learn: its last layer is enough
+                    nn.init.zeros_(parameter)
         return grown.train(self.training)
 
     def read_out(self, states: Tensor, lanes: Tensor) -> tuple[Tensor, Tensor]:

@@ -142,6 +142,7 @@ class Writer:
             curves = curves.moved(tempo_plan.to_nominal)
             conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)
             plan = plan.moved(tempo_plan.to_nominal)
+        conditions = replace(conditions, controls=curves)
         assert conditions.end_s is not None
         tempo_qpm = recipe.tempo(conditions.piece_arousal) if tempo_plan is None else tempo_plan.nominal_qpm
         beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)

@@ -81,12 +81,12 @@ def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     groups = found.groups()
     assert list(groups) == [
         "rhythm", "key", "extracted intensity", "extracted density", "extracted melody", "extracted rhythm",
-        "extracted key", "extracted, all", "half masked",
+        "extracted key", "extracted change", "extracted, all", "half masked",
     ]  # fmt: skip
     assert all(len(mine) == 2 for mine in groups.values())
-    assert done[-1] == 18 * 6.0
+    assert done[-1] == 20 * 6.0
     figures = found.figures()
-    assert set(figures["extracted, all"]) == {"intensity", "density", "rhythm", "melody", "key"}
+    assert set(figures["extracted, all"]) == {"intensity", "density", "rhythm", "melody", "key", "change"}
     assert set(figures["rhythm"]["rhythm"]) == {"f1", "cover", "hit", "shuffled"}
     page = found.to_markdown()
     assert "| rhythm | rhythm | f1 | " in page

@@ -74,7 +74,7 @@ def test_key(name: str, tonic: int, third: int) -> None:
 
 def test_drums_alone_have_no_melody_and_no_key() -> None:
     curves = controls.of_score(score([(0, 36, 80, 0.0, 0.1)]))
-    assert set(curves) == {"intensity", "density", "rhythm"}
+    assert set(curves) == {"intensity", "density", "rhythm", "change"}
     assert curves["intensity"].at(2.0) == controls.SILENT_DB
 
 

@@ -13,7 +13,8 @@ from emsync.copying import lanes_of_song
 from emsync.errors import InputError
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import pack
-from emsync.training.crops import PREFIX, CropConfig, Crops, Row, mask_segments, transpose, transpose_copies
+from emsync.training.crop_lanes import mask_segments
+from emsync.training.crops import PREFIX, CropConfig, Crops, Row, transpose, transpose_copies
 from emsync.training.dataset import Dataset
 from emsync.training.mood.curves import labels
 from tests.crops import BOUNDARY, MOOD, PLAIN, TO_END, place, rows, toy_data
@@ -268,12 +269,20 @@ def test_sparse_boundaries_are_four_seconds_apart() -> None:
 def test_a_lane_of_the_songs_own_events_is_given_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a new lane would be: here in the place of arousal, which the toy songs are not asked for."""
     place = LANE_NAMES.index("arousal")
-    lane = replace(LANES[place], at=None, of_song=lambda ids, velocities, steps: (ids % 7).astype(np.float64) / 7)
-    monkeypatch.setattr("emsync.training.crops.LANES", (*LANES[:place], lane, *LANES[place + 1 :]))
+    lane = replace(LANES[place], at=None, of_song=lambda song: (song.ids % 7).astype(np.float64) / 7)
+    monkeypatch.setattr("emsync.training.crop_lanes.LANES", (*LANES[:place], lane, *LANES[place + 1 :]))
     data = Dataset.of(dict(toy_archive(2).arrays))
     given = []
     for share in (0.0, 0.5, 1.0):
-        config = CropConfig(context=64, transpose=0, drop_chord=0.0, drop_mood=1.0, drop_lane=share)
+        config = CropConfig(
+            context=64,
+            transpose=0,
+            drop_chord=0.0,
+            drop_mood=1.0,
+            drop_lane=share,
+            mask_lane_inside=0,
+            mask_lane_outside=0,
+        )
         rows = [Crops(data, config, seed=seed).crop(np.random.default_rng(seed)) for seed in range(40)]
         known = [row for row in rows if not np.isnan(row.lanes[PREFIX:, place]).any()]
         for row in known:
@@ -291,7 +300,7 @@ def test_segments_of_level_lanes_are_masked_as_often_as_asked() -> None:
     kinds = {"inside": 0, "outside": 0, "whole": 0}
     for _ in range(600):
         lanes = np.zeros((40, len(LANES)), dtype=np.float32)
-        mask_segments(lanes, rng, 0.2, 0.3)
+        mask_segments(lanes, rng, [[valence]], 0.2, 0.3)
         masked = np.isnan(lanes[:, valence])
         edges = np.flatnonzero(np.diff(masked.astype(int)))
         assert len(edges) <= 2  # one segment

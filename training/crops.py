@@ -15,10 +15,20 @@ import numpy.typing as npt
 
 from emsync import meter
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, LANES, MAX_OFFSET_S, MAX_TO_END_S, METER_LANES, N_LANES, Conditions
+from emsync.conditions import (
+    COPY_LANES,
+    MAX_OFFSET_S,
+    MAX_TO_END_S,
+    METER_LANES,
+    MOOD_LANES,
+    N_LANES,
+    Conditions,
+)
+from emsync.control_lanes import SongEvents
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError
 from emsync.tokenizer.events import times_steps
+from emsync.training.crop_lanes import mask_segments, show_song_lanes, song_groups, transpose_lanes
 from emsync.training.dataset import Dataset
 
 _SLOTS = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT], dtype=np.int64)
@@ -65,14 +75,19 @@ class CropConfig:
     drop_mood_lanes: float = 0.25
     """Likewise, the share without the mood at each moment."""
     drop_lane: float = 0.5
-    """Of each lane that a song's own events give (`conditions.Lane.of_song`), the share of crops without it."""
+    """Of each lane that a song's own events give (`conditions.Lane.of_song`), the share of crops without it. Lanes
+    of one control are left out together."""
     drop_axis: float = 0.1
     """Share without valence, and share without arousal."""
     mask_inside: float = 0.0
-    """Of each lane of a level or of a song's own events that a crop has, the share masked within a segment, drawn at
-    random: p of controllable-v2m, eq. 12, which has 0.05. By default none, as the models on disk were trained."""
+    """Of valence and arousal at each moment, the share masked within a segment, drawn at random: p of
+    controllable-v2m, eq. 12, which has 0.05. By default none, as the models on disk were trained."""
     mask_outside: float = 0.0
     """Likewise, the share masked everywhere but in a segment: q."""
+    mask_lane_inside: float = 0.05
+    """p of lanes that a song's own events give."""
+    mask_lane_outside: float = 0.05
+    """q of these lanes."""
 
     def __post_init__(self) -> None:
         if type(self.context) is not int or self.context < 16:
@@ -98,14 +113,18 @@ class CropConfig:
             "drop_lane",
             "mask_inside",
             "mask_outside",
+            "mask_lane_inside",
+            "mask_lane_outside",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; a share is between 0 and 1")
-        if self.mask_inside + self.mask_outside > 1:
-            raise InputError(
-                f"mask_inside and mask_outside are {self.mask_inside} and {self.mask_outside}; "
-                "a lane is masked one way, so give at most 1 in all"
-            )
+        for inside, outside in (("mask_inside", "mask_outside"), ("mask_lane_inside", "mask_lane_outside")):
+            shares = getattr(self, inside), getattr(self, outside)
+            if sum(shares) > 1:
+                raise InputError(
+                    f"{inside} and {outside} are {shares[0]} and {shares[1]}; "
+                    "a lane is masked one way, so give at most 1 in all"
+                )
         if type(self.transpose) is not int or not 0 <= self.transpose <= 12:
             raise InputError(f"transpose is {self.transpose}; give 0 to 12 whole semitones")
 
@@ -128,12 +147,18 @@ class Batch:
 
 
 class Crops:
-    """Draws batches from a dataset; see `CropConfig`."""
+    """Draws batches from a dataset; see `CropConfig`.
 
-    def __init__(self, data: Dataset, config: CropConfig, *, seed: int, augment: bool = True) -> None:
+    augment: whether anything is left out or transposed. controls: whether crops that are not augmented show the song's
+    own controls, which others do by `drop_lane`; by default a song is seen as without controls.
+    """
+
+    def __init__(
+        self, data: Dataset, config: CropConfig, *, seed: int, augment: bool = True, controls: bool = False
+    ) -> None:  # fmt: skip
         if not len(data):
             raise CorpusError("the corpus holds no songs; prepare a larger one")
-        self.data, self.config, self.seed, self.augment = data, config, seed, augment
+        self.data, self.config, self.seed, self.augment, self.controls = data, config, seed, augment, controls
         self._chords = _chord_places(data)
 
     def batch(self, step: int, size: int, *, rank: int = 0, chord_weight: float = 10.0) -> Batch:
@@ -204,9 +229,10 @@ class Crops:
         if not (self.augment and rng.random() < c.drop_meter):
             tempo_given = not self.augment or rng.random() >= c.drop_tempo
             lanes[:, METER_LANES] = song_meter(ids, steps, tempo_given)[window]
-        for lane, given in enumerate(LANES):
-            if given.of_song is not None and not (self.augment and rng.random() < c.drop_lane):
-                lanes[:, lane] = given.of_song(ids, velocities, steps)[window]
+        own = rng.spawn(1)[0]  # for lanes of the song's own events, so that the other draws are what they were before
+        if self.augment or self.controls:
+            drop = c.drop_lane if self.augment else 0.0
+            show_song_lanes(lanes, SongEvents(ids, velocities, steps), window, own, drop)
         inside = window >= begin
         seen = np.flatnonzero(keep[: window[-1] + 1])  # the model's past: the whole song, without events left out
         copies = lanes_of_song(ids[seen])[np.searchsorted(seen, window[inside])]
@@ -216,10 +242,12 @@ class Crops:
             moved = transpose(ids, semitones)
             if moved is not ids:
                 ids, copies = moved, transpose_copies(copies, semitones)
+                transpose_lanes(lanes, semitones)
         if not (self.augment and rng.random() < c.drop_copy):
             lanes[:, COPY_LANES] = copies
-        if self.augment and (c.mask_inside or c.mask_outside):
-            mask_segments(lanes, rng, c.mask_inside, c.mask_outside)
+        if self.augment:
+            mask_segments(lanes, rng, [[lane] for lane in MOOD_LANES], c.mask_inside, c.mask_outside)
+            mask_segments(lanes, own, song_groups(), c.mask_lane_inside, c.mask_lane_outside)
         return Row(
             np.concatenate([_SLOTS, [count], ids]),
             np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities]),
@@ -275,25 +303,6 @@ def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) ->
     return Batch(
         ids[:, :context], previous_velocity, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32)
     )
-
-
-def mask_segments(lanes: npt.NDArray[np.float32], rng: np.random.Generator, inside: float, outside: float) -> None:
-    """Mask segments of lanes (T, N) in place: controllable-v2m, eqs. 11 and 12.
-
-    Of each lane of a level, or of a song's own events, a segment is drawn, from its first to its last position. With
-    probability `inside` the lane is NaN within it, with probability `outside` everywhere else.
-    """
-    for number, lane in enumerate(LANES):
-        if lane.kind != "level" and lane.of_song is None:
-            continue
-        first, last = np.sort(rng.integers(len(lanes), size=2))
-        within = np.zeros(len(lanes), dtype=bool)
-        within[first : last + 1] = True
-        kind = rng.random()
-        if kind < inside:
-            lanes[within, number] = np.nan
-        elif kind < inside + outside:
-            lanes[~within, number] = np.nan
 
 
 def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int64]:

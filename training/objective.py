@@ -42,6 +42,11 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     bf16: whether products of bfloat16 are fast here, so that Muon may use them.
     """
     fused: dict[str, Any] = {"fused": True} if next(model.parameters()).is_cuda else {}
+    if config.train_only == "lanes":
+        model.requires_grad_(False)
+        model.lanes.requires_grad_(True)
+        lanes = list(model.lanes.parameters())
+        return [torch.optim.AdamW(lanes, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused)]
     if config.optimizer == "adam":
         return [torch.optim.Adam(model.parameters(), lr=config.rate, **fused)]
     matrices = [

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from emsync import checkpoint, weight_parts
+from emsync.conditions import CONTROL_LANES
 from emsync.errors import CorpusError, InputError, MissingExtraError, ModelError, OutputError
 from emsync.training.crops import Batch, Crops
 from emsync.training.dataset import Dataset
@@ -164,6 +165,7 @@ class Run:
             torch.compile(self._compute) if options.compile_model else self._compute
         )
         self.valid_batches = self._valid_batches(valid)
+        self.controlled_batches = self._valid_batches(valid, controls=True)
         self.peak_tflops = options.peak_tflops or utilisation.peak_tflops(self.place)
         self.flops = utilisation.flops_per_event(self.model, self.preset.crops.context)
         self.samples = options.samples if options.samples is not None else self.place.type == "cuda"
@@ -187,12 +189,15 @@ class Run:
             preset = replace(preset, model=model.config, crops=crops)
         return model.to(self.place), preset
 
-    def _valid_batches(self, valid: Dataset | None) -> list[Batch]:
-        """The fixed crops to validate on."""
+    def _valid_batches(self, valid: Dataset | None, *, controls: bool = False) -> list[Batch]:
+        """The fixed crops to validate on; of those with the songs' own controls, a quarter."""
         if valid is None or not self.accelerator.is_main_process:
             return []
-        still = Crops(valid, self.preset.crops, seed=VALID_SEED, augment=False)
         n = math.ceil(self.config.valid_crops / self.config.batch)
+        if controls:
+            listens = len(self.preset.model.lanes) > min(CONTROL_LANES)
+            n = math.ceil(n / 4) if listens else 0
+        still = Crops(valid, self.preset.crops, seed=VALID_SEED, augment=False, controls=controls)
         return [still.batch(i, self.config.batch, chord_weight=self.config.chord_weight) for i in range(n)]
 
     def _source(self) -> Generator[Batch | dict[str, Tensor]]:
@@ -334,6 +339,9 @@ class Run:
         if self.valid_batches and (is_done or part > self.validated_parts):
             self.validated_parts = part
             progress.valid = validate(self.model, self.valid_batches, self.place, self._context)
+            if self.controlled_batches:
+                known = validate(self.model, self.controlled_batches, self.place, self._context)
+                progress.valid["controlled_bits_per_note"] = known["bits_per_note"]
         if self.log:
             _write_line(self.log, progress)
         if self.tell:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from emsync import vocabulary as v
-from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
+from emsync.conditions import CONTROL_LANES, COPY_LANES, LANE_NAMES, LANES
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder
 from emsync.model import EventTransformer
 from emsync.model_config import ModelConfig
@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small": {**ROTARY, "activation": "relu2", "norm": "rms", "qk_norm": True, "lane_encoding": "lookup"},
     "local-plain": {**ROTARY, "lane_encoding": "fourier", "tied": True},
     "before-meter": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
+    "before-controls": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: min(CONTROL_LANES)]},
     "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }
