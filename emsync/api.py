@@ -64,6 +64,7 @@ class Choices(TypedDict, total=False):
     alone_bias: float
     controls: ControlCurves | None
     intensity: str
+    intensity_by: Literal["notes", "velocity"]
     density: str
     describe: str
     control_strength: float
