@@ -29,7 +29,7 @@ from emsync.recipe import OF_A_SONG
 @options.changes
 @options.record
 @given_mood_options
-@options.recipe_without(*OF_A_SONG)
+@options.recipe_without(*OF_A_SONG, "candidates")
 @options.model
 @options.overwrite
 @options.quiet

@@ -47,7 +47,7 @@ MOST_TAKES = 100
 @options.changes
 @options.record
 @given_mood_options
-@options.recipe_without(*OF_A_SONG, "palette")
+@options.recipe_without(*OF_A_SONG, "palette", "candidates")
 @options.model
 @options.overwrite
 @options.quiet

@@ -62,9 +62,11 @@ class Choices(TypedDict, total=False):
     palette: str
     density_limit: float
     alone_bias: float
+    compass: bool
+    full_chords: float
+    late_accents: bool
     controls: ControlCurves | None
     intensity: str
-    intensity_by: Literal["notes", "velocity"]
     density: str
     describe: str
     control_strength: float

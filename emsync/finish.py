@@ -36,8 +36,9 @@ TOGETHER_S, ON_BEAT = 2e-3, 0.06
 
 
 def finish(
-    score: Score, boundaries_s: npt.ArrayLike, *, arousal: Callable[[FloatArray], FloatArray] | None = None
-) -> Score:
+    score: Score, boundaries_s: npt.ArrayLike, *, arousal: Callable[[FloatArray], FloatArray] | None = None,
+    late: bool = True,
+) -> Score:  # fmt: skip
     """The score with its dynamics shaped. Velocities stay in 1 … 127, and everything else is unchanged.
 
     If the dynamics are varied and accented already, only the mood changes them.
@@ -46,6 +47,7 @@ def finish(
     boundaries_s: (B,) the cuts that chords were composed for. The notes that begin with the chord nearest to each,
         within a second, are accented (`hits.measure`).
     arousal: a function from times in seconds (N,) to arousal in [-1, 1] (N,), NaN where there is none. None: no mood.
+    late: whether chords count that are held to the end, but not for two beats (`hits.sounding_chords`).
     Raises `InputError` for an arousal of another shape or range, or a score of other instruments.
     """
     if not len(score):
@@ -55,8 +57,33 @@ def finish(
         loud = loud + _pulse(score)
     if arousal is not None:
         loud = loud + AROUSAL_VELOCITY * _sampled(arousal, score.start_s)
-    loud = _accented(score, loud, sorted({h.chord_s for h in measure(score, boundaries_s) if h.chord_s is not None}))
+    met = measure(score, boundaries_s, to_end=late)
+    loud = _accented(score, loud, sorted({h.chord_s for h in met if h.chord_s is not None}))
     return replace(score, velocity=np.clip(np.rint(loud), 1, 127).astype(np.int64))
+
+
+def unfinished(
+    start_s: FloatArray, velocity: npt.NDArray[np.integer], chords_s: npt.ArrayLike,
+    arousal: Callable[[FloatArray], FloatArray] | None = None,
+) -> npt.NDArray[np.int64]:  # fmt: skip
+    """Velocities (N,) about as they were before `finish`: without the mood's share, and without accents on cuts.
+
+    start_s, velocity: (N,) the notes. chords_s: (C,) the onsets of the chords that were accented. arousal: as of
+    `finish`. What the pulse added, and what made room for accents, stays.
+    """
+    loud = velocity.astype(np.float64)
+    for at in np.asarray(chords_s, dtype=np.float64).tolist():
+        loud[np.abs(start_s - at) <= TOGETHER_S] -= ACCENT
+    if arousal is not None:
+        loud -= AROUSAL_VELOCITY * _sampled(arousal, start_s)
+    return np.clip(np.rint(loud), 1, 127).astype(np.int64)
+
+
+def loudened(
+    start_s: FloatArray, velocity: npt.NDArray[np.integer], arousal: Callable[[FloatArray], FloatArray]
+) -> npt.NDArray[np.int64]:
+    """Velocities (N,) with the mood's share, as `finish` adds it; the arguments are those of `unfinished`."""
+    return np.clip(np.rint(velocity + AROUSAL_VELOCITY * _sampled(arousal, start_s)), 1, 127).astype(np.int64)
 
 
 def _accented(score: Score, loud: FloatArray, chords_s: list[float]) -> FloatArray:

@@ -3,7 +3,8 @@
 With hits "bend", music is composed with the chords for cuts on beats. If the tempo was planned for the film, `follow`
 plays it in that tempo. Otherwise `land` moves these beats onto the cuts: each stretch between two of them is played a
 little faster or slower. `measure` does not look at CHORD events but at what *sounds*: three or more notes of piano or
-guitar that begin together and are held for two beats (`emsync.chords`).
+guitar that begin together and are held for two beats (`emsync.chords`), or to the end of the piece. A cut in the last
+second of a film leaves no room for two beats, but its chord is as much of a hit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.chords import chord_onsets
+from emsync.cutlist import END_MARGIN_S
 from emsync.errors import InputError
 from emsync.score import Bars, KeySignature, Marker, Score, TempoMap
 from emsync.tempo_plan import TempoPlan
@@ -118,14 +120,21 @@ def follow(score: Score, plan: TempoPlan, duration_s: float) -> Score:
     )  # fmt: skip
 
 
-def sounding_chords(score: Score) -> FloatArray:
-    """Onsets of the long chords of a score of the five families, in seconds, increasing."""
+def sounding_chords(score: Score, *, to_end: bool = True) -> FloatArray:
+    """Onsets of the long chords of a score of the five families, in seconds, increasing.
+
+    to_end: whether notes that sound to the end, for at least `END_MARGIN_S`, count as long.
+    """
     if len(score.instruments) != len(FAMILY_PROGRAMS):
         raise InputError(
             f"chords are found in scores of five families, not of {len(score.instruments)} instruments; reduce it first"
         )
     length = score.tempo.quarters_at(score.end_s) - score.tempo.quarters_at(score.start_s)
     slack = 2 * STEP_S * score.tempo.qpm.max() / 60  # both ends were rounded to the grid
+    if to_end:
+        ends = score.end_s >= score.duration_s - 2 * STEP_S
+        long = score.end_s - score.start_s >= END_MARGIN_S - 2 * STEP_S
+        length = np.where(ends & long, np.maximum(length, CHORD_BEATS), length)
     # The notes of a landed chord share an onset; in a file they may differ by a rounding error.
     onset = np.rint(score.start_s / 1e-3).astype(np.int64)
     song = np.zeros(len(score), dtype=np.int64)
@@ -146,9 +155,9 @@ def crowded(score: Score, cuts_s: npt.ArrayLike) -> int:
     return int(np.count_nonzero(np.diff(np.asarray(cuts_s, dtype=np.float64)) < closest_s(score) - FRAME_S))
 
 
-def measure(score: Score, cuts_s: npt.ArrayLike) -> list[Hit]:
-    """The sounding chord nearest to each cut, within a second."""
-    chords = sounding_chords(score)
+def measure(score: Score, cuts_s: npt.ArrayLike, *, to_end: bool = True) -> list[Hit]:
+    """The sounding chord nearest to each cut, within a second; to_end: as of `sounding_chords`."""
+    chords = sounding_chords(score, to_end=to_end)
     hits = []
     for cut in np.asarray(cuts_s, dtype=np.float64).tolist():
         near = chords[np.abs(chords - cut) <= WIDE_S]

@@ -95,17 +95,21 @@ def families_of_notes(song: Song) -> IntArray:
     return np.where(has_sound(np.maximum(family, 0), song.pitch), family, -1)
 
 
-def kept_events(song: Song, stays: BoolArray, time: NominalTime) -> tuple[Kept, ...]:
-    """The bars of a file and those of its notes (N,) that stay, as events in nominal time."""
+def kept_events(song: Song, stays: BoolArray, time: NominalTime, heard: IntArray | None = None) -> tuple[Kept, ...]:
+    """The bars of a file and those of its notes (N,) that stay, as events in nominal time.
+
+    heard: (N,) the velocities to read, if not those of the file.
+    """
     kinds, which = np.unique(song.program << 1 | song.drum, return_inverse=True)
     scale = time.beat_steps * v.STEP_S
     start_s = song.quarters(song.on[stays]) * scale
     # No note may end in the step where it begins.
     end_s = np.maximum(song.quarters(song.off[stays]) * scale, start_s + v.STEP_S)
     bars = song.score.bars
+    loud = song.velocity if heard is None else heard
     score = Score(
         tuple(Instrument("", int(kind) >> 1, bool(kind & 1)) for kind in kinds), which[stays],
-        song.pitch[stays], song.velocity[stays], start_s, end_s, TempoMap.constant(60 / scale),
+        song.pitch[stays], loud[stays], start_s, end_s, TempoMap.constant(60 / scale),
         Bars(time.bars_q * scale, bars.numerator, bars.denominator),
     )  # fmt: skip
     last = max(time.step(float(time.bars_q[-1])), round(score.duration_s / v.STEP_S))

@@ -224,6 +224,23 @@ class Recipe:
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
+    compass: bool = _choice(
+        True,
+        "Whether bass and guitar keep to the pitches that they have in real songs.",
+        choices=(False, True), since=False,
+    )  # fmt: skip
+    full_chords: float = _choice(
+        4.0,
+        "Added to the logits of the tones that a CHORD still lacks of its bar's chord (its third and fifth, so that it "
+        "tells major from minor), where pitches lean towards a key.",
+        low=0, high=100, since=0.0,
+    )  # fmt: skip
+    late_accents: bool = _choice(
+        True,
+        "Whether chords on cuts shortly before the end are accented, too, which sound to the end but not for two "
+        "beats.",
+        choices=(False, True), since=False,
+    )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
         "While the harmony is static, added to the logits of the last bar's pitches, times the square of how many "
@@ -244,11 +261,6 @@ class Recipe:
         "none",
         "Loudness over time: build, fade, arc, stinger, or a number of dB against the mean of real songs.",
         "--intensity", "SHAPE", text=lambda value: controls_.check_choice(value, "intensity"),
-    )  # fmt: skip
-    intensity_by: Literal["notes", "velocity"] = _choice(
-        "notes",
-        "How intensity is reached: enough notes are kept sounding, then velocities are scaled; or by velocities alone.",
-        "--intensity-by", choices=("notes", "velocity"), since="velocity",
     )  # fmt: skip
     density: str = _choice(
         "none",

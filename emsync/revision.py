@@ -29,19 +29,22 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from emsync import composer
 from emsync import vocabulary as v
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
-from emsync.finish import ACCENT, AROUND_S
+from emsync.finish import ACCENT, AROUND_S, loudened
 from emsync.grammar.tables import HELD_QUARTERS
 from emsync.midi_edit import BoolArray, NewNote, NewTrack, Part, Song
+from emsync.midi_format import DRUM_CHANNEL
 from emsync.nominal import NominalTime, families_of_notes, family_of_part, kept_events
 from emsync.recipe import Recipe
 from emsync.rewriter import Gap, Rewriter, Written
 from emsync.sections import Plan
+from emsync.steering import scaled
 from emsync.tokenizer.events import DRUM_LENGTH_S
 
 #: So many continuations are composed, and so many events behind the part judge them.
@@ -72,6 +75,8 @@ class Asked:
         conditions: The cuts that want a chord, the end and the mood of the whole piece, in seconds.
         plan: Its form, in seconds.
         tries: How many continuations are composed.
+        heard: (N,) The velocities of the song's notes as the model reads them; None: as they are in the file.
+        arousal: What loudness follows, as of `finish.finish`; None: what is before the part.
 
     """
 
@@ -79,6 +84,8 @@ class Asked:
     conditions: Conditions
     plan: Plan = field(default_factory=Plan)
     tries: int = TRIES
+    heard: npt.NDArray[np.int64] | None = None
+    arousal: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +191,7 @@ def revise(
     families = frozenset(family for part in parts if (family := family_of_part(part)) is not None)
     written, time, foreseen = _composed(song, span, asked, decoder, ~removed, families, progress)
     homes = {family: _homes(song, parts, family, removed) for family in families}
-    added = _placed(song, written, time, span, removed, homes, asked.conditions)
+    added = _obedient(song, _placed(song, written, time, span, removed, homes, asked), removed, asked)
     return Change(song.patched(removed, added), removed, tuple(added), foreseen)
 
 
@@ -196,7 +203,6 @@ def add_families(
 
     programs: the General MIDI program of each family that is added. The other arguments are those of `revise`.
     """
-    from emsync.midi_format import DRUM_CHANNEL
     from emsync.tokenizer.families import FAMILY_NAMES
 
     free = iter(song.free_channels())
@@ -210,7 +216,7 @@ def add_families(
         tracks.append(NewTrack(FAMILY_NAMES[family], channel, program))
     span, removed = Span(0, song.end), np.zeros(len(song), dtype=bool)
     written, time, foreseen = _composed(song, span, asked, decoder, ~removed, frozenset(programs), progress)
-    added = _placed(song, written, time, span, removed, homes, asked.conditions)
+    added = _obedient(song, _placed(song, written, time, span, removed, homes, asked), removed, asked)
     return Change(song.patched(removed, added, tracks), removed, tuple(added), foreseen)
 
 
@@ -230,7 +236,7 @@ def _composed(
     boundaries = _cut_places(song, span, asked.conditions, time) if asked.recipe.lands else {}
     begin, end = time.step(begin_q), time.step(end_q)
     gap = Gap(
-        time.beat_steps, begin, max(end, begin + 1), kept_events(song, stays & playable, time), families,
+        time.beat_steps, begin, max(end, begin + 1), kept_events(song, stays & playable, time, asked.heard), families,
         tuple(sorted(step for step in boundaries if begin <= step < end)), closes,
     )  # fmt: skip
     assert conditions.end_s is not None
@@ -294,10 +300,10 @@ def _homes(song: Song, parts: Sequence[Part], family: int, removed: BoolArray) -
 
 def _placed(
     song: Song, written: Iterable[Written], time: NominalTime, span: Span, removed: BoolArray,
-    homes: dict[int, list[Home]], conditions: Conditions,
+    homes: dict[int, list[Home]], asked: Asked,
 ) -> list[NewNote]:  # fmt: skip
     """Composed notes as notes of the file."""
-    cuts = _cut_places(song, span, conditions, time)
+    cuts = _cut_places(song, span, asked.conditions, time)
     drum_steps = round(DRUM_LENGTH_S / v.STEP_S)
     end_step = time.step(float(song.quarters(span.end)))
     placed: list[NewNote] = []
@@ -316,7 +322,30 @@ def _placed(
             accented.append(len(placed))
         velocity = int(v.velocity_value(np.array(note.level - 1)))
         placed.append(NewNote(track, line, note.pitch, velocity, on, max(off, on + 1)))
+    if asked.arousal is not None and placed:
+        loud = loudened(_begin_s(song, placed), np.array([note.velocity for note in placed]), asked.arousal)
+        placed = [replace(note, velocity=velocity) for note, velocity in zip(placed, loud.tolist(), strict=True)]
     return _unequal(song, _accented(song, placed, accented, removed), removed, time.tick(_ROUNDING))
+
+
+def _begin_s(song: Song, notes: Sequence[NewNote]) -> npt.NDArray[np.float64]:
+    return np.asarray(song.clock.seconds(np.array([note.on for note in notes], dtype=np.float64)))
+
+
+def _obedient(song: Song, added: list[NewNote], removed: BoolArray, asked: Asked) -> list[NewNote]:
+    """New notes as loud as the recipe's intensity asks for, together with those that stay."""
+    end_s = max(asked.conditions.end_s or 0.0, song.score.duration_s)
+    control = asked.recipe.curves(end_s).by_name.get("intensity")
+    if control is None or not control.strength or not added:
+        return added
+    drum_lines = {DRUM_CHANNEL, *song.line[song.drum].tolist()}
+    new = [(note.on, note.off, note.velocity, note.line in drum_lines) for note in added]
+    kept = (each[~removed] for each in (song.on, song.off, song.velocity, song.drum))
+    on, off, velocity, drums = (np.concatenate(pair) for pair in zip(kept, zip(*new, strict=True), strict=True))
+    mine = np.arange(len(on)) >= len(on) - len(added)
+    start_s, stop_s = song.clock.seconds(on.astype(np.float64)), song.clock.seconds(off.astype(np.float64))
+    loud = scaled(start_s, stop_s, velocity, drums.astype(bool), end_s, control, mine)[mine].tolist()
+    return [replace(note, velocity=each) for note, each in zip(added, loud, strict=True)]
 
 
 def _accented(song: Song, placed: list[NewNote], accented: list[int], removed: BoolArray) -> list[NewNote]:

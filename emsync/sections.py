@@ -170,10 +170,13 @@ class Sections:
         for guide in self._guides:
             guide.accept(event)
 
-    def mix(self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int]) -> FloatArray:
-        """Logits (SIZE,) that lean towards the key, and what returns here; arguments as of `guide.Guide.mix`."""
+    def mix(
+        self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int],
+        chord: Sequence[int] | None = None,
+    ) -> FloatArray:  # fmt: skip
+        """Logits (SIZE,) that lean towards the key, and what returns here; arguments as of `Tonality.lean`."""
         given = [f for guide in self._guides if not (guide.is_over or guide.source.is_whole) for f in guide.source.only]
-        logits = self.tonality.lean(logits, allowed, sounding, given)
+        logits = self.tonality.lean(logits, allowed, sounding, given, chord)
         for guide in self._guides:
             logits = guide.mix(logits, allowed, sounding)
         return logits

@@ -379,7 +379,8 @@ def compose(
     score = composer.score_of(piece, duration_s, bend=recipe.hits == "bend")
     if recipe.finishes:
         loud = curves.get("arousal") if recipe.mood_strength else None
-        score = finish(score, boundaries, arousal=None if loud is None else lambda t: np.interp(t, *loud))
+        felt_then = None if loud is None else lambda t: np.interp(t, *loud)
+        score = finish(score, boundaries, arousal=felt_then, late=recipe.late_accents)
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))

@@ -22,12 +22,16 @@ import numpy.typing as npt
 
 from emsync import cutlist, form, keys, midi, palettes, record, revision
 from emsync import vocabulary as v
+from emsync.columns import FloatArray
+from emsync.conditions import Conditions
 from emsync.control_curves import PITCH_NAMES
 from emsync.controls import in_scale
 from emsync.cut_choice import CutChoice, Cuts, listed
+from emsync.cutfiles.cut import Weight
 from emsync.cutlist import CutList
 from emsync.errors import InputError
 from emsync.files import atomic_paths
+from emsync.finish import unfinished
 from emsync.hits import Hit, closest_s, crowded, measure
 from emsync.midi_edit import Song
 from emsync.mood_source import Mood, conditions_of, curves_of, means_of
@@ -43,6 +47,7 @@ from emsync.theme import Theme
 from emsync.tokenizer import families
 
 Progress = Callable[[float], None]
+Floats = npt.NDArray[np.floating]
 
 #: A key signature is believed if this share of all pitched notes is in its scale; some programs write C major always.
 IN_KEY: Final = 0.8
@@ -214,6 +219,7 @@ class _Brief:
     asked: Asked
     recipe: Recipe
     cuts_s: npt.NDArray[np.float64]
+    weights: tuple[Weight, ...]
     boundaries_s: npt.NDArray[np.float64]
     mood: Mood | None
     theme: Theme | None
@@ -231,6 +237,8 @@ class _Brief:
             if name in choices:
                 what = CHOICES[name].flag or name
                 raise InputError(f"{what} does not apply to a song that has its tempo and its tracks; leave it out")
+        if "candidates" in choices:  # the record of a composed song may have them, too
+            raise InputError("--candidates does not apply to a part; --tries of emsync revise chooses among several")
         recipe = replace(Recipe(form=form.NONE) if known is None else known.recipe, **choices)
         length_s = max(song.score.duration_s, 0.0 if known is None else known.duration_s)
         asked = _cuts(song, known, cuts, length_s)
@@ -247,8 +255,12 @@ class _Brief:
         else:
             plan = plan_piece(recipe, length_s, cuts_s, curves_of(conditions), theme)
         return cls(
-            Asked(_in_key(recipe, song.score, plan, at_s, choices), conditions, plan, tries), recipe,
-            cuts_s, boundaries, mood, theme,
+            Asked(
+                _in_key(recipe, song.score, plan, at_s, choices), conditions, plan, tries,
+                *_loudness(song, known, recipe, conditions),
+            ),
+            recipe,
+            cuts_s, weights if any(weights) else (), boundaries, mood, theme,
             DEFAULT_FRAME_RATE if known is None else known.frame_rate, length_s,
             None if known is None else known.video, () if known is None else known.revised,
         )  # fmt: skip
@@ -275,7 +287,7 @@ class _Brief:
                 "met": sum(h.within_frame for h in hits), "closest_s": round(closest_s(score), 3),
                 "crowded": crowded(score, self.boundaries_s), "notes": len(score),
                 "form": [{"label": str(s.label), "start_s": s.start_s} for s in self.asked.plan.sections],
-                "revised": [*self.before, how],
+                "revised": [*self.before, how], **({"weights": list(self.weights)} if self.weights else {}),
             },
         )  # fmt: skip
         inside = tuple(hit for hit in hits if from_s - v.STEP_S <= hit.cut_s < to_s - v.STEP_S)
@@ -302,6 +314,34 @@ def _in_key(recipe: Recipe, score: Score, plan: Plan, at_s: float, choices: Mapp
     return replace(recipe, key=tonic, mode="minor" if now[0].is_minor else "major", progression="off")
 
 
+def _loudness(
+    song: Song, known: Record | None, recipe: Recipe, conditions: Conditions
+) -> tuple[npt.NDArray[np.int64] | None, Callable[[FloatArray], FloatArray] | None]:
+    """What `Asked` says of loudness: the velocities before the song was finished, and the arousal that it was for.
+
+    Without the record of a song that was finished, the model reads what the file has, and goes on from there.
+    """
+    if known is None or not known.recipe.finishes:
+        return None, None
+    was = known.mood if known.recipe.mood_strength else None
+    now = curves_of(conditions).get("arousal") if recipe.mood_strength else None
+    before = (
+        None if was is None else curves_of(conditions_of([], known.duration_s, was, knows_mood=True)).get("arousal")
+    )
+    cuts_s = cutlist.spaced(
+        known.cuts_s, known.recipe.t_diff_s, duration_s=known.duration_s, weights=known.weights
+    )  # fmt: skip
+    hits = measure(families.reduce(song.score).score, cuts_s, to_end=known.recipe.late_accents)
+    chords_s = [hit.chord_s for hit in hits if hit.within_frame and hit.chord_s is not None]
+    heard = unfinished(song.clock.seconds(song.on), song.velocity, chords_s, _arousal_of(before))
+    return heard, _arousal_of(now) if recipe.finishes else None
+
+
+def _arousal_of(curve: tuple[Floats, Floats] | None) -> Callable[[FloatArray], FloatArray] | None:
+    """A curve (times, values) as a function of times in seconds."""
+    return None if curve is None else lambda times_s: np.interp(times_s, *curve)
+
+
 def _cuts(song: Song, known: Record | None, cuts: Cuts | None, length_s: float) -> CutList:
     """The cuts: those given; else those of the record, or of the markers, perhaps with changes."""
     changes = isinstance(cuts, CutChoice) and cuts.path is None and cuts.given is None
@@ -314,7 +354,7 @@ def _cuts(song: Song, known: Record | None, cuts: Cuts | None, length_s: float) 
         had = CutList(np.array(known.cuts_s, dtype=np.float64), known.weights)
     if not isinstance(cuts, CutChoice):
         return had
-    return cuts.cuts(had.cuts_s, duration_s=length_s, frame_rate=None if known is None else known.frame_rate)
+    return replace(cuts, given=had).cuts(duration_s=length_s, frame_rate=None if known is None else known.frame_rate)
 
 
 def _marked_sections(score: Score) -> tuple[form.Section, ...]:

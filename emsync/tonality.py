@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from emsync import keys
 from emsync import vocabulary as v
+from emsync.controls import in_scale
 from emsync.keys import Key
 from emsync.progression import Chord, Progression
 from emsync.recipe import Recipe
@@ -165,7 +166,7 @@ class Tonality:
 
     def lean(
         self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
-        spared: Iterable[int] = (),
+        spared: Iterable[int] = (), chord: Sequence[int] | None = None,
     ) -> npt.NDArray[np.float32]:  # fmt: skip
         """Logits (SIZE,) that lean towards the key and the chord, if there are any.
 
@@ -174,6 +175,7 @@ class Tonality:
             allowed: (SIZE,) what the grammar allows.
             sounding: The ids of the ONs that sound.
             spared: The families that do not lean, since they play something given.
+            chord: The ids of the ONs of the CHORD that is being struck, so far; None while there is none.
 
         """
         if self._bias is None or not allowed[_ONS].any():
@@ -184,6 +186,8 @@ class Tonality:
             missing = self._tones - sound
             if missing and sound:
                 bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
+        if chord is not None and self.key is not None and (lacking := self._lacking(chord)):
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(_PITCHES % 12, list(lacking)))
         for family in spared:
             bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
         x = np.where(allowed[_ONS], logits[_ONS], -np.inf).reshape(_SHAPE).astype(np.float64)
@@ -199,6 +203,19 @@ class Tonality:
         mixed = logits.copy()
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
+
+    def _lacking(self, chord: Sequence[int]) -> set[int]:
+        """The pitch classes that make a triad of a chord: what it lacks of the bar's, or a third within the key."""
+        assert self.key is not None
+        struck = {int(v.VALUE[on]) % 12 for on in chord if v.FAMILY[on] != v.DRUMS}
+        if self._tones:
+            return set(self._tones - struck)
+        thirds = {(tone + step) % 12 for tone in struck for step in (-4, -3, 3, 4)}
+        if thirds & struck:
+            return set()
+        scale = in_scale(self.key.tonic + 12 * self.key.is_minor)
+        between = {(tone + step) % 12 for tone in struck for step in (3, 4) if (tone + 7) % 12 in struck}
+        return {tone for tone in between or thirds if scale[tone]}
 
 
 def _likelihood(key: Key, chord: Chord | None) -> FloatArray:

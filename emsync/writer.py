@@ -154,6 +154,8 @@ class Writer:
         self._tempo_plan = tempo_plan
         bars = () if tempo_plan is None else tempo_plan.bar_beats
         self.grammar = self._new_grammar(end_step, np.rint(boundaries_s / v.STEP_S), beat_steps, bars)
+        if plan.theme is not None:
+            self.grammar.open_up(plan.theme.family)
         self.ids, self.velocities = [v.START], [0]
         self.lanes = [conditions.at(np.zeros(1))[0]]
         self.done = False
@@ -167,7 +169,7 @@ class Writer:
             Density(recipe.density_limit),
         )
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
-        self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
+        self._steering = Steering(curves, lead) if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
@@ -281,7 +283,7 @@ class Writer:
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
-        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding)
+        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)
         if self._steering is not None:

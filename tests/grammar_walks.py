@@ -36,6 +36,7 @@ def limits(
         grid="free" if not grid else "triplets" if triplets else "sixteenths",
         loose_ends=loose_ends,
         finish="on" if finish else "off",
+        compass=True,
     )
     return Limits(recipe, end_step, beat_steps)
 

@@ -65,6 +65,13 @@ def test_the_accent_is_where_the_chord_is_not_where_the_cut_is() -> None:
     assert not moved[score.start_s != 6.25].any()
 
 
+def test_a_chord_that_sounds_to_the_end_is_accented_however_late() -> None:
+    late = [(PIANO, pitch, 80, 15.3, 16.0) for pitch in (60, 64, 67)]
+    score = song(melody(LIVELY) + late)
+    assert changes(score, finish(score, [15.3]))[score.start_s == 15.3].min() > 0
+    assert finish(score, [15.3], late=False) == score, "as it was composed before"
+
+
 def test_loud_music_makes_room_for_accents() -> None:
     score = song(melody([110, 127, 120, 100]) + chord(6.0, 127))
     finished = finish(score, [6.0])

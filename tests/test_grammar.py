@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
-from emsync.grammar import MAX_SOUNDING
+from emsync.grammar import MAX_SOUNDING, Grammar
+from emsync.grammar.tables import COMPASS
+from emsync.recipe import Recipe
 from tests.grammar_walks import (
     POLICIES,
     SECOND,
@@ -38,6 +40,26 @@ from tests.grammar_walks import (
 @example(end=1, targets=[0], policy="highest", seed=0, land=True, finish=True)
 def test_every_walk_is_music(end: int, targets: list[int], policy: str, seed: int, land: bool, finish: bool) -> None:
     composed(end, targets, POLICIES[policy], seed, land=land, finish=finish)
+
+
+def test_bass_and_guitar_keep_to_what_their_instruments_play() -> None:
+    def pitches(grammar: Grammar, family: int) -> tuple[int, int]:
+        free = v.VALUE[grammar.allowed() & (v.KIND == v.K_ON) & (v.FAMILY == family)]
+        assert len(free) == np.ptp(free) + 1
+        return int(free.min()), int(free.max())
+
+    def begun(**choices: bool) -> Grammar:
+        grammar = Grammar(Recipe(**choices), 1000, beat_steps=64)
+        grammar.accept(v.BAR_BASE + 8)
+        return grammar
+
+    for family, edges in COMPASS.items():
+        grammar = begun()
+        assert pitches(grammar, family) == edges
+        grammar.open_up(family)
+        assert pitches(grammar, family) == v.PITCH_RANGE[family]
+        assert pitches(begun(compass=False), family) == v.PITCH_RANGE[family]
+    assert pitches(begun(), v.PIANO) == v.PITCH_RANGE[v.PIANO]
 
 
 @pytest.mark.parametrize("finish", [False, True], ids=["plain", "finished"])

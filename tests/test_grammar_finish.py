@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,7 +68,9 @@ def test_the_last_chord_is_in_the_key_and_brings_the_bass() -> None:
     scale = {7, 9, 11, 0, 2, 4, 6}
     piano = [v.ID_OF[f"ON_PIANO_{p}"] for p in range(55, 79) if p % 12 in scale]
     for seed in range(8):
-        grammar = begin(limits(1620, beat_steps=BEAT, grid=True, finish=True))
+        asked = limits(1620, beat_steps=BEAT, grid=True, finish=True)
+        # Above a guitar's highest notes there would be no room to choose.
+        grammar = begin(replace(asked, recipe=replace(asked.recipe, compass=False)))
 
         def choose(live: np.ndarray, rng: np.random.Generator, grammar: Grammar = grammar) -> int:
             if grammar.closed:

@@ -205,6 +205,16 @@ def test_both_ends_may_be_rounded_to_the_grid() -> None:
     assert len(sounding_chords(score_of(chord(v.PIANO, 5.0, 1.0 - 3 * v.STEP_S)))) == 0
 
 
+@pytest.mark.parametrize(
+    ("start_s", "length_s", "n"), [(19.3, 0.7, 1), (19.3, 0.6, 0), (19.55, 0.45, 0), (19.5, 0.5, 1)]
+)
+def test_a_chord_that_sounds_to_the_end_is_long_enough(start_s: float, length_s: float, n: int) -> None:
+    score = score_of(chord(v.PIANO, start_s, length_s))  # of 20 s
+    assert len(sounding_chords(score)) == n
+    assert len(sounding_chords(score, to_end=False)) == 0
+    assert [hit.within_frame for hit in measure(score, [start_s])] == [bool(n)]
+
+
 def test_each_cut_has_the_chord_nearest_to_it() -> None:
     score = score_of(chord(v.PIANO, 4.5) + chord(v.GUITAR, 5.2) + chord(v.PIANO, 12.0, 2.0))
     assert measure(score, [5.0, 8.0, 12.5]) == [Hit(5.0, 5.2), Hit(8.0, None), Hit(12.5, 12.0)]

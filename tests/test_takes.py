@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 import emsync
-from emsync import midi, soundtrack, takes
+from emsync import finish, midi, soundtrack, takes
 from emsync import vocabulary as v
+from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, MidiError, ModelError, OutputError
+from emsync.finish import ACCENT, AROUSAL_VELOCITY
 from emsync.hits import measure
 from emsync.midi_edit import Song
 from emsync.record import Record
-from emsync.revision import Span
+from emsync.revision import Change, Span
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
 from emsync.soundtrack import Session
 from emsync.takes import Take, Times
@@ -246,6 +248,53 @@ def test_given_cuts_mood_and_choices_count(composed: Path) -> None:
         emsync.revise(composed, bars=(1, 1), emotion="joy", session=session())
 
 
+def test_changed_cuts_keep_what_must_have_a_chord(composed: Path, tmp_path: Path) -> None:
+    record = json.loads(Path(f"{composed}.json").read_text())
+    record |= {"weights": ["may", "must"]}
+    (tmp_path / "song.mid.json").write_text(json.dumps(record))
+    song = saved(tmp_path, composed.read_bytes())
+    take = revised(song, 4, 4, cuts=CutChoice(add=("7",), drop=("5",)))
+    assert take.found["cuts_s"] == [7.0, 9.2]
+    assert take.found["weights"] == ["must", "must"]
+    assert take.found["boundaries_s"] == [7.0, 9.2]
+    take.save(tmp_path / "second.mid")
+    assert Record.read(tmp_path / "second.mid.json").weights == ("must", "must")
+
+
+def test_the_model_reads_velocities_without_the_finish_and_new_ones_get_it(
+    composed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    song, heard, nothing = Song.read(composed), [], np.zeros(0, dtype=bool)
+    monkeypatch.setattr(
+        takes.revision, "revise", lambda *given: heard.append(given[2]) or Change(song.data, nothing, ())
+    )
+    monkeypatch.setattr(takes._Brief, "take", lambda *given: None)
+    arousal = float(Record.read(f"{composed}.json").mood.arousal[0])  # type: ignore[union-attr]
+    revised(composed)
+    accented = np.abs(song.clock.seconds(song.on)[:, None] - [5.0, 9.2]).min(axis=1) < 2e-3
+    lower = np.where(accented, ACCENT, 0.0) + AROUSAL_VELOCITY * arousal
+    assert accented.any()
+    assert heard[0].heard.tolist() == np.clip(np.rint(song.velocity - lower), 1, 127).tolist()
+    assert heard[0].arousal(np.array([3.0])) == pytest.approx(arousal)
+    (tmp_path / "alone.mid").write_bytes(composed.read_bytes())  # without its record, nothing is known
+    revised(tmp_path / "alone.mid")
+    assert (heard[1].heard, heard[1].arousal) == (None, None)
+    loud = np.array([v.velocity_value(np.array(level)) for level in range(16)])
+    assert (finish.loudened(np.zeros(16), loud, lambda t: np.full(len(t), 0.5)) - loud == [8] * 15 + [3]).all()
+
+
+def test_a_part_is_as_loud_as_is_asked_and_the_rest_stays(composed: Path) -> None:
+    soft, loud = (revised(composed, 3, 4, choices={"intensity": level}) for level in ("-20", "10"))
+    old = Song.read(composed)
+    velocities = []
+    for take in (soft, loud):
+        new = Song.from_bytes(take.data)
+        fresh = rows(new) - rows(old)
+        velocities.append(np.mean([row[3] for row in fresh.elements()]))
+        assert sum((rows(old) - rows(new)).values()) == take.n_removed
+    assert velocities[0] < velocities[1] - 30
+
+
 # ---- what cannot be --------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +321,8 @@ def test_tracks_and_choices_that_do_not_fit(composed: Path, take: Take, tmp_path
         revised(composed, tracks=["tuba"])
     with pytest.raises(InputError, match="--tempo does not apply to a song that has its tempo"):
         revised(composed, choices={"tempo_qpm": 100.0})
+    with pytest.raises(InputError, match="--candidates does not apply to a part; --tries of emsync revise chooses"):
+        revised(composed, choices={"candidates": 2})
     with pytest.raises(InputError, match="give the part to revise"):
         emsync.revise(composed)
     with pytest.raises(TypeError, match="no choice 'sead'"):

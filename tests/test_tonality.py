@@ -115,6 +115,55 @@ def test_a_missing_tone_of_the_chord_is_likelier() -> None:
     assert probabilities(with_both)[third] > 1.5 * probabilities(alone)[third]
 
 
+def of_piano(*pitches: int) -> list[int]:
+    return [int(v.ON_BASE[v.PIANO] + pitch) for pitch in pitches]
+
+
+def shares_of(found: Tonality, chord: list[int], family: int = v.PIANO) -> np.ndarray:
+    """The share of each pitch class in what a family plays next, while a chord is struck."""
+    p = probabilities(found.lean(FLAT, ALL, chord, chord=chord))
+    own = (v.KIND == v.K_ON) & (v.FAMILY == family)
+    shares = np.bincount(v.VALUE[own] % 12, weights=p[own], minlength=12)
+    return np.asarray(shares / shares.sum())
+
+
+def test_a_chord_that_is_struck_gets_the_third_it_lacks() -> None:
+    minor = tonality(-0.8, own=C_MINOR)  # the chord of its first bar: C, Eb, G
+    open_fifth = of_piano(48, 55)
+    assert shares_of(minor, open_fifth)[3] > 0.9
+    assert shares_of(tonality(-0.8, own=C_MINOR, full_chords=0.0), open_fifth)[3] < 0.5
+    assert shares_of(minor, open_fifth, v.BASS)[3] < 0.3, "the bass keeps to its own"
+    assert shares_of(minor, of_piano(48, 51, 55)).max() < 0.5, "it lacks nothing"
+    # Without a chord of the bar, a third in the key of what is struck.
+    shares = shares_of(tonality(-0.8, own=C_MINOR, progression="off"), of_piano(50, 57))  # D, A
+    assert shares[5] > 0.8, "F, not F sharp"
+    shares = shares_of(tonality(-0.8, own=C_MINOR, progression="off"), of_piano(50, 62))  # D alone
+    assert shares[[5, 10, 11]].sum() > 0.8, "F, B flat or B"
+    bare = tonality(-0.8, own=C_MINOR, progression="off")
+    assert bare.lean(FLAT, ALL, chord=[]) == pytest.approx(bare.lean(FLAT, ALL)), "nothing is struck yet"
+
+
+def test_chords_on_cuts_are_triads_where_the_key_is_known() -> None:
+    """A decoder that likes all pitches alike: most of its chords are in no key, and have no third."""
+
+    def triads(**choices: Any) -> float:
+        cuts = np.arange(2.0, 18.0, 2.0)
+        recipe = plain_recipe(mode="minor", key="D", tempo_qpm=120.0, grid="sixteenths", hits="exact", **choices)
+        (piece,) = composer.compose(Fake(), [Conditions(cuts, end_s=18.0)], recipe)
+        score = composer.score_of(piece, 18.0)
+        full = [
+            any({r, (r + t) % 12, (r + 7) % 12} <= struck for r in range(12) for t in (3, 4))
+            for struck in (
+                set((score.pitch[(score.instrument != v.DRUMS) & (abs(score.start_s - cut) < 5e-3)] % 12).tolist())
+                for cut in cuts
+            )
+        ]
+        return float(np.mean(full))
+
+    assert triads() >= 0.85
+    assert triads(full_chords=0.0) <= 0.65
+
+
 def test_the_key_follows_the_curve_bar_by_bar() -> None:
     found = tonality(0.8, bars=2)
     for bar in range(2, 12):

@@ -22,7 +22,7 @@ from emsync.grammar.rules import (
     TimeLimit,
 )  # fmt: skip
 from emsync.grammar.state import Mask, Rule, State
-from emsync.grammar.tables import KIND, BoolArray, only
+from emsync.grammar.tables import KIND, ONS, BoolArray, only
 from emsync.recipe import Recipe
 
 _NONE: Final = np.zeros(0, dtype=np.intp)
@@ -104,6 +104,10 @@ class Grammar:
         """Ids of the TIMESHIFTs, allowed or not, that leave the sixteenths, for an OFF or a triplet (rule 7)."""
         return _NONE if self._grid is None else self._grid.off_grid()
 
+    def open_up(self, family: int) -> None:
+        """Let a family play all pitches (`Recipe.compass`), since it plays something given; before its first note."""
+        self.state.notes[ONS[family]] = True
+
     def check(self) -> None:
         """Raise `AssertionError` if the piece could not end here (for tests)."""
         assert not self.state.since, "notes are still sounding"
@@ -169,6 +173,12 @@ class Grammar:
     def sounding(self) -> list[int]:
         """Ids of the ONs that have not ended, in the order in which they began."""
         return list(self.state.since)
+
+    @property
+    def chord_notes(self) -> list[int] | None:
+        """Ids of the ONs that have begun together with the CHORD of this moment; None if none came."""
+        state = self.state
+        return [on for on, begun in state.since.items() if begun == state.step] if state.in_chord else None
 
     def due(self) -> int | None:
         """The next step that still needs its chord: a boundary, or the close."""

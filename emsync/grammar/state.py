@@ -14,6 +14,7 @@ from emsync.errors import InputError
 from emsync.grammar.tables import (
     BAR,
     BEAT_RANGE_STEPS,
+    BEYOND,
     DEFAULT_BEAT_STEPS,
     FAMILY,
     KIND,
@@ -92,6 +93,8 @@ class State:
         self.notes = np.ones(v.SIZE, dtype=bool)
         self.notes[OFF] = False
         self.notes[v.BAR_BASE + 1] = False  # no bars of half a quarter note
+        if recipe.compass:
+            self.notes[BEYOND] = False
         self._shortest = math.floor(MIN_NOTE_TICKS * self.beat_steps / TICKS)
         self.closing: int | None = None
         self.closed = False

@@ -84,6 +84,15 @@ PITCHED_ON: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 KIND, VALUE, FAMILY, PARTNER = v.KIND.tolist(), v.VALUE.tolist(), v.FAMILY.tolist(), v.PARTNER.tolist()
 PLACE: Final = ORDER.tolist()
 
+#: With `Recipe.compass`, the lowest and highest pitch of the families whose instruments cannot play all pitches: the
+#: 1st and 99th percentile of each one's notes in real songs, where each song has one vote
+#: (docs/decisions/0031-whole-chords.md). Keyboards and an orchestra's strings reach nearly all.
+COMPASS: Final = {v.BASS: (25, 68), v.GUITAR: (36, 82)}
+#: (vocabulary,) The ONs outside.
+BEYOND: Final = (v.KIND == v.K_ON) & np.any(
+    [(v.FAMILY == family) & ((v.VALUE < low) | (v.VALUE > high)) for family, (low, high) in COMPASS.items()], axis=0
+)
+
 
 def only(ids: int | slice) -> BoolArray:
     """(vocabulary,) True for these ids alone."""

@@ -2,9 +2,9 @@
 
 Conventions
 - A chord event is a CHORD; a *sounding* chord is three or more notes of piano or guitar that begin together and are
-  held for two beats (`hits.sounding_chords`). Both are matched with the cuts one to one: the largest number of pairs
-  of a cut and a chord at most a window apart. Recall = pairs / cuts, precision = pairs / chords,
-  IoU = pairs / (cuts + chords - pairs) (the AV-Align score of TempoTokens, Yariv et al. 2024, is this IoU). Counts
+  held for two beats or to the end (`hits.sounding_chords`). Both are matched with the cuts one to one: the largest
+  number of pairs of a cut and a chord at most a window apart. Recall = pairs / cuts, precision = pairs / chords, IoU =
+  pairs / (cuts + chords - pairs) (the AV-Align score of TempoTokens, Yariv et al. 2024, is this IoU). Counts
   are summed over pieces.
 - The control is the same chords against other pieces' cuts, both within the shorter of the two. It is chance level.
 - Cuts are those that a composer is given: four seconds apart or more (paper, Section III-B3), clear of both ends.
