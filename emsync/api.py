@@ -67,6 +67,7 @@ class Choices(TypedDict, total=False):
     late_accents: bool
     controls: ControlCurves | None
     intensity: str
+    intensity_by: Literal["notes", "velocity"]
     density: str
     describe: str
     control_strength: float

@@ -52,8 +52,6 @@ def split(data: bytes, name: str, *, keep_events: bool = False) -> File:
         raise MidiError(f"{name} has a header of {header} bytes; save it again from the program that made it")
     if midi_type > 2:
         raise MidiError(f"{name} has a header of {header} bytes and type {midi_type}; types 0, 1 and 2 can be read")
-    if count > MAX_TRACKS:
-        raise MidiError(f"{name} has {count} tracks, over {MAX_TRACKS}; merge some of them in a sequencer")
     if division == 0 or (division < 0 and not division & 0xFF):
         raise MidiError(f"{name} has a division of 0 ticks; save it again from the program that made it")
     return File(midi_type, division, _tracks(data, position, count, name, warnings, keep_events), warnings)
@@ -181,6 +179,8 @@ def _track(
             raise MidiError(
                 f"{name} is damaged: track {number} {error}; save it again from the program that made it"
             ) from None
+        if data[body:limit].endswith(b"\xff\x2f") and data.startswith(b"\0", limit) and not is_last_try:
+            continue  # the length leaves out the last byte of the End of Track
         if track.has_end or limit in (declared, following):
             break
         if is_last_try:

@@ -82,6 +82,7 @@ def parse(data: bytes, *, keep_events: bool = False) -> Track:
 
     - Running status goes on behind meta events and SysEx.
     - A note-off ends every note of its channel and pitch that began before it.
+    - An End of Track whose last byte is missing is one.
     - Delta times of more than four bytes are signed, in 32 or in 64 bits, as some programs write them.
 
     Raises `TrackError` for a byte that belongs to no event, and for data that ends inside an event.
@@ -246,6 +247,9 @@ class _Reader:
         """Meta events, SysEx and what has no place in a file; returns the position behind the event."""
         if first == 0xFF:
             kind = self.data[position]
+            if kind == END_OF_TRACK and position + 1 == len(self.data):
+                self.track.has_end = True  # without its length, which is 0
+                return position + 1
             length, position = self._quantity(position + 1)
             if position + length > len(self.data):
                 raise IndexError

@@ -262,6 +262,11 @@ class Recipe:
         "Loudness over time: build, fade, arc, stinger, or a number of dB against the mean of real songs.",
         "--intensity", "SHAPE", text=lambda value: controls_.check_choice(value, "intensity"),
     )  # fmt: skip
+    intensity_by: Literal["notes", "velocity"] = _choice(
+        "notes",
+        "How intensity is reached: enough notes are kept sounding, then velocities are scaled; or by velocities alone.",
+        "--intensity-by", choices=("notes", "velocity"), since="velocity",
+    )  # fmt: skip
     density: str = _choice(
         "none",
         "Notes that begin a second: build, fade, arc, stinger, or a number; real songs have 4 to 34, half have 19.",

@@ -6,8 +6,9 @@
 
 - density: notes are made likelier or less likely by how many there were in the last seconds, against how many were
   asked for.
-- intensity: where it is given and density is not, louder passages get more voices. `obey_intensity` then scales the
-  velocities, which is exact as far as velocities reach.
+- intensity: time does not pass until as many notes sound as the loudness needs, and the last of these do not end;
+  where rhythm or density is given, too, notes are only kept from ending. `obey_intensity` then scales the velocities,
+  which is exact as far as velocities reach.
 - melody: one family leads. Time does not pass a note of the melody until the lead plays its pitch class; other families
   stay below, and the lead plays nothing else from middle C on.
 - rhythm: notes begin on the sixteenths of the pattern, and time does not pass one without a note.
@@ -43,6 +44,11 @@ FAR: Final = 4.0
 #: What a missing decibel adds to notes, and at most.
 PER_DB: Final = 0.15
 LOUD: Final = 1.5
+#: A note is taken to add so much, which is a velocity of 101; and no more notes than these are asked for.
+NOTE_DB: Final = -4.0
+MOST_SOUNDING: Final = 12.0
+#: A note that began where the loudness differed by more is likelier to end.
+MOVED_DB: Final = 2.5
 #: What must not happen, and what must.
 BARRED: Final = -14.0
 WANTED: Final = 6.0
@@ -59,6 +65,7 @@ _ONS: Final = v.KIND == v.K_ON
 _SHIFTS: Final = v.ids_of_kind(v.K_TIMESHIFT)
 _SHIFT_STEPS: Final = v.VALUE[_SHIFTS]
 _PITCHED_ONS: Final = _ONS & (v.FAMILY != v.DRUMS)
+_PITCHED_OFFS: Final = (v.KIND == v.K_OFF) & (v.FAMILY != v.DRUMS)
 _CLASS: Final = np.where(v.VALUE >= 0, v.VALUE % 12, -1)
 
 
@@ -75,11 +82,13 @@ class Steering:
     Args:
         curves: The controls, in the time of the piece's events.
         lead: The family that plays the melody.
+        holds: Whether intensity keeps enough notes sounding (`Recipe.intensity_by`).
 
     """
 
-    def __init__(self, curves: ControlCurves, lead: int = v.STRINGS) -> None:
+    def __init__(self, curves: ControlCurves, lead: int = v.STRINGS, *, holds: bool = True) -> None:
         self.curves, self._lead = curves, lead
+        self._holds = holds and "intensity" in curves
         self._struck: deque[int] = deque()  # the steps of the notes of the last `COUNTED_S` seconds
         self._scales: dict[int, npt.NDArray[np.float32]] = {}
         self._melody = _Melody(curves["melody"], lead) if "melody" in curves else None
@@ -115,6 +124,8 @@ class Steering:
         if notes:
             out[_ONS] += notes
             out[_SHIFTS] -= (FAR / DENSE * notes) * np.minimum(_SHIFT_STEPS / grammar.beat_steps, 1.0)
+        if self._holds:
+            self._keep_sounding(out, time_s, grammar)
         key = self._now("key", time_s)
         if not math.isnan(key):
             strength = self.curves["key"].strength
@@ -141,6 +152,37 @@ class Steering:
             return 0.0
         now = 10 * math.log10(max(len(grammar.sounding), 1) / 4.0)  # four notes of the usual velocity
         return max(-LOUD, min(LOUD, PER_DB * (loud - now))) * self.curves["intensity"].strength
+
+    def _keep_sounding(self, out: FloatArray, time_s: float, grammar: Grammar) -> None:
+        """Let as many pitched notes sound as the loudness of the beat to come needs; changes `out`.
+
+        A note has one velocity. So notes that began where another loudness was asked for are likelier to end, and where
+        too few sound, time does not pass.
+        """
+        beat_s = grammar.beat_steps * v.STEP_S
+        asked = self.curves["intensity"].at(time_s + np.array([0.0, 0.5, 1.0]) * beat_s)
+        if np.isnan(asked).all():
+            return
+        strength, busy = self.curves["intensity"].strength, self._counts_onsets(time_s)
+        sounding = [on for on in grammar.sounding if v.FAMILY[on] != v.DRUMS]
+        lacking = min(10 ** ((np.nanmax(asked) - NOTE_DB) / 10), MOST_SOUNDING) - len(sounding)
+        if lacking > -1:  # without one of them there are too few
+            out[_PITCHED_OFFS] -= WANTED * strength * min(lacking + 1, 1.0)
+        if lacking > 0:
+            out[v.END] += BARRED * strength
+            if not busy:
+                out[_PITCHED_ONS] += WANTED * strength * min(lacking, 1.0)
+                out[_SHIFTS] += BARRED * strength * min(lacking, 1.0)
+        since = grammar.state.since
+        for on in sounding:
+            begun = self._now("intensity", since.get(on, grammar.step) * v.STEP_S)
+            moved_db = begun - asked[0] if busy else abs(begun - asked[0])  # fewer onsets: none is struck again louder
+            if moved_db > MOVED_DB:
+                out[v.PARTNER[on]] += 2 * WANTED * strength
+
+    def _counts_onsets(self, time_s: float) -> bool:
+        """Whether other controls say when notes begin at a time, or how many."""
+        return not (math.isnan(self._now("density", time_s)) and math.isnan(self._now("rhythm", time_s)))
 
 
 def on_grid(step: float, bar: int, sixteenth: float) -> int:

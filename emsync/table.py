@@ -34,7 +34,7 @@ MAX_ROWS: Final = 200_000
 TIME_NAMES: Final = (
     *("time_s", "times_s", "cut_s", "cuts_s", "start_s", "time", "times", "seconds"),
     *("start time", "start_time", "start", "starts", "begin", "onset", "timestamp", "position", "in"),
-    *("start timecode", "timecode", "t"),
+    *("start timecode", "timecode", "t", "pts_time", "start tc", "tc in"),
 )
 _INDEX_NAMES: Final = (
     "#",
@@ -52,8 +52,10 @@ _INDEX_NAMES: Final = (
 _NO_STARTS: Final = ("end", "end time", "end_time", "end_s", "out", "stop", "duration", "length", "end timecode")
 _OTHER_UNITS: Final = re.compile(
     r"(?:^|[\s_\[(])(ms|msec|milliseconds?|us|microseconds?|min|minutes?|h|hours?|frames?|keyframes?|fps|samples?|"
-    r"ticks?|beats?|bars?|measures?)(?:$|[\s_\])])"
+    r"ticks?|beats?|bars?|measures?|ns|nanoseconds?|pts|dts)(?:$|[\s_\])])"
+    r"|(?:ms|millis|micros|nanos|frames?|samples|ticks)$"  # startMs, timeFrames
 )
+_LONGER_UNITS: Final = re.compile(r"(?:minutes?|mins?|hours?|hrs?|m|h)")
 _SECONDS_UNIT: Final = re.compile(r"\s*[\[(](?:s|sec|secs|seconds)[\])]$")
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,6})?")
@@ -227,7 +229,7 @@ def _delimiter(text: str) -> str:
 def _is_header_with_hash(line: str) -> bool:
     """Whether a line that starts with `#` is a header whose first column is called so, as in REAPER's lists."""
     cells = [cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", line[:1000])]
-    return len(cells) > 1 and cells[0] == "#" and any(cell in TIME_NAMES for cell in cells)
+    return len(cells) > 1 and cells[0] == "#" and any(cell in TIME_NAMES or cell in _NO_STARTS for cell in cells)
 
 
 def _rows(text: str, delimiter: str, lines_above: int) -> Iterator[Row]:
@@ -258,6 +260,8 @@ def _rows(text: str, delimiter: str, lines_above: int) -> Iterator[Row]:
 def _check_comment(comment: str, line: int) -> None:
     if "keyframe format" in comment[:200].lower():
         raise InputError(f"line {line}: a list of key frames counts frames; give a column time_s in seconds")
+    if re.search(r"time(?:code|stamp)s? format", comment[:200].lower()):
+        raise InputError(f"line {line}: a list of time stamps has milliseconds of every frame; give cuts in seconds")
 
 
 def _without_timecode_list(rows: list[Row]) -> list[Row]:
@@ -291,16 +295,21 @@ def _joined(rows: list[Row], delimiter: str, width: int | None) -> list[Row]:
 
 
 def _is_bad_number(cell: str) -> bool:
-    """Whether a cell is meant as a number and is none, such as `nan` or 5000 digits."""
-    return cell.lower().lstrip("+-") in ("nan", "inf", "infinity") or bool(
-        re.fullmatch("[-+]?[0-9][-+0-9.,:;eE]*", cell)
-    )
+    """Whether a cell is meant as a number and is none, such as `nan`, `12.04s` or 5000 digits; no name of a column."""
+    plain = cell.lower().lstrip("+-.([")
+    return plain in ("nan", "inf", "infinity") or plain[:1].isdigit()
 
 
 def _column_of_header(table: Table) -> int:
     header, where = table.header or (), f"line {table.header_line}"
     found = table.column(TIME_NAMES)
     if found is not None:
+        longer = [name for name in header if _LONGER_UNITS.fullmatch(name)]
+        if longer and header[found] in ("seconds", "t", "time", "times"):
+            raise InputError(
+                f"{where}: the times are in the columns {shown(longer[0])} and {shown(header[found])}; "
+                "give one column time_s in seconds"
+            )
         return found
     for name in header:
         if _OTHER_UNITS.search(name):
@@ -320,6 +329,10 @@ def _column_of_header(table: Table) -> int:
     return 0
 
 
+def _is_clock(cell: str) -> bool:
+    return bool(_CLOCK.fullmatch(cell) or _FRAME_LABEL.fullmatch(cell))
+
+
 def _column_of_values(table: Table) -> int:
     """The first column, if nothing speaks against it. Tables with a start and an end a row are understood."""
     # With points in some numbers and one width, commas do separate columns.
@@ -336,6 +349,11 @@ def _column_of_values(table: Table) -> int:
         count = sum(seconds(cell) is not None for cell in row.cells)
         if count > 2 or (count == 2 == len(row.cells) and len(table.rows) == 1):
             raise InputError(f"line {row.line}: {count} times stand on one line; write one a line, or a header")
+    if all(re.fullmatch("[0-9]+", row.cells[0]) and any(map(_is_clock, row.cells[1:])) for row in table.rows):
+        raise InputError(
+            f"line {table.rows[0].line}: the first column has whole numbers and another one has times; "
+            "write a header that says which column is time_s"
+        )
     times = [[seconds(cell) for cell in row.cells[:2]] for row in table.rows]
     both = [pair for pair in times if len(pair) == 2 and None not in pair]
     if len(both) == len(times) and any((pair[1] or 0.0) < (pair[0] or 0.0) for pair in both):

@@ -169,7 +169,7 @@ class Writer:
             Density(recipe.density_limit),
         )
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
-        self._steering = Steering(curves, lead) if len(curves) else None
+        self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes

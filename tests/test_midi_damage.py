@@ -28,11 +28,17 @@ def test_a_sound_file_gives_no_warning() -> None:
 # --- Counts ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 1000])
+@pytest.mark.parametrize("count", [0, 1, 3, 65_535])
 def test_a_wrong_track_count(count: int) -> None:
     score = midi.from_bytes(header(count) + track(NOTE) + track(NOTE))
     assert rows(score) == TWO_NOTES
     assert score.warnings == (f"the header promises {count} tracks, the file has 2; all of those were read",)
+
+
+def test_an_end_of_track_without_its_last_byte() -> None:
+    data = header(1) + chunk(b"MTrk", dump(NOTE) + END[:-1])
+    assert rows(midi.from_bytes(data)) == rows(midi.from_bytes(PLAIN))
+    assert warnings(data) == ()
 
 
 def test_type_0_with_two_tracks() -> None:

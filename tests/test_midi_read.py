@@ -226,7 +226,7 @@ def test_a_stray_end_of_track_is_not_the_music() -> None:
         (smf(), "has no notes"),
         (smf("00 ff 51 03 00 00 00" + NOTE), r"has a tempo of zero \(0 microseconds a quarter note\) at tick 0"),
         (smf("00 ff 51 03 00 00 03" + NOTE), "has a tempo of 20000000 quarter notes a minute"),
-        (b"MThd" + struct.pack(">IHHh", 6, 1, 10_000, 480), "has 10000 tracks, over 1024"),
+        (b"MThd" + struct.pack(">IHHh", 6, 1, 10_000, 480), "is cut off: 0 of 10000 tracks are there"),
         (smf(NOTE, division=0), "has a division of 0 ticks"),
         (smf(NOTE, division=-25 << 8), "has a division of 0 ticks"),
         (smf(NOTE, kind=3), "type 3; types 0, 1 and 2 can be read"),
@@ -251,7 +251,8 @@ def test_every_beginning_of_a_file_is_cut_off() -> None:
     tracks = [track("00 ff 03 01 41  00 c0 05" + NOTE), track("00 ff 51 03 07 a1 20"), track(NOTE)]
     file = header(3) + b"".join(tracks)
     whole = {len(header(3)) + len(tracks[0]), len(header(3)) + len(tracks[0]) + len(tracks[1])}
-    for size in sorted(set(range(1, len(file))) - whole):
+    nearly = {size - 1 for size in (*whole, len(file))}  # only the End of Track's length is missing
+    for size in sorted(set(range(1, len(file))) - whole - nearly):
         with pytest.raises(MidiError, match=r"cut off|is not a MIDI file"):
             midi.from_bytes(file[:size])
     # Behind a whole track nothing is cut off: the count may be wrong. It is read, but said.

@@ -118,6 +118,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         mode="off",
         progression="off",
         register_bias=0.0,
+        intensity_by="velocity",
         compass=False,
         full_chords=0.0,
         late_accents=False,

@@ -28,9 +28,11 @@ def held(name: str, *values: str, every_s: float = 4.0, strength: float = 1.0) -
     return ControlCurves({name: Control(np.arange(len(values)) * every_s, levels, strength)})
 
 
-def composed(curves: ControlCurves | None, **choices: object) -> Score:
+def composed(curves: ControlCurves | None, shy: float = 0.0, **choices: object) -> Score:
+    """A piece; `shy` makes notes so much unlikelier."""
     recipe = plain_recipe(seed=5, grid="sixteenths", tempo_qpm=100.0, loose_ends=False, controls=curves, **choices)
     four = np.where(np.arange(v.SIZE) == v.ID_OF["BAR_4"], 50.0, 0.0)  # the pattern is counted from the bar
+    four -= np.where(v.KIND == v.K_ON, shy, 0.0)
     (piece,) = composer.compose(Fake(bias=four), [asked(LENGTH_S)], recipe)
     return composer.score_of(piece, LENGTH_S)
 
@@ -108,6 +110,34 @@ def test_intensity_is_exact_and_keeps_accents(free: Score) -> None:
     between = controls.of_score(half)["intensity"].at(times)
     middle = (controls.of_score(free)["intensity"].at(times) + control.at(times)) / 2
     assert np.abs(between - middle)[INSIDE & played].mean() < 1.0
+
+
+def missed_db(curves: ControlCurves, by: str) -> np.ndarray:
+    """How far the intensity of a composed piece is from its control, at each moment inside."""
+    score = obey_intensity(composed(curves, shy=4.0, intensity_by=by), curves["intensity"])
+    times = controls.frame_times(LENGTH_S)
+    return (controls.of_score(score, LENGTH_S)["intensity"].at(times) - curves["intensity"].at(times))[INSIDE]
+
+
+def test_enough_notes_sound_to_be_as_loud_as_asked() -> None:
+    rising = ControlCurves({"intensity": Control(np.array([0.0, LENGTH_S]), np.array([-12.0, 8.0]))})
+    kept, scaled = missed_db(rising, "notes"), missed_db(rising, "velocity")
+    assert np.abs(kept).mean() < 1.0
+    assert np.abs(kept).mean() < 0.7 * np.abs(scaled).mean()
+    assert kept.min() > -8.0  # nowhere is it silent, which would be 30 dB off
+    # A quiet passage needs no more than a note, and a gap asks for nothing.
+    quiet, loud = (held("intensity", level) for level in ("-30", "8"))
+    assert len(composed(quiet, shy=4.0)) < 0.5 * len(composed(loud, shy=4.0))
+    gap = ControlCurves({"intensity": Control(np.zeros(1), np.array([np.nan]))})
+    assert composed(gap) == composed(None)
+
+
+def test_a_density_says_how_many_notes_begin_however_loud() -> None:
+    both = ControlCurves(
+        {"intensity": Control(np.zeros(1), np.array([6.0])), "density": Control(np.zeros(1), np.array([4.0]))}
+    )
+    found = controls.density(composed(both).start_s, controls.frame_times(LENGTH_S), LENGTH_S)[INSIDE].mean()
+    assert found == pytest.approx(4.0, rel=0.3)
 
 
 def test_a_gap_leaves_velocities_alone(free: Score) -> None:

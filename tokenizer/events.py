@@ -225,7 +225,7 @@ def decode(ids: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> Score
     """Decode events to a Score of five instruments, with the bars and the tempo map that they imply.
 
     - ids (T,): any sequence of ids of the vocabulary.
-    - velocities (T,): level + 1 at an ON. Notes without one (0 or None) get the paper's 80, or 120 in a chord.
+    - velocities (T,): level + 1 at an ON. Notes without one (0 or None) get 80, or 120 in a chord.
 
     A note ends at its OFF, where the same note begins again, at END or at the end of the sequence, so a note without an
     OFF is not lost. An OFF without its ON, PAD and START are ignored. Bars are within 4 ms of their events

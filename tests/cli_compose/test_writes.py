@@ -147,7 +147,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "repeat_bias": -0.2, "candidates": 1, "copying": 0.5, "longest_copy_bars": 4, "form": "A,A'",
         "theme_strength": 0.5, "palette": "jazz,strings=48", "density_limit": 1.0, "alone_bias": 4.0,
         "tempo_plan": "on", "max_bend": 3.0, "metre_changes": False, "controls": None, "intensity": "none",
-        "density": "none", "describe": "", "control_strength": 1.0,
+        "intensity_by": "notes", "density": "none", "describe": "", "control_strength": 1.0,
         "mode": "auto", "key": "auto", "mode_strength": 0.8, "progression": "on", "register_bias": 0.1,
         "compass": True, "full_chords": 4.0, "late_accents": True,
     }  # fmt: skip

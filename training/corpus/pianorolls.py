@@ -22,7 +22,7 @@ from emsync.training.corpus.archive_events import STEPS_PER_QUARTER
 from emsync.training.corpus.npz import DAMAGE, one_line, open_npz
 from emsync.training.corpus.songs import MISSING_TRACKS, UNREADABLE_PIANOROLL, Converted, Refused, Timeline, build_song
 
-#: Velocity of the notes of a pianoroll without velocities: the paper's.
+#: Velocity of the notes of a pianoroll without velocities, as EMSYNC's published code has it; the paper gives none.
 BINARY_VELOCITY: Final = 80
 #: A pianoroll takes less, packed and unpacked; more is damage or a zip bomb.
 MAX_PIANOROLL_BYTES: Final = 64 * 2**20
