@@ -112,7 +112,9 @@ def kept_events(song: Song, stays: BoolArray, time: NominalTime, heard: IntArray
         song.pitch[stays], loud[stays], start_s, end_s, TempoMap.constant(60 / scale),
         Bars(time.bars_q * scale, bars.numerator, bars.denominator),
     )  # fmt: skip
-    last = max(time.step(float(time.bars_q[-1])), round(score.duration_s / v.STEP_S))
+    # Parts of a last bar that is too long for one BAR count, too, though nothing that stays may sound in them.
+    end = time.step(float(song.quarters(song.end))) - 1
+    last = max(time.step(float(time.bars_q[-1])), round(score.duration_s / v.STEP_S), end)
     steps, halves = bars_to_steps(score, last, last)
     kept = [Kept(step, v.BAR_BASE + half) for step, half in zip(steps.tolist(), halves.tolist(), strict=True)]
     events = encode(score)

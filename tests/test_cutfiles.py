@@ -137,7 +137,8 @@ def test_fcpxml_with_compound_clips_within_themselves(tmp_path: Path, monkeypatc
         read(save(tmp_path, "p.fcpxml", first.format(circle)))
     # Each twice in the one before: 2^50 clips, if they were all read.
     double = "".join(media.format(i, 2 * clip.format(i + 1)) for i in range(50))
-    assert read(save(tmp_path, "p.fcpxml", first.format(double + media.format(50, "")))).cuts_s.tolist() == []
+    with pytest.raises(InputError, match=r"p\.fcpxml has no clip of the picture"):
+        read(save(tmp_path, "p.fcpxml", first.format(double + media.format(50, ""))))
     full = double + media.format(50, '<video duration="9s" ref="a"/>')
     with pytest.raises(InputError, match=r"p\.fcpxml holds more than .* clips; export a part of it"):
         read(save(tmp_path, "p.fcpxml", first.format(full)))
@@ -213,6 +214,7 @@ def test_lists_of_the_file_are_moved_to_the_first_picture(tmp_path: Path) -> Non
          "line 6: event 002 begins at 01:00:04:00, before event"),
         ("r.edl", edits.EDL.replace("01:00:07:12 01:00:11:12", "01:00:07:12 01:00:05:12"),
          "ends at 01:00:05:12, before it begins"),
+        ("r.edl", edits.EDL.replace("D    024", "D    924"), "line 8: event 003 is shorter than its transition of 924"),
         ("r.edl", edits.EDL.replace("01:00:07:12", "01:00:07:25"),
          "counts 25 frames, and a second has 25 at 25 frames"),
         ("r.edl", edits.EDL.replace("D    024", "D"), "line 8: the transition has no length"),
@@ -223,6 +225,7 @@ def test_lists_of_the_file_are_moved_to_the_first_picture(tmp_path: Path) -> Non
         ("r.xml", edits.FCP7.replace("<timebase>30", "<timebase>x"), "timebase is 'x'"),
         ("r.xml", edits.FCP7.replace("<start>200</start>", "<start>-1</start>"),
          "clip 'c' has no place in the sequence"),
+        ("r.xml", edits.FCP7.replace("clipitem", "generatoritem"), "r.xml has no clip of the picture, and no marker"),
         ("r.xml", edits.FCP7[:400], "this is no whole XML"),
         ("r.xml", "<!DOCTYPE xmeml [<!ENTITY a 'b'>]><xmeml>&a;</xmeml>", "declares entities"),
         ("r.xml", "<xmeml>" + "<a>" * 200 + "</a>" * 200 + "</xmeml>", "nested too deeply"),
@@ -339,6 +342,8 @@ def test_times_in_bars_and_beats_are_refused(tmp_path: Path) -> None:
     [
         (otio_item("Clip.2", source_range=otio_item("TimeRange.1", start_time=1, duration=2)), "has the time '1'"),
         (otio_item("Clip.2", source_range=7), "has the range '7'"),
+        (otio_item("Clip.2", name="c1"), "does not say how long clip 'c1' is; export it again"),
+        (otio_item("Gap.1", source_range=otio_span(0, 24)), "r.otio has no clip of the picture, and no marker"),
         (otio_item("Effect.1"), "has 'Effect' where a clip belongs"),
         (3, "has '3' where a clip belongs"),
     ],

@@ -352,10 +352,13 @@ def test_bars_of_nine_eighths(tmp_path: Path) -> None:
     assert set(take.score.bars.numerator.tolist()) == {9}
 
 
-@pytest.mark.parametrize("meter", [(7, 16), (17, 4), (1, 8)])
+@pytest.mark.parametrize("meter", [(7, 16), (13, 4), (17, 4), (1, 8)])
 def test_odd_and_very_long_bars(tmp_path: Path, meter: tuple[int, int]) -> None:
     take = revised(saved(tmp_path, midi.to_bytes(plain_song(*meter, bars=4))), 2, 2, session=session())
     assert take.score.bars.numerator[1] == meter[0]
+    whole = revised(saved(tmp_path, midi.to_bytes(plain_song(*meter, bars=2))), 1, 2, session=session())
+    assert whole.score.bars.numerator[:2].tolist() == [meter[0]] * 2
+    assert whole.n_added > 0
 
 
 def test_drums_alone_and_smpte_time(tmp_path: Path) -> None:

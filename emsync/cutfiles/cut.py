@@ -7,7 +7,7 @@ conversion.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal
@@ -84,6 +84,19 @@ class Clip:
     end_s: Fraction
     layer: float
     place: str = field(compare=False, default="")
+
+
+def cuts_or_markers(clips: Sequence[Clip], markers: Iterable[Cut], *, until_s: Fraction | None = None) -> list[Cut]:
+    """The cuts of a timeline, or its markers if nothing is cut, each time once.
+
+    Raises `InputError` for a timeline that has neither pictures nor markers.
+    """
+    cuts = visible_cuts(clips, until_s=until_s) or sorted(
+        {cut.time_s: cut for cut in markers}.values(), key=lambda cut: cut.time_s
+    )
+    if not clips and not cuts:
+        raise InputError("has no clip of the picture, and no marker; export the timeline with its video track")
+    return cuts
 
 
 def visible_cuts(clips: Iterable[Clip], *, until_s: Fraction | None = None) -> list[Cut]:

@@ -111,6 +111,11 @@ def _clip(event: _Event, counting: Counting, origin_s: Fraction) -> Clip:
             f"line {event.line}: event {event.number} ends at {event.end}, before it begins at {event.start}; "
             "export the list again"
         )
+    if start_s + event.fade / counting.rate > end_s and event.fade:
+        raise InputError(
+            f"line {event.line}: event {event.number} is shorter than its transition of {event.fade} frames; "
+            "export the list again"
+        )
     if start_s < origin_s:
         raise InputError(
             f"line {event.line}: event {event.number} begins at {event.start}, before the programme "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from emsync.cutfiles.cut import Clip, Cut, Found, Request, visible_cuts
+from emsync.cutfiles.cut import Clip, Cut, Found, Request, cuts_or_markers
 from emsync.cutfiles.xml import Element, looks_like, parse, text_of
 from emsync.errors import InputError
 from emsync.table import shown
@@ -44,9 +44,7 @@ def read(text: str, request: Request) -> Found:
         if text_of(track, "enabled").upper() != "FALSE"
         for clip in _clips(track, layer, counting.rate)
     ]
-    cuts = visible_cuts(clips)
-    if not cuts:
-        cuts = _markers(sequence, counting.rate)
+    cuts = cuts_or_markers(clips, _markers(sequence, counting.rate))
     length = _frames(text_of(sequence, "duration"))
     label = text_of(sequence, "timecode/string") or None
     return Found(cuts, counting, label, float(length / counting.rate) if length else None)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, visible_cuts
+from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, cuts_or_markers
 from emsync.cutfiles.xml import Element, looks_like, parse
 from emsync.errors import InputError
 from emsync.film_clock import usual_rate
@@ -47,7 +47,7 @@ def read(text: str, request: Request) -> Found:
     reader = _Reader(_silent_assets(root), compounds, {})
     if spine is not None:
         reader.read_spine(spine, Fraction(0), start_s, 0, 0)
-    cuts = visible_cuts(reader.clips) or sorted(reader.markers, key=lambda cut: cut.time_s)
+    cuts = cuts_or_markers(reader.clips, reader.markers)
     label = None
     if counting is not None:
         label = counting.label(start_s)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, visible_cuts
+from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, cuts_or_markers
 from emsync.errors import InputError
 from emsync.film_clock import usual_rate
 from emsync.table import read_json, shown
@@ -38,10 +38,8 @@ def read(text: str, request: Request) -> Found:
     reader = _Reader()
     reader.note_rate(timeline.get("global_start_time"))
     length_s = reader.read_composition(timeline.get("tracks"), 0)
-    cuts = visible_cuts(reader.clips, until_s=length_s)
-    if not cuts:
-        markers = [cut for cut in reader.markers if cut.time_s >= 0]
-        cuts = sorted({cut.time_s: cut for cut in markers}.values(), key=lambda cut: cut.time_s)
+    markers = (cut for cut in reader.markers if cut.time_s >= 0)
+    cuts = cuts_or_markers(reader.clips, markers, until_s=length_s)
     counting = Counting(reader.rate) if reader.rate is not None else None
     label = None
     start = timeline.get("global_start_time")
@@ -118,12 +116,15 @@ class _Reader:
             raise InputError(f"holds more than {MAX_CLIPS} clips; export a part of it")
         span = _range(item.get("source_range"))
         if schema in ("Clip", "Gap"):
-            first_s, length_s = span or _media_range(item) or (Fraction(0), Fraction(0))
+            name = shown(str(item.get("name") or ""))
+            span = span or _media_range(item)
+            if span is None:
+                raise InputError(f"the OTIO file does not say how long {schema.lower()} {name} is; export it again")
+            first_s, length_s = span
             is_shown = schema == "Clip" and item.get("enabled", True) is not False
             if is_shown:
                 source = item.get("source_range")
                 self.note_rate(source.get("duration") if isinstance(source, Mapping) else None)
-                name = shown(str(item.get("name") or ""))
                 self.clips.append(Clip(at_s, at_s + length_s, self._layers, f"clip {name}"))
             self._markers_of(item, at_s, first_s, length_s)
             return length_s
