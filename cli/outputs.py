@@ -67,6 +67,10 @@ class Outputs:
             if other != flag:
                 raise OutputError(f"{flag} and {other} both name {place}; give each a name of its own")
         check_pictures(self.plot, self.html, overwrite=self.overwrite, inputs=inputs)
+        if self.mp4 is not None and film is not None:
+            from emsync.mux import check_container
+
+            check_container(film, self.mp4)
         for place in (self._recording(song), self.mp4, self.musicxml, *self._stems()):
             if place is not None:
                 check_writable(place, overwrite=self.overwrite, inputs=inputs)

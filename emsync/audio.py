@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import midi, soundfonts
-from emsync.errors import InputError, MidiError, MissingExtraError
-from emsync.files import atomic_path, check_writable, read_limited
+from emsync.errors import InputError, MidiError, MissingExtraError, OutputError
+from emsync.files import atomic_path, check_writable, read_limited, storing
 from emsync.midi_mend import Part, Playable, playable
 from emsync.sound_level import LoudnessMeter
 from emsync.synthesizer import GRAIN, Frames, Synthesizer, groups_for
@@ -194,12 +194,16 @@ def stem_paths(target: Path, parts: tuple[Part, ...]) -> dict[int, Path]:
     return found
 
 
-def _open(partial: Path, target: Path, rate_hz: int, kind: str) -> Any:
-    """A sound file to write to, in the container of `target`."""
-    import soundfile
+@contextlib.contextmanager
+def _open(partial: Path, target: Path, rate_hz: int, kind: str) -> Iterator[Any]:
+    """A sound file to write to, in the container of `target`. Raises `OutputError` where there is no room."""
+    import soundfile as sf
 
-    container = target.suffix[1:].upper()
-    return soundfile.SoundFile(partial, "w", samplerate=rate_hz, channels=2, format=container, subtype=kind)
+    try:
+        with sf.SoundFile(partial, "w", rate_hz, 2, format=target.suffix[1:].upper(), subtype=kind) as file:
+            yield file
+    except sf.LibsndfileError as error:
+        raise OutputError(f"{target} could not be written; free some space or choose another folder") from error
 
 
 def _rounded(block: Frames, kind: str) -> npt.NDArray[Any]:
@@ -240,7 +244,7 @@ def _play(
         synth.play(played.ports)
         longest = round((music_s + LONGEST_TAIL_S) * rate_hz) if n_frames is None else n_frames
         peak, done = 0.0, 0
-        with raw.open("wb") as file:
+        with storing(raw), raw.open("wb") as file:
             while done < longest:
                 block = synth.frames(min(_BLOCK, longest - done))
                 file.write(block.tobytes())

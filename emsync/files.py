@@ -156,10 +156,22 @@ def atomic_paths(paths: Iterable[str | os.PathLike[str]], *, overwrite: bool = T
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
-            names = " and ".join(str(target) for target in targets)
-            raise OutputError(
-                f"{names} could not be written ({error.strerror or error}); free some space or choose another folder"
-            ) from error
+            raise _not_stored(" and ".join(str(target) for target in targets), error) from error
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Raise `OutputError` where a disk is full, or broken, while a temporary file is written."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_stored(str(path), error) from error
+
+
+def _not_stored(name: str, error: OSError) -> OutputError:
+    return OutputError(
+        f"{name} could not be written ({error.strerror or error}); free some space or choose another folder"
+    )
 
 
 def is_cut_short(path: str | os.PathLike[str]) -> bool:

@@ -9,6 +9,9 @@ again, so it loses nothing; its rotation and its frame times stay.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +37,8 @@ CONTAINERS: Final = {
 }
 BIT_RATE: Final = 192_000
 RATE_HZ: Final = 48_000
+#: What a full or broken disk says.
+_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def mux(
@@ -68,9 +73,7 @@ def mux(
     import av
 
     target = check_writable(output, overwrite=overwrite, inputs=(video, sound))
-    suffix = target.suffix.lower()
-    if suffix not in CONTAINERS:
-        raise InputError(f"{target} has none of the endings {', '.join(CONTAINERS)}; give it one of them")
+    suffix = _ending(target)
     if not MUSIC_DB[0] <= music_db <= MUSIC_DB[1]:
         raise InputError(f"music_db of {music_db:g} dB is not from {MUSIC_DB[0]:g} to {MUSIC_DB[1]:g}; give another")
     ducker = None if under is None else open_ducker(under)
@@ -104,6 +107,28 @@ def mux(
     return target
 
 
+def check_container(video: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    """Raise `InputError` for a film whose picture the output's container cannot hold, or an ending that is none.
+
+    A film that cannot be read is left to those who read it.
+    """
+    import av
+
+    suffix = _ending(Path(output))
+    with contextlib.suppress(av.FFmpegError, OSError), av.open(os.fspath(video)) as film:
+        picture = best_stream(film)
+        if picture is not None:
+            with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix][0]) as out:
+                _streams(out, picture, suffix)
+
+
+def _ending(target: Path) -> str:
+    suffix = target.suffix.lower()
+    if suffix not in CONTAINERS:
+        raise InputError(f"{target} has none of the endings {', '.join(CONTAINERS)}; give it one of them")
+    return suffix
+
+
 def _opened_sound(sound: str | os.PathLike[str]) -> Any:
     """The container of a sound file."""
     import av
@@ -128,6 +153,8 @@ def _streams(out: Any, picture: Any, suffix: str) -> tuple[Any, Any]:
         encoded.bit_rate = BIT_RATE
         out.start_encoding()
     except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
         raise InputError(
             f"{suffix} cannot hold this film's picture ({picture.codec_context.name}); write to .mkv instead"
         ) from error
