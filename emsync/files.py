@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 from emsync.errors import EmsyncError, InputError, OutputError
 
@@ -21,6 +21,8 @@ _IRREGULAR = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
 )
+#: What is read at a time from a file that is longer than it says.
+_PIECE_BYTES: Final = 2**16
 # Without O_NONBLOCK a pipe that takes a file's place between two calls would be waited for.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -48,7 +50,7 @@ def read_limited(
             _check_regular(path, status.st_mode, what, error)
             if status.st_size > max_bytes:
                 raise error(f"{path} has {status.st_size} bytes, over {max_bytes}; is it a {what}? Give a smaller one")
-            data = stream.read(max_bytes + 1)
+            data = _read_at_most(stream, max_bytes + 1, status.st_size)
     except EmsyncError:
         raise
     except OSError as failure:
@@ -59,6 +61,16 @@ def read_limited(
     if len(data) > max_bytes:
         raise error(f"{path} has over {max_bytes} bytes; is it a {what}? Give a smaller one")
     return data
+
+
+def _read_at_most(stream: BinaryIO, most: int, likely: int) -> bytes:
+    """At most `most` bytes of a stream that probably has `likely`: memory is taken for these alone."""
+    pieces, left, n_bytes = [], most, likely + 1  # one more, so that the end is seen
+    while piece := stream.read(min(n_bytes, left)):
+        pieces.append(piece)
+        left -= len(piece)
+        n_bytes = _PIECE_BYTES  # the file has grown, or says nothing of its size, as in /proc
+    return b"".join(pieces)
 
 
 def _check_regular(path: str | os.PathLike[str], mode: int, what: str, error: type[EmsyncError]) -> None:

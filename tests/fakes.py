@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,22 @@ TASTE = 2.0 * (v.KIND == v.K_BAR) + 1.5 * (v.KIND == v.K_TIMESHIFT) + 2.0 * (v.K
 MOST = 10**6
 
 
+@lru_cache
+def _columns(count: int) -> np.ndarray:
+    return np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+
+
 def spread(key: np.ndarray, count: int) -> np.ndarray:
     """Numbers that look random, the same for the same key on every machine: (B,) -> (B, count), about -2 to 2."""
-    x = (key[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ (
-        np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    )
+    x = (key[:, None].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ _columns(count)
     x ^= x >> np.uint64(29)
     x *= np.uint64(0xBF58476D1CE4E5B9)
     x ^= x >> np.uint64(32)
-    return ((x >> np.uint64(40)).astype(np.float32) / 2**24 - 0.5) * 4
+    x >>= np.uint64(40)
+    y = x.astype(np.float32)
+    y *= np.float32(2**-22)  # this and what follows is exact
+    y -= np.float32(2)
+    return y
 
 
 def plain_recipe(**choices: Any) -> Recipe:
@@ -105,7 +113,7 @@ class Fake:
 
     def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
         self.inputs.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
-        offset = np.rint(np.nan_to_num(lanes[:, 0]) / v.STEP_S).astype(np.int64)
+        offset = np.rint(np.where(np.isnan(lanes[:, 0]), 0, lanes[:, 0]) / v.STEP_S).astype(np.int64)
         key = ids * 1_000_003 + previous_velocity * 10_007 + offset * 101 + 7
         return (spread(key, SIZE) + TASTE + self.bias).astype(np.float32), spread(key + 1, v.VELOCITY_LEVELS)
 

@@ -93,7 +93,7 @@ def test_silence_fills_up_a_longer_film(song: Path, tmp_path: Path) -> None:
 def test_loudness_is_reached_below_the_peak(tmp_path: Path) -> None:
     import pyloudnorm
 
-    midi.write(score_of([i / 4 for i in range(40)], length_s=0.25), tmp_path / "song.mid")
+    midi.write(score_of([i / 4 for i in range(20)], length_s=0.25), tmp_path / "song.mid")
     for target in (-30.0, -24.0):
         sound, rate = read(render(tmp_path / "song.mid", tmp_path / "a.wav", loudness_lufs=target, overwrite=True).path)
         assert pyloudnorm.Meter(rate).integrated_loudness(sound) == pytest.approx(target, abs=0.2)

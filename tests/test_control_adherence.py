@@ -76,7 +76,7 @@ def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done: list[float] = []
     songs = toy_archive(3, bars=8)
     found = control_adherence.measure(
-        Fake(), songs, 2, plain_recipe(grid="sixteenths"), duration_s=6.0, progress=lambda now, _: done.append(now)
+        Fake(), songs, 2, plain_recipe(grid="sixteenths"), duration_s=4.0, progress=lambda now, _: done.append(now)
     )
     groups = found.groups()
     assert list(groups) == [
@@ -84,7 +84,7 @@ def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "extracted key", "extracted change", "extracted, all", "half masked",
     ]  # fmt: skip
     assert all(len(mine) == 2 for mine in groups.values())
-    assert done[-1] == 20 * 6.0
+    assert done[-1] == 20 * 4.0
     figures = found.figures()
     assert set(figures["extracted, all"]) == {"intensity", "density", "rhythm", "melody", "key", "change"}
     assert set(figures["rhythm"]["rhythm"]) == {"f1", "cover", "hit", "shuffled"}
@@ -93,7 +93,7 @@ def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found.to_dict()["sets"]["half masked"]["melody"]["accuracy"] is not None
     found.plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
-    again = control_adherence.tasks(songs, 2, 6.0, 0, mood=False)
+    again = control_adherence.tasks(songs, 2, 4.0, 0, mood=False)
     assert [each.name for each in again] == [j.task.name for j in found.judged]
     with pytest.raises(InputError, match="no song of the archive has 100 s with all controls"):
         control_adherence.tasks(songs, 2, 100.0, 0, mood=False)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from emsync import midi
+from emsync import files, midi
 from emsync.errors import InputError, MidiError, OutputError, printable
 from emsync.files import atomic_paths, check_writable, is_cut_short, read_json, read_limited, write_bytes
 from emsync.soundtrack import places
@@ -35,6 +37,34 @@ def test_a_huge_sparse_file_is_not_read(tmp_path: Path) -> None:
         stream.truncate(3 * 2**30)
     with pytest.raises(MidiError, match="has 3221225472 bytes, over 33554432"):
         midi.read(path)
+
+
+def test_reading_takes_the_memory_of_the_file_not_of_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "small"
+    path.write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert read_limited(path, 2**30) == b"12345"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_longer_than_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "growing"
+    path.write_bytes(b"1234567")
+    real = os.fstat
+
+    def shorter(descriptor: int) -> os.stat_result:
+        status = list(real(descriptor))
+        status[stat.ST_SIZE] = 2
+        return os.stat_result(status)
+
+    monkeypatch.setattr(files, "_PIECE_BYTES", 2)
+    monkeypatch.setattr(files.os, "fstat", shorter)
+    assert read_limited(path, 7) == b"1234567"
+    with pytest.raises(InputError, match="has over 6 bytes"):
+        read_limited(path, 6)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")

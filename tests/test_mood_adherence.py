@@ -32,7 +32,7 @@ from emsync.training.evaluation.mood_adherence import (
 from emsync.training.evaluation.report_page import headline
 from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
-from tests.fakes import plain_recipe
+from tests.fakes import Feeling, plain_recipe
 from tests.models import LOCAL, archive_file, model_folder, random_model, toy_archive
 
 SECONDS = 40
@@ -111,9 +111,9 @@ def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
 
 
 def test_a_model_is_measured_and_its_part_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # On toy songs' scale, all that a random model plays would lie at one end.
+    # On toy songs' scale, all that the fake plays would lie at one end.
     monkeypatch.setattr("emsync.training.evaluation.mood_adherence.judges_scale", lambda songs: SCALE)
-    decoder = open_decoder(model_folder(tmp_path / "model", LOCAL))
+    decoder = Feeling()
     songs, seen = toy_archive(1), list[tuple[float, float]]()
     part = measure(
         decoder, songs, 1, plain_recipe(grid="sixteenths"), seed=3, together=5, duration_s=9.0,

@@ -137,7 +137,7 @@ def test_what_was_kept_of_another_run_is_not_used(song: Path, change: dict[str, 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     peaks = []
-    for seconds in (45.0, 180.0):
+    for seconds in (45.0, 120.0):
         midi.write(with_a_chord(duration_s=seconds), tmp_path / "long.mid")
         tracemalloc.start()
         make(tmp_path / "long.mid", Beeper(), text="x", overwrite=True)

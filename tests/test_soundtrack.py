@@ -32,8 +32,16 @@ CUTS_S = (0.0, 4.0, 8.504, 12.28, 13.0)
 NAMES = ["Drums", "Piano", "Guitar", "Bass", "Strings"]
 
 
+#: Pieces made so far: many tests look at the same one.
+KEPT: dict[str, Soundtrack] = {}
+
+
 def composed(recipe: Recipe | None = None, cuts_s: Any = CUTS_S, duration_s: float = DURATION_S) -> Soundtrack:
-    return soundtrack.compose(Fake(), duration_s, cuts_s, recipe)
+    """A piece of the fake, made once a process; a test of composing again calls `soundtrack.compose` itself."""
+    key = repr((recipe or Recipe(), cuts_s, duration_s))
+    if key not in KEPT:
+        KEPT[key] = soundtrack.compose(Fake(), duration_s, cuts_s, recipe)
+    return KEPT[key]
 
 
 def model_folder(folder: Path, weights: bytes = b"weights") -> Path:
@@ -109,7 +117,7 @@ def test_finishing_accents_the_chords_on_cuts_and_follows_arousal() -> None:
         here = np.abs(track.score.start_s - float(hit.chord_s or math.nan)) < 2e-3
         return float(track.score.velocity[here].mean() - track.score.velocity[~here].mean())
 
-    assert np.mean([lift("on", seed) - lift("off", seed) for seed in range(8)]) > 8
+    assert np.mean([lift("on", seed) - lift("off", seed) for seed in range(6)]) > 8
     loud, soft = (moody(MoodCurve.constant(arousal=a), Recipe(seed=3)).score.velocity.mean() for a in (0.9, -0.9))
     assert loud > soft + 16
 
@@ -191,7 +199,7 @@ def test_the_frame_rate_is_the_markers() -> None:
 
 def test_recipe_and_seed_matter() -> None:
     default = midi.to_bytes(composed().score)
-    assert midi.to_bytes(composed(Recipe()).score) == default
+    assert midi.to_bytes(soundtrack.compose(Fake(), DURATION_S, CUTS_S).score) == default
     for other in (
         Recipe(seed=1), Recipe(temperature=1.2), Recipe(top_p=0.5),
         Recipe(by_kind={"ON": (0.7, 0.9)}), Recipe(hits="exact"), Recipe(t_diff_s=0.5),

@@ -9,7 +9,6 @@ from typing import Any
 
 import mido
 import numpy as np
-import pypianoroll
 from click.testing import CliRunner, Result
 
 from emsync.cli.main import cli
@@ -63,6 +62,8 @@ def write_pianoroll(
     binary: bool = False,
     **extra: Any,
 ) -> Path:
+    import pypianoroll  # takes a second
+
     tracks = []
     for name, program in names:
         roll = np.zeros((steps, 128), dtype=np.uint8)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from emsync.errors import OutputError
+from emsync.errors import CorpusError, OutputError
 from emsync.training.corpus import chunks, song_files
 from emsync.training.corpus import prepare as corpus
 from emsync.training.corpus.prepare import prepare
@@ -24,8 +24,9 @@ from emsync.training.corpus.songs import (
     TOO_SHORT,
     UNREADABLE_MIDI,
 )
-from emsync.training.corpus.work_folder import survives
+from emsync.training.corpus.work_folder import survives, work_through
 from emsync.workers import interrupts_held
+from tests.corpus import mortal
 from tests.corpus.files import (
     LPD_5,
     digests,
@@ -159,13 +160,32 @@ def test_overwriting_leaves_no_older_archive(folder: Path, tmp_path: Path) -> No
     assert report.kept == 6
 
 
-def test_a_crashing_reader_is_found_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from concurrent.futures.process import BrokenProcessPool
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_a_worker_that_is_killed_ends_no_work(tmp_path: Path) -> None:
+    names, lost = ["a", "once", "always", "b", "c"], list[tuple[str, str]]()
+    items = [(str(tmp_path), name) for name in names]
 
-    def broken(work: Any, items: Any, workers: int, progress: bool, title: str, *rest: Any) -> Any:
-        if title == "reading":
-            raise BrokenProcessPool
-        return [work(item) for item in items]
+    def work(items: list[tuple[str, str]], **more: Any) -> None:
+        work_through(mortal.work, items, 2, False, "reading", "file", lambda item: 1, **more)
+
+    work(items, lost=lost.append)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "log", "once"]
+    assert lost == [(str(tmp_path), "always")]
+    begun = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(name for name, _ in begun) == sorted([*names, "once", "always"])
+    (tmp_path / "log").unlink()
+    with pytest.raises(CorpusError, match=r"was killed twice while reading; if memory was short, give fewer --workers"):
+        work(items[2:4])
+    with pytest.raises(ZeroDivisionError, match="a mistake") as caught:
+        work([(str(tmp_path), "wrong"), items[0]])
+    assert "mortal.py" in caught.value.__notes__[0], "where it was raised"
+
+
+def test_a_crashing_reader_is_found_out(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(work: Any, items: Any, *rest: Any) -> None:
+        *_, lost = rest
+        for item in items:
+            lost(item)
 
     def alone(target: Any, chunk: Any) -> bool:
         if any(file.source.endswith("1.mid") for file in chunk.files):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pypianoroll
 import pytest
 
 from emsync.training.corpus.song_files import read_song
@@ -112,6 +111,8 @@ def test_old_names_other_resolutions_and_binary_rolls(tmp_path: Path) -> None:
 
 
 def test_time_passes_alike_in_midi_and_pianoroll(tmp_path: Path) -> None:
+    import pypianoroll
+
     notes = tune(1, 60)
     path = write_midi(tmp_path / "a.mid", [(0, 0, notes)])
     roll = pypianoroll.read(path, resolution=24)

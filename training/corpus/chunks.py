@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -142,21 +141,11 @@ def _mood(song: Song, name: str) -> Labels:
 
 def _read_all(chunks: Sequence[Chunk], workers: int, progress: bool) -> None:
     """Read every chunk that is not kept yet; a file that brings a worker down is found out and refused."""
-    total = sum(len(chunk.files) for chunk in chunks)
     waiting = [chunk for chunk in chunks if not chunk.cache.is_file()]
-    while waiting:
-        done = total - sum(len(chunk.files) for chunk in waiting)
-        try:
-            work_through(
-                _read_chunk, waiting, workers, progress, "reading", "file", lambda chunk: len(chunk.files), done
-            )
-            return
-        except BrokenProcessPool:
-            waiting = [chunk for chunk in waiting if not chunk.cache.is_file()]
-        # Chunks are started in order, so the file that crashed the worker is among the first remaining ones.
-        for chunk in waiting[: 3 * workers]:
-            _read_warily(chunk)
-        waiting = waiting[3 * workers :]
+    done = sum(len(chunk.files) for chunk in chunks) - sum(len(chunk.files) for chunk in waiting)
+    work_through(
+        _read_chunk, waiting, workers, progress, "reading", "file", lambda chunk: len(chunk.files), done, _read_warily
+    )
 
 
 def _read_warily(chunk: Chunk) -> None:

@@ -5,18 +5,19 @@ Unfinished work is in `OUT/.work`. Finished archives are renamed into place at t
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import multiprocessing
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from emsync.errors import OutputError
+from emsync.errors import CorpusError, OutputError
 from emsync.files import atomic_path, write_bytes
-from emsync.workers import interrupts_held, worker_begins
+from emsync.workers import Lost, Processes, finished, interrupts_held
 
 REPORT: Final = "report.json"
 VALID: Final = "valid.npz"
@@ -97,8 +98,13 @@ def work_through(
     unit: str,
     size: Callable[[T], int],
     done: int = 0,
+    lost: Callable[[T], object] | None = None,
 ) -> None:
-    """Do `work` for every item, here or in worker processes, under a progress bar of `size` units an item."""
+    """Do `work` for every item, here or in worker processes, under a progress bar of `size` units an item.
+
+    An item whose worker was killed is done again by a fresh one. If that is killed, too, `lost` is called with the item
+    once the others are done; without `lost`, `CorpusError` is raised. Raises what `work` raises.
+    """
     from tqdm import tqdm
 
     total = done + sum(size(item) for item in items)
@@ -108,13 +114,34 @@ def work_through(
                 work(item)
                 bar.update(size(item))
             return
-        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of whatever is imported
-        pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(items)), context, worker_begins)
-        try:
-            with interrupts_held():  # submitting starts the processes
-                futures = {pool.submit(work, item): item for item in items}
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-                bar.update(size(futures[future]))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        left: list[T] = []
+        with Processes[T, Exception | None](partial(_do, work), _begin) as crew:
+            for item, result in finished(items, crew, min(workers, len(items))):
+                if isinstance(result, Lost):
+                    left.append(item)
+                elif result is not None:
+                    raise result
+                else:
+                    bar.update(size(item))
+        for item in left:
+            if lost is None:
+                raise CorpusError(
+                    f"a worker process was killed twice while {title}; if memory was short, give fewer --workers "
+                    "(the same command goes on where this one stopped)"
+                )
+            lost(item)
+            bar.update(size(item))
+
+
+def _begin() -> None:
+    """Workers need nothing beforehand."""
+
+
+def _do(work: Callable[[T], object], item: T, again: bool) -> Exception | None:
+    """Work in another process; what it raises is sent back, with where it came from."""
+    try:
+        work(item)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
+    return None
