@@ -262,6 +262,8 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     if track.theme is not None:
         say(_on_theme(track))
     say(_on_sounds(track))
+    if track.recipe.style:
+        say(_on_style(track.recipe))
     if track.recipe.describe:
         say(printable(track.recipe.described.summary()))
     if track.mood is not None:
@@ -280,6 +282,14 @@ def _on_sounds(track: Soundtrack) -> str:
     if name is None:
         return "Palette: " + ", ".join(f"{each.name} {each.program}" for each in instruments) + " (programs from 0)."
     return f"Palette: {name}{' (auto)' if track.recipe.palette == palettes.AUTO else ''}."
+
+
+def _on_style(recipe: Recipe) -> str:
+    """Which style it is, how much of it, and what that was learned from."""
+    from emsync.style import Style
+
+    n = len(Style.read(recipe.style).training.get("pieces", ()))
+    return f"Style: {printable(recipe.style)}, at {recipe.style_strength:g} ({n} piece{'s' if n != 1 else ''})."
 
 
 def _on_key(signatures: tuple[KeySignature, ...]) -> str:

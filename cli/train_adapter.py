@@ -39,10 +39,10 @@ def command(
     to 1) or NAME.json; and its description in NAME.txt, if it has one. The music model itself is not changed. Needs:
     pip install 'emsync[musicgen]'.
     """
+    from emsync.adapter_files import ABOUT
     from emsync.backends import DEFAULT_MODEL
     from emsync.errors import OutputError
     from emsync.folders import atomic_folder, check_replaceable
-    from emsync.mood_adapter import ABOUT
     from emsync.musicgen import MusicGen
     from emsync.training import adapter
 

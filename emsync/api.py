@@ -69,6 +69,8 @@ class Choices(TypedDict, total=False):
     intensity: str
     intensity_by: Literal["notes", "velocity"]
     density: str
+    style: str
+    style_strength: float
     describe: str
     control_strength: float
 

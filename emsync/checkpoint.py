@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import numpy.typing as npt
+
 from emsync import vocabulary as v
 from emsync.errors import ModelError, OutputError
 from emsync.files import read_json
@@ -231,8 +233,11 @@ def save(
         (partial / VOCABULARY).write_text(json.dumps({"events": v.NAMES}, indent=0) + "\n", encoding="utf-8")
 
 
-def load(folder: str | os.PathLike[str]) -> EventTransformer:
-    """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch."""
+def load(folder: str | os.PathLike[str], changed: Mapping[str, npt.NDArray[Any]] | None = None) -> EventTransformer:
+    """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch.
+
+    changed: tensors to use in the place of the file's, as it would hold them.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -247,6 +252,7 @@ def load(folder: str | os.PathLike[str]) -> EventTransformer:
         stored = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read ({error}); it may be cut off: copy it again") from error
+    stored |= {name: torch.from_numpy(value) for name, value in (changed or {}).items()}
     for name in [name for name, tensor in stored.items() if tensor.dtype == torch.int8]:
         stored[name] = stored[name].float() * stored.pop(name + SCALE)[:, None]
     state = {name: tensor.float() for name, tensor in stored.items()}

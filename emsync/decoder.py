@@ -31,6 +31,7 @@ from emsync.critic import Critic
 from emsync.errors import MissingExtraError, ModelError
 from emsync.mixture import COPYING, Mixture
 from emsync.networks import FloatArray, Geometry, IntArray, Network, OnnxNetwork, Span, TorchNetwork
+from emsync.style import Style
 
 Backend = Literal["auto", "onnx", "torch"]
 
@@ -305,20 +306,23 @@ def _has(module: str) -> bool:
 
 
 def open_decoder(
-    folder: str | os.PathLike[str] | None = None, *, backend: Backend = "auto", threads: int | None = None
-) -> CachedDecoder:
+    folder: str | os.PathLike[str] | None = None, *, backend: Backend = "auto", threads: int | None = None,
+    style: Style | None = None, style_strength: float = 1.0,
+) -> CachedDecoder:  # fmt: skip
     """Open a model folder for composing; None is the model that ships with emsync.
 
     backend: "onnx", "torch", or "auto": ONNX Runtime where the folder has a graph and it is installed, else torch.
     threads: how many, None for `THREADS` with ONNX Runtime and torch's own choice with torch.
-    Raises `ModelError` for a folder that is incomplete, damaged or of another vocabulary, `MissingExtraError` when what
-    the backend needs is not installed.
+    style, style_strength: what is added to the weights, and how much of it.
+    Raises `ModelError` for a folder that is incomplete, damaged or of another vocabulary, or not what the style is for;
+    `MissingExtraError` when what the backend needs is not installed.
     """
     if threads is not None and threads < 1:
         raise ModelError(f"decoder: {threads} threads; give 1 or more")
     folder = Path(embedded_folder() if folder is None else folder)
     config = read_config(folder)["model"]
     geometry, mixture, critic = Geometry.of(config), Mixture.read(folder), Critic.read(folder)
+    changed = None if style is None else style.merged(folder, style_strength)
     if backend == "auto":
         backend = "onnx" if (folder / GRAPH).is_file() and _has("onnxruntime") else "torch"
         if backend == "torch" and not _has("torch") and _has("onnxruntime"):
@@ -331,7 +335,7 @@ def open_decoder(
             raise MissingExtraError(
                 "onnxruntime is not installed; run: pip install onnxruntime, or choose the torch backend"
             )
-        network = OnnxNetwork(folder, config, threads=threads)
+        network = OnnxNetwork(folder, config, threads=threads, changed=changed)
         if mixture is not None and mixture.recall and not network.gives_states:
             raise ModelError(
                 f"{folder / GRAPH} does not give the hidden states that {COPYING} needs; "
@@ -342,7 +346,7 @@ def open_decoder(
         raise ModelError(f"decoder: backend {backend!r} is not known; choose auto, onnx or torch")
     if not _has("torch"):
         raise MissingExtraError("torch is not installed; run: pip install 'emsync[train]'")
-    return CachedDecoder(TorchNetwork(folder, threads=threads), geometry, mixture, critic)
+    return CachedDecoder(TorchNetwork(folder, threads=threads, changed=changed), geometry, mixture, critic)
 
 
 __all__ = [

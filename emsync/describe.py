@@ -2,7 +2,8 @@
 
 `WORDS` is the whole table, and docs/narrascore.md shows it; nothing is downloaded and nothing is guessed. Several words
 add up: families and counts are joined, moods are averaged, a later tempo, density or loudness takes an earlier one's
-place. "no" or "without" before a family leaves it out. Words that are in no table are ignored, and reported.
+place. Where families are named, only they play; "mainly" lets others join in. "no" or "without" before a family leaves
+it out. Words that are in no table are ignored, and reported.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from emsync.errors import InputError
-from emsync.vocabulary import FAMILIES
+from emsync.vocabulary import CHORD_FAMILIES, FAMILIES, STRINGS
 
 #: A description has at most so many characters.
 LONGEST: Final = 1000
@@ -59,11 +60,12 @@ _FILLERS: Final = frozenset(
     }
 )  # fmt: skip
 _NOT: Final = frozenset({"no", "without"})
+_MAINLY: Final = frozenset({"mainly", "mostly", "chiefly", "led", "featuring"})
 SOLO: Final = "solo"
 
-#: What is added to the logits of the notes of families that were not named, and of those that were left out.
-OTHERS_BIAS: Final = -3.0
+#: What is added to the logits of the notes of families that do not play, and of those beside the main ones.
 LEFT_OUT_BIAS: Final = -30.0
+OTHERS_BIAS: Final = -3.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Description:
         tempo_qpm: The slowest and the fastest tempo.
         mood: Valence and arousal.
         density, loudness_db: As `--density` and `--intensity` take them.
+        mainly: Whether other families than those named may join in.
         few: Whether few families play.
         ignored: Words that are in no table.
 
@@ -86,14 +89,26 @@ class Description:
     mood: tuple[float, float] | None = None
     density: float | None = None
     loudness_db: float | None = None
+    mainly: bool = False
     few: bool = False
     ignored: tuple[str, ...] = field(default=())
 
     @property
     def family_biases(self) -> dict[str, float]:
         """What is added to the logits of the notes of each family; none for families that play as they would."""
-        others = {name: OTHERS_BIAS for name in FAMILIES if self.families and name not in self.families}
+        beside = OTHERS_BIAS if self.mainly else LEFT_OUT_BIAS
+        others = {name: beside for name in FAMILIES if self.families and name not in self.families}
         return others | dict.fromkeys(self.without, LEFT_OUT_BIAS)
+
+    @property
+    def chord_families(self) -> tuple[int, ...]:
+        """The families that may play the chords on cuts: piano and guitar, where neither may play the strings.
+
+        Where none of the three may play, it is piano and guitar all the same.
+        """
+        plays = [family for family, name in enumerate(FAMILIES) if self.family_biases.get(name, 0.0) != LEFT_OUT_BIAS]
+        usual = tuple(family for family in CHORD_FAMILIES if family in plays)
+        return usual or ((STRINGS,) if STRINGS in plays else CHORD_FAMILIES)
 
     def level(self, name: str, given: str) -> str:
         """What `--intensity` or `--density` is: as given, else what the description says of it."""
@@ -103,7 +118,9 @@ class Description:
     def summary(self) -> str:
         """One line: what was understood, and what was ignored."""
         parts = (
-            list(self.families) + [f"no {name}" for name in self.without] + (["few instruments"] if self.few else [])
+            ([("mainly " if self.mainly else "") + ", ".join(self.families)] if self.families else [])
+            + [f"no {name}" for name in self.without]
+            + (["few instruments"] if self.few else [])
         )
         if self.tempo_qpm is not None:
             parts.append(f"tempo {self.tempo_qpm[0]:g} to {self.tempo_qpm[1]:g}")
@@ -132,15 +149,17 @@ def understood(text: str) -> Description:
     for word in re.findall(r"[^\W\d_]+(?:-[^\W\d_]+)*", text.lower()):
         if word in _NOT:
             negated = True
+        elif word in _MAINLY:
+            found["mainly"] = True
         elif word not in _FILLERS:
             _take(word, negated, found)
             negated = False
+    found["families"] = [name for name in found["families"] if name not in found["without"]]
     moods = found.pop("moods")
     if moods:
         found["mood"] = tuple(sum(levels) / len(moods) for levels in zip(*moods, strict=True))
     for name in ("families", "without", "ignored"):
         found[name] = tuple(dict.fromkeys(found[name]))
-    found["families"] = tuple(name for name in found["families"] if name not in found["without"])
     made = Description(**found)
     if text.strip() and made == Description(ignored=made.ignored):
         raise InputError(

@@ -21,7 +21,7 @@ from emsync.errors import InputError
 from emsync.score import Bars, KeySignature, Marker, Score, TempoMap
 from emsync.tempo_plan import TempoPlan
 from emsync.tokenizer.families import FAMILY_PROGRAMS
-from emsync.vocabulary import STEP_S
+from emsync.vocabulary import CHORD_FAMILIES, STEP_S, STRINGS
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -120,10 +120,15 @@ def follow(score: Score, plan: TempoPlan, duration_s: float) -> Score:
     )  # fmt: skip
 
 
+def chord_families(score: Score) -> tuple[int, ...]:
+    """The families whose chords count: piano and guitar (paper, Section III-B2); the strings where neither plays."""
+    return CHORD_FAMILIES if np.isin(score.instrument, CHORD_FAMILIES).any() else (STRINGS,)
+
+
 def sounding_chords(score: Score, *, to_end: bool = True) -> FloatArray:
     """Onsets of the long chords of a score of the five families, in seconds, increasing.
 
-    to_end: whether notes that sound to the end, for at least `END_MARGIN_S`, count as long.
+    Chords of `chord_families`. to_end: whether notes that sound to the end, for at least `END_MARGIN_S`, count as long.
     """
     if len(score.instruments) != len(FAMILY_PROGRAMS):
         raise InputError(
@@ -138,7 +143,8 @@ def sounding_chords(score: Score, *, to_end: bool = True) -> FloatArray:
     # The notes of a landed chord share an onset; in a file they may differ by a rounding error.
     onset = np.rint(score.start_s / 1e-3).astype(np.int64)
     song = np.zeros(len(score), dtype=np.int64)
-    first = chord_onsets(song, score.instrument, onset, score.pitch, length + slack)
+    families = chord_families(score)
+    first = chord_onsets(song, score.instrument, onset, score.pitch, length + slack, families=families)
     return np.unique(score.start_s[first])
 
 

@@ -16,8 +16,6 @@ curve are filled, and a level that is not given at all is neutral (0).
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -26,18 +24,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from emsync.adapter_files import MUSICGEN_MOOD, read_adapter, write_adapter
 from emsync.errors import InputError, ModelError
-from emsync.files import read_json, write_bytes
 from emsync.mood import MoodCurve
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ABOUT, WEIGHTS = "adapter.json", "adapter.safetensors"
-_FORMAT: Final = 1
-_KIND: Final = "musicgen-mood"
-_MAX_BYTES: Final = 1 << 20
 #: The share of the layers that the paper found best (Table 4: 75 %).
 SHARE: Final = 0.75
 #: The mood curve has a point every so many seconds (Section 3.3: 1 Hz).
@@ -170,43 +164,34 @@ class MoodAdapter:
 
     def write(self, folder: Path) -> None:
         """Write adapter.safetensors and adapter.json into `folder`, which exists. Raises `OutputError`."""
-        from safetensors.torch import save
-
-        about = {"format": _FORMAT, "kind": _KIND, "shape": asdict(self.shape), "training": dict(self.training)}
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.convert.state_dict().items()}
-        (folder / ABOUT).unlink(missing_ok=True)
-        write_bytes(folder / WEIGHTS, save({**weights, "gains": self.gains.detach().cpu()}))
-        write_bytes(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+        weights = {name: value.detach().cpu().numpy() for name, value in self.convert.state_dict().items()}
+        weights["gains"] = self.gains.detach().cpu().numpy()
+        write_adapter(folder, MUSICGEN_MOOD, {"shape": asdict(self.shape), "training": dict(self.training)}, weights)
 
     @classmethod
     def read(cls, folder: str | Path, network: Any) -> MoodAdapter:
         """The adapter of a folder, for this network. Raises `ModelError` if it cannot be read or does not fit."""
-        from safetensors.torch import load
+        import torch
 
-        place = Path(folder)
-        about = read_json(place / ABOUT, _MAX_BYTES, "adapter", "give a folder of emsync train-adapter", ModelError)
+        about, weights, digest = read_adapter(folder, MUSICGEN_MOOD)
         try:
-            if about["format"] != _FORMAT or about["kind"] != _KIND:
-                raise ValueError(f"it is of the kind {about['kind']!r}")
             made = cls.fresh(AdapterShape(**about["shape"]))
-            data = (place / WEIGHTS).read_bytes()
-            weights = load(data)
-            gains = weights.pop("gains")
-            made.convert.load_state_dict(weights)
+            gains = torch.from_numpy(weights.pop("gains"))
+            made.convert.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
             made.gains.data = gains.reshape(made.gains.shape)
-        except Exception as error:  # files that are cut off or of another kind raise errors of every kind
+        except (KeyError, TypeError, ValueError, RuntimeError, InputError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-            raise ModelError(f"the adapter in {place} cannot be read ({reason}); train it again") from error
+            raise ModelError(f"the adapter in {folder} cannot be read ({reason}); train it again") from error
         decoder = network.decoder.config
         if made.shape.width != decoder.hidden_size or made.shape.n_layers > decoder.num_hidden_layers:
             raise ModelError(
-                f"the adapter in {place} is for a decoder of width {made.shape.width}, this model's is "
+                f"the adapter in {folder} is for a decoder of width {made.shape.width}, this model's is "
                 f"{decoder.hidden_size} wide with {decoder.num_hidden_layers} layers; train one on this model"
             )
         made.convert.to(network.device).eval().requires_grad_(False)
         made.gains.data = made.gains.data.to(network.device)
         made.gains.requires_grad_(False)
-        return replace(made, training=dict(about["training"]), digest=hashlib.sha256(data).hexdigest()[:16])
+        return replace(made, training=dict(about.get("training", {})), digest=digest)
 
 
 def torch_arange(hidden: torch.Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -138,8 +139,10 @@ class OnnxNetwork:
     backend = "onnx"
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], *, threads: int | None = None, graph: Path | None = None
-    ) -> None:
+        self, folder: Path, config: dict[str, Any], *, threads: int | None = None, graph: Path | None = None,
+        changed: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:  # fmt: skip
+        """Load the graph. changed: tensors to use in the place of model.safetensors's (`style.Style.merged`)."""
         # ONNX Runtime writes usage files under the user's cache when it is imported, unless this is set.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
@@ -154,7 +157,11 @@ class OnnxNetwork:
         options.log_severity_level = 4  # what goes wrong is raised; nothing is printed beside it
         # Weights of 8 bits become float32 once, at loading; otherwise ONNX Runtime would do that again at every step.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        values = {f"weights.{name}": value for name, value in (changed or {}).items()}  # `onnx_graph` names them so
         try:
+            if values:
+                kept = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values.values()]
+                options.add_external_initializers(list(values), kept)
             session = onnxruntime.InferenceSession(
                 str(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
@@ -241,13 +248,16 @@ class TorchNetwork:
 
     backend = "torch"
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, changed: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> None:
+        """Load the weights. changed: as of `OnnxNetwork`."""
         import torch
 
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._model = load(folder).to(self._device)
+        self._model = load(folder, changed).to(self._device)
         self.states: FloatArray | None = None
 
     def zeros(self, *shape: int) -> Any:

@@ -21,12 +21,12 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync.cutlist import DEFAULT_T_DIFF_S, spaced
-from emsync.hits import Hit, measure, sounding_chords
+from emsync.hits import Hit, chord_families, measure, sounding_chords
 from emsync.mood import MoodCurve
 from emsync.record import Record
 from emsync.score import Score
 from emsync.tokenizer import families
-from emsync.vocabulary import BASS, CHORD_FAMILIES
+from emsync.vocabulary import BASS
 
 #: How a cut was met: by a chord within a frame, within a second, by none; or it was only marked.
 State = Literal["frame", "second", "missed", "marked"]
@@ -223,7 +223,7 @@ def _chords(reduced: Score) -> tuple[Chord, ...]:
     out = []
     player, start_s, end_s = reduced.instrument, reduced.start_s, reduced.end_s
     for time_s in sounding_chords(reduced).tolist():
-        struck = np.isin(player, CHORD_FAMILIES) & (np.abs(start_s - time_s) <= _CHORD_SPREAD_S)
+        struck = np.isin(player, chord_families(reduced)) & (np.abs(start_s - time_s) <= _CHORD_SPREAD_S)
         under = (player == BASS) & (start_s <= time_s + _CHORD_SPREAD_S) & (end_s > time_s + _CHORD_SPREAD_S)
         bass = int(reduced.pitch[under].min()) if under.any() else None
         out.append(Chord(time_s, chord_name(reduced.pitch[struck], bass)))

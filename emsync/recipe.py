@@ -41,6 +41,12 @@ MAX_SEED: Final = 2**63 - 1
 DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
 
 
+def check_style(value: Any) -> None:
+    """Raise `InputError` for what cannot be the name of a style's folder. "" is none."""
+    if not isinstance(value, str) or (value and not value.strip()) or "\0" in value:
+        raise InputError(f"style is {value!r}; give the folder of a style, made by emsync train --adapter lora")
+
+
 def _choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
     """A field of the recipe; `rest` goes to `Choice`."""
     return field(default=default, metadata={"choice": Choice(help, flag, metavar, **rest)})
@@ -272,6 +278,14 @@ class Recipe:
         "Notes that begin a second: build, fade, arc, stinger, or a number; real songs have 4 to 34, half have 19.",
         "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"),
     )  # fmt: skip
+    style: str = _choice(
+        "", "A style that emsync train --adapter lora made of some pieces: composed in their manner.",
+        "--style", "ADAPTER", text=check_style, default_text="none",
+    )  # fmt: skip
+    style_strength: float = _choice(
+        1.0, "How much of the style is added to the model: 0 none, 1 all of it.", "--style-strength", "SHARE",
+        low=0, high=1,
+    )  # fmt: skip
     describe: str = _choice(
         "", "The music in words, such as \"slow, strings, uneasy\": families, tempo, mood, density, loudness.",
         "--describe", "WORDS", text=describes.check, default_text="nothing",
@@ -377,6 +391,8 @@ class Recipe:
         given = dict(values)
         given["seed"]  # the one field that every record has: KeyError without
         given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
+        if given.get("describe") and "style" not in given:  # from before the families that are named played alone
+            given["describe"] = f"mainly {given['describe']}"[: describes.LONGEST]
         if given.get("controls") is not None:
             given["controls"] = ControlCurves.from_json(given["controls"])
         for name, choice in CHOICES.items():

@@ -20,6 +20,7 @@ from emsync.errors import InputError, ModelError, OutputError
 from emsync.files import check_writable, is_cut_short, read_json
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
+from emsync.style import digest_of_style
 from emsync.theme import Theme
 
 FORMAT: Final = 1
@@ -87,6 +88,7 @@ class Record:
     """How many cuts a chord was asked for."""
     n_met: int = 0
     """How many of them have one within a frame."""
+    style_digest: str | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Record:
@@ -126,6 +128,7 @@ class Record:
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
             weights, revised, data["model"].get("critic_sha256"), len(boundaries_s), met,
+            weights, revised, data["model"].get("critic_sha256"), data["model"].get("style_digest"),
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:
@@ -136,6 +139,11 @@ class Record:
             raise ModelError(
                 f"the record was made with a model whose weights hash to {self.weights_sha256[:12]}, "
                 f"this one's to {found[:12]}; give the right one with --model"
+            )
+        if digest_of_style(self.recipe.style) != self.style_digest:
+            raise ModelError(
+                f"the record was made with another style than the one that is now in {self.recipe.style}; "
+                "put that one back, or train it again with the same seed"
             )
         for name, made, here, counts in (
             (mixture.COPYING, self.copying_sha256, model["copying_sha256"], self.recipe.copying > 0),

@@ -217,7 +217,7 @@ class Rewriter(Writer):
                 chord_step = step
             elif own and kind == v.K_ON:
                 family = int(v.FAMILY[event])
-                in_chord = step == chord_step and family in v.CHORD_FAMILIES
+                in_chord = step == chord_step and family in self.grammar.state.chord_families
                 if family == v.DRUMS:
                     found.append(Written(family, int(v.VALUE[event]), velocity, step, step, False))
                 else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from emsync import checkpoint, record
 from emsync.recipe import Recipe
+from emsync.style import Style
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
@@ -21,7 +22,11 @@ class Session:
 
     decoder: Decoder
     model: dict[str, Any]
-    """What a record says about the model (`record.model_record`)."""
+    """What a record says about the model (`record.model_record`), and about the style."""
+    _styled: dict[tuple[str, float], Session] = field(default_factory=dict, repr=False)
+    """The latest session that `styled` gave."""
+    _plain: Session | None = field(default=None, repr=False)
+    """The session without a style, of one with a style."""
 
     @classmethod
     def open(cls, model: str | os.PathLike[str] | None = None, backend: Backend = "auto") -> Session:
@@ -35,9 +40,25 @@ class Session:
         """The session, or one with the embedded model. Raises `InputError` if it cannot do what the recipe asks for."""
         from emsync.candidates import candidates_of
 
-        session = cls.open() if session is None else session
-        candidates_of(recipe or Recipe(), session.decoder)
+        recipe = recipe or Recipe()
+        session = (cls.open() if session is None else session).styled(recipe.style, recipe.style_strength)
+        candidates_of(recipe, session.decoder)
         return session
+
+    def styled(self, style: str, strength: float) -> Session:
+        """The same model in a style (the folder of one, "" for none). Raises `ModelError` if it is of another model."""
+        from emsync.decoder import open_decoder
+
+        plain, asked = self._plain or self, (style, strength)
+        if not style:
+            return plain
+        if asked not in plain._styled:
+            backend: Any = plain.decoder.backend
+            found = Style.read(style)
+            decoder = open_decoder(plain.model["folder"], backend=backend, style=found, style_strength=strength)
+            plain._styled.clear()
+            plain._styled[asked] = Session(decoder, plain.model | {"style_digest": found.digest}, _plain=plain)
+        return plain._styled[asked]
 
 
 def knows_mood(model: str | os.PathLike[str] | None) -> bool:

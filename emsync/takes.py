@@ -148,6 +148,7 @@ def revise(
     known = _record_of(song, from_record)
     session = _session(session, known)
     brief = _Brief.of(file, known, cuts, mood, choices or {}, session, tries, file.clock.second(span.begin))
+    session = session.styled(brief.recipe.style, brief.recipe.style_strength)
     change = revision.revise(file, span, brief.asked, session.decoder, parts, progress)
     names = tuple(dict.fromkeys(each.name or revision.family_name(each) for each in parts))
     return brief.take(file, span, change, names, session, {"what": "revised"})
@@ -167,6 +168,7 @@ def arrange(
     known = _record_of(melody, from_record)
     session = _session(session, known)
     brief = _Brief.of(file, known, cuts, mood, choices or {}, session, 1, 0.0)
+    session = session.styled(brief.recipe.style, brief.recipe.style_strength)
     means = means_of(brief.asked.conditions) if brief.asked.recipe.mood_strength else ()
     programs = palettes.programs_of(brief.asked.recipe.palette, *means)
     wanted = {family: programs[family] for family in added}

@@ -160,6 +160,11 @@ def test_a_chord_on_the_cut_is_a_hit() -> None:
         assert measure(score_of(chord(family, 5.0)), [5.0]) == [Hit(5.0, 5.0)]
 
 
+def test_strings_play_the_chords_where_neither_piano_nor_guitar_plays() -> None:
+    drums = [(v.DRUMS, 36, 0.0, 0.1)]
+    assert measure(score_of(drums + chord(v.STRINGS, 5.0)), [5.0]) == [Hit(5.0, 5.0)]
+
+
 @pytest.mark.parametrize(
     "notes",
     [
@@ -171,7 +176,7 @@ def test_a_chord_on_the_cut_is_a_hit() -> None:
         pytest.param(chord(v.PIANO, 5.0, pitches=(60, 64)) + [(v.PIANO, 67, 5.02, 6.5)], id="one note late"),
         pytest.param(chord(v.DRUMS, 5.0), id="drums"),
         pytest.param(chord(v.BASS, 5.0), id="bass"),
-        pytest.param(chord(v.STRINGS, 5.0), id="strings"),
+        pytest.param([*chord(v.STRINGS, 5.0), (v.PIANO, 60, 0.0, 1.0)], id="strings beside a piano"),
         pytest.param(chord(v.PIANO, 6.001), id="more than a second late"),
         pytest.param(chord(v.PIANO, 3.999), id="more than a second early"),
     ],

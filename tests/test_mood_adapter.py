@@ -18,7 +18,8 @@ from emsync.cli.main import main  # noqa: E402
 from emsync.errors import InputError, ModelError  # noqa: E402
 from emsync.joins import Window  # noqa: E402
 from emsync.mood import MoodCurve  # noqa: E402
-from emsync.mood_adapter import ABOUT, WEIGHTS, AdapterShape, MoodAdapter  # noqa: E402
+from emsync.adapter_files import ABOUT, WEIGHTS  # noqa: E402
+from emsync.mood_adapter import AdapterShape, MoodAdapter  # noqa: E402
 from emsync.musicgen import MusicGen  # noqa: E402
 from emsync.training.adapter import TrainingClip, loss_of, read_folder, silence, told, train  # noqa: E402
 from tests.music_models import RATE_HZ  # noqa: E402
@@ -151,7 +152,7 @@ def test_what_is_no_adapter_is_refused(backend: MusicGen, tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="cannot be read"):
         MoodAdapter.read(tmp_path, backend.network)
     (tmp_path / ABOUT).write_text('{"format": 1, "kind": "head"}')
-    with pytest.raises(ModelError, match="it is of the kind 'head'"):
+    with pytest.raises(ModelError, match="is not an adapter of this version"):
         MoodAdapter.read(tmp_path, backend.network)
     MoodAdapter.fresh(AdapterShape(8, 1)).write(tmp_path)
     with pytest.raises(ModelError, match="for a decoder of width 8, this model's is 24 wide with 4 layers"):

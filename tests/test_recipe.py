@@ -125,6 +125,11 @@ def test_old_records_get_what_they_were_composed_with() -> None:
     )
 
 
+def test_old_records_let_other_families_join_those_described() -> None:
+    assert Recipe.from_dict({"seed": 3, "describe": "strings"}).described.mainly
+    assert Recipe.from_dict(Recipe(describe="strings").to_dict()).describe == "strings"
+
+
 @click.command()
 @options.recipe
 @click.pass_context

@@ -74,7 +74,7 @@ class FixedGrammar(Grammar):
         boundaries: Iterable[int] = (), beat_steps: float, families: Collection[int], closes: bool,
     ) -> None:  # fmt: skip
         state = self.state = State(recipe, end_step, None, beat_steps)
-        chordal = any(family in v.CHORD_FAMILIES for family in families)
+        chordal = any(family in state.chord_families for family in families)
         state.targets = [step for step in boundaries if step < end_step] if chordal else []
         state.notes[BAR] = False
         for family in range(len(v.FAMILIES)):

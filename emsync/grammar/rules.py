@@ -67,14 +67,14 @@ class Boundaries(Rule):
 
 
 class Chords(Rule):
-    """4. At least three notes of piano or guitar follow CHORD, and are held for two beats."""
+    """4. At least three notes of one family that plays chords follow CHORD, and are held for two beats."""
 
     KINDS: ClassVar = (v.K_ON, v.K_CHORD)
 
     def __init__(self, state: State, close: Close | None) -> None:
         super().__init__(state)
         self._close = close
-        self._notes = dict.fromkeys(v.CHORD_FAMILIES, 0)  # of the latest chord, by family
+        self._notes = dict.fromkeys(state.chord_families, 0)  # of the latest chord, by family
 
     def forbid(self, mask: Mask) -> None:
         state = self.state
@@ -87,7 +87,7 @@ class Chords(Rule):
     def accept(self, event: int) -> None:
         state = self.state
         if event == v.CHORD:
-            self._notes = dict.fromkeys(v.CHORD_FAMILIES, 0)
+            self._notes = dict.fromkeys(state.chord_families, 0)
         elif state.in_chord and FAMILY[event] in self._notes:
             self.count(event)
             state.hold[event] = state.step + math.ceil(HELD_QUARTERS * state.beat_steps)
@@ -104,9 +104,9 @@ class Chords(Rule):
             self._notes[FAMILY[on]] += 1
 
     def _crowded(self) -> bool:
-        """Whether neither family has room for a chord that no boundary asks for."""
+        """Whether no family has room for a chord that no boundary asks for."""
         count = self.state.count
-        return all(count[family] + MIN_PITCHES > MAX_SOUNDING[family] for family in v.CHORD_FAMILIES)
+        return all(count[family] + MIN_PITCHES > MAX_SOUNDING[family] for family in self.state.chord_families)
 
     def _wanted(self, allowed: BoolArray) -> BoolArray:
         """(vocabulary,) While the chord lacks notes: its notes, and what comes before them in the moment.
@@ -118,7 +118,7 @@ class Chords(Rule):
         bass = state.closed and not state.count[v.BASS] and keep[ONS[v.BASS]].any()
         if bass and self._close is not None and self._close.bass_plays():
             return keep
-        for family in v.CHORD_FAMILIES:
+        for family in state.chord_families:
             lacking = MIN_PITCHES - self._notes[family]
             if not state.landing and state.count[family] + lacking > MAX_SOUNDING[family]:
                 continue

@@ -51,6 +51,7 @@ class State:
         in_chord: Whether CHORD came in this moment. landing: whether that CHORD was due.
         since: When each sounding note began, by ON id, in that order.
         hold: Until when sounding notes may not end, by ON id.
+        chord_families: The families that may play chords.
         chord_ons: The sounding notes of chords, by ON id.
         count: How many notes sound, by family; drums are not counted.
         notes: (vocabulary,) What the sounding notes allow: ON of silent notes, OFF of those that may end.
@@ -76,6 +77,7 @@ class State:
             raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes per minute")
         self.recipe, self.end_step, self.given_beat_steps = recipe, end_step, beat_steps
         self.given_bars = tuple(bars)
+        self.chord_families = recipe.described.chord_families
         self.on_grid = recipe.on_grid and beat_steps is not None
         steps = np.array([] if boundaries is None else boundaries, dtype=np.int64)
         self.targets: list[int] = [int(s) for s in steps if s < end_step - MARGIN]

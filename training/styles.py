@@ -1,0 +1,151 @@
+"""Training a style: a low-rank adapter of a composer from a few pieces, on a CPU, in minutes.
+
+    pieces = read_pieces(["bach/"])
+    style, losses = train(None, pieces, StyleOptions(steps=120))      # None: the model that ships with emsync
+
+The pieces are tokenized in memory, and crops are drawn and transposed as in training. Adam in float32 trains the
+factors alone; the rate falls linearly to zero.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from emsync import checkpoint
+from emsync.errors import InputError
+from emsync.files import check_not_read
+from emsync.style import Style
+from emsync.training import low_rank
+from emsync.training.batches import tensors
+from emsync.training.corpus.archive import Archive, pack
+from emsync.training.corpus.song_files import MIDI_SUFFIXES, find, read_song
+from emsync.training.corpus.songs import Refused
+from emsync.training.crops import CropConfig, Crops
+from emsync.training.dataset import Dataset
+from emsync.training.objective import losses
+
+#: A style is learned from at most so many files; more are a corpus, for training a model further.
+MOST_PIECES: Final = 500
+#: The losses that are reported are means over this many steps.
+REPORTED: Final = 10
+
+
+@dataclass(frozen=True)
+class StyleOptions:
+    """How a style is trained. Checked when made.
+
+    Attributes:
+        rank: Of the products that are added to the weights.
+        steps: Of the optimizer.
+        batch: Crops a step.
+        context: Events a crop; at most the model's.
+        rate: Adam's learning rate at the beginning.
+        seed: Of the factors and the crops.
+
+    """
+
+    rank: int = 8
+    steps: int = 120
+    batch: int = 2
+    context: int = 512
+    rate: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("rank", 1), ("steps", 1), ("batch", 1), ("context", 16), ("seed", 0)):
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
+                raise InputError(f"style: {name} is {getattr(self, name)!r}; give a whole number of at least {least}")
+        if not 0 < self.rate <= 1:
+            raise InputError(f"style: rate is {self.rate}; give a number above 0 and at most 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """What a style is learned from: the songs, the names of their files, and those that were refused, with why."""
+
+    archive: Archive
+    names: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
+    """The MIDI files of folders and files, as songs; the same bytes count once.
+
+    Raises `InputError` if none can be used, or there are more than `MOST_PIECES`.
+    """
+    given = list(inputs)
+    files = [file for file in find(given) if Path(file.path).suffix.lower() in MIDI_SUFFIXES]
+    shown = ", ".join(str(each) for each in given)
+    if not files:
+        raise InputError(f"{shown} has no MIDI files; give a folder with the pieces of a style")
+    if len(files) > MOST_PIECES:
+        raise InputError(f"{shown} has {len(files)} MIDI files, over {MOST_PIECES}; train a model further with them")
+    songs, refused = {}, []
+    for file in files:
+        try:
+            song = read_song(file.path, source=file.source).song
+        except Refused as error:
+            refused.append(f"{file.source}: {error}")
+            continue
+        songs.setdefault(song.song_id, (song, file.source))
+    if not songs:
+        raise InputError(f"none of the {len(files)} MIDI files of {shown} can be used ({refused[0]}); give others")
+    kept = list(songs.values())
+    return Pieces(pack([song for song, _ in kept]), tuple(name for _, name in kept), tuple(refused))
+
+
+def check_apart(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise `OutputError` if the style would be written over what it is learned from."""
+    check_not_read(output, list(inputs))
+
+
+def train(
+    model: str | os.PathLike[str] | None, pieces: Pieces, options: StyleOptions,
+    *, tell: Callable[[int, float], None] | None = None,
+) -> tuple[Style, list[float]]:  # fmt: skip
+    """Train a style; the base model's own weights do not change.
+
+    Args:
+        model: The base model's folder; None for the one that ships with emsync.
+        pieces: What to learn from.
+        options: How.
+        tell: Called after each step with its number, from 1 on, and its bits an event.
+
+    Returns the style, and the bits an event of each step; those of the first are the base model's.
+
+    """
+    folder = checkpoint.embedded_folder() if model is None else Path(model)
+    network = checkpoint.load(folder)
+    added = low_rank.attach(network, options.rank, options.seed)
+    learned = low_rank.parameters(added)
+    optimizer = torch.optim.Adam(learned, lr=options.rate)
+    dataset = Dataset.of(pieces.archive.arrays)
+    config = CropConfig(context=min(options.context, network.config.context), drop_chord=0.1, sparse_boundaries=0.4)
+    crops = Crops(dataset, config, seed=options.seed)
+    bits = []
+    for step in range(options.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * (1 - step / options.steps)
+        batch = tensors(crops.batch(step, options.batch), torch.device("cpu"))
+        loss, found = losses(network, batch, velocity_weight=0.2)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        bits.append(float(found))
+        if tell is not None:
+            tell(step + 1, bits[-1])
+    down, up = low_rank.factors(added)
+    known = {
+        "pieces": list(pieces.names), "events": len(dataset.ids), "rank": options.rank, "steps": options.steps,
+        "batch": options.batch, "context": config.context, "rate": options.rate, "seed": options.seed,
+        "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
+        "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
+    }  # fmt: skip
+    return Style(checkpoint.weights_hash(folder), down, up, known), bits
