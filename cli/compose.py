@@ -23,6 +23,7 @@ from emsync.mood_source import MoodSource
 from emsync.recipe import CHOICES, Recipe
 
 if TYPE_CHECKING:
+    from emsync.likeness import Likeness
     from emsync.score import KeySignature
     from emsync.soundtrack import Soundtrack
 
@@ -143,7 +144,7 @@ def command(
     film = choices["video"] = videos[0] if videos else None
     also = Outputs(wav, stems, mp4, plot, html, soundfont, loudness_lufs, overwrite, musicxml=musicxml, **lying)
     song = output or (Path("emsync.mid") if film is None else film.with_suffix(".mid"))
-    also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme", "controls"))))
+    also.check(film, song, (record_path, *(choices[name] for name in ("cuts", "mood", "theme", "controls", "like"))))
     with StageBar(quiet) as progress:
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
@@ -200,14 +201,15 @@ def _anew(
     from emsync import soundtrack
     from emsync.theme import Theme
 
-    controls, recipe = choices["controls"], options.recipe_of(choices)
+    references = (choices["controls"], choices["like"])
+    recipe = options.recipe_of(choices)
     video, duration, cuts, theme_file = (choices.pop(name) for name in ("video", "duration", "cuts", "theme"))
     changes = {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     if (video is None) == (duration is None):
         raise InputError("give either a video or --duration; one of them says how long the music is")
     default = Path("emsync.mid") if video is None else video.with_suffix(".mid")
-    read = (video, cuts, choices["mood"], theme_file, controls)
+    read = (video, cuts, choices["mood"], theme_file, *references)
     song, _ = soundtrack.places(default if output is None else output, overwrite=overwrite, inputs=read)
     theme = None if theme_file is None else Theme.read(theme_file)
     knows_mood = soundtrack.knows_mood(model)
@@ -262,6 +264,8 @@ def report(track: Soundtrack, song: Path, note: str | None = None) -> None:
     if track.theme is not None:
         say(_on_theme(track))
     say(_on_sounds(track))
+    if track.recipe.like is not None:
+        say(_on_likeness(track.recipe.like))
     if track.recipe.style:
         say(_on_style(track.recipe))
     if track.recipe.describe:
@@ -282,6 +286,12 @@ def _on_sounds(track: Soundtrack) -> str:
     if name is None:
         return "Palette: " + ", ".join(f"{each.name} {each.program}" for each in instruments) + " (programs from 0)."
     return f"Palette: {name}{' (auto)' if track.recipe.palette == palettes.AUTO else ''}."
+
+
+def _on_likeness(like: Likeness) -> str:
+    """What the piece is to be like."""
+    figures = f"tempo {like.tempo_qpm:.0f}, {like.density:.1f} notes a second"
+    return f"Like {printable(like.name)}: {figures}, {', '.join(like.families)}."
 
 
 def _on_style(recipe: Recipe) -> str:

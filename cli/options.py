@@ -161,6 +161,10 @@ def choices_of(values: dict[str, Any]) -> dict[str, Any]:
         from emsync.control_files import read_controls
 
         given["controls"] = read_controls(given["controls"])
+    if "like" in given:
+        from emsync import reference
+
+        given["like"] = reference.read(given["like"])
     return given
 
 
@@ -194,7 +198,7 @@ def _of_choice(name: str, choice: Choice, default: Any = None) -> Callable[[Deco
         kind = click.Choice([str(word) for word in choice.choices])
     elif choice.whole:
         kind = click.IntRange(int(choice.low), int(choice.high))
-    elif name == "controls":
+    elif name in ("controls", "like"):
         kind = FILE
     elif name != "by_kind" and choice.text is None:
         kind = FiniteFloat(min=choice.low, min_open=choice.low_open, max=choice.high)

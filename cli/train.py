@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     "initial",
     type=options.FILE,
     metavar="DIR",
-    help="Start from the weights and the shape of this model.  [default for --adapter: the model that ships with emsync]",
+    help="Start from the weights and the shape of this model.  [default with --adapter: the embedded one]",
 )
 @click.option(
     "--adapter",
@@ -131,8 +131,8 @@ def command(
     OUT/loss.png show the course of the run. Ctrl-C stops and saves the run. Several GPUs: accelerate launch -m emsync
     train, and so on. docs/training.md describes a run on a rented GPU.
 
-    With --adapter lora, PRESET and DATA are MIDI files, or folders of them: emsync train --adapter lora FOLDER -o STYLE.
-    Five pieces are enough, and minutes on a CPU. STYLE is for emsync compose --style.
+    With --adapter lora, PRESET and DATA are MIDI files, or folders of them: emsync train --adapter lora FOLDER -o
+    STYLE. Five pieces are enough, and minutes on a CPU. STYLE is for emsync compose --style.
     """
     if adapter is not None:
         given = {"valid": valid, "workers": workers, **choices}

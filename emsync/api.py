@@ -16,6 +16,7 @@ from emsync import soundtrack
 from emsync.control_curves import ControlCurves
 from emsync.cut_choice import Cuts, changed
 from emsync.errors import InputError
+from emsync.likeness import Likeness
 from emsync.mood import MoodCurve, read_curve
 from emsync.mood_source import Mood, MoodSource
 from emsync.recipe import CHOICES, Recipe
@@ -71,6 +72,7 @@ class Choices(TypedDict, total=False):
     density: str
     style: str
     style_strength: float
+    like: Likeness | None
     describe: str
     control_strength: float
 

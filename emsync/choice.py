@@ -75,5 +75,11 @@ class Choice:
             raise InputError(f"{name} is {value}; give {self.range_text}")
 
 
+def check_style(value: Any) -> None:
+    """Raise `InputError` for what cannot be the name of a style's folder. "" is none."""
+    if not isinstance(value, str) or (value and not value.strip()) or "\0" in value:
+        raise InputError(f"style is {value!r}; give the folder of a style, made by emsync train --adapter lora")
+
+
 def _plain(number: float) -> str:
     return str(int(number)) if float(number).is_integer() else f"{number:g}"

@@ -100,16 +100,6 @@ class Description:
         others = {name: beside for name in FAMILIES if self.families and name not in self.families}
         return others | dict.fromkeys(self.without, LEFT_OUT_BIAS)
 
-    @property
-    def chord_families(self) -> tuple[int, ...]:
-        """The families that may play the chords on cuts: piano and guitar, where neither may play the strings.
-
-        Where none of the three may play, it is piano and guitar all the same.
-        """
-        plays = [family for family, name in enumerate(FAMILIES) if self.family_biases.get(name, 0.0) != LEFT_OUT_BIAS]
-        usual = tuple(family for family in CHORD_FAMILIES if family in plays)
-        return usual or ((STRINGS,) if STRINGS in plays else CHORD_FAMILIES)
-
     def level(self, name: str, given: str) -> str:
         """What `--intensity` or `--density` is: as given, else what the description says of it."""
         said = self.loudness_db if name == "intensity" else self.density
@@ -132,6 +122,16 @@ class Description:
             parts.append(f"{self.loudness_db:+g} dB".replace("-", "−"))
         ignored = f" Ignored, as no table has them: {', '.join(self.ignored)}." if self.ignored else ""
         return f"Described: {'; '.join(parts)}.{ignored}"
+
+
+def chord_families(biases: Mapping[str, float]) -> tuple[int, ...]:
+    """The families that may play the chords on cuts: piano and guitar, where neither may play the strings.
+
+    Where none of the three may play, it is piano and guitar all the same. biases: as of `likeness.family_biases`.
+    """
+    plays = [family for family, name in enumerate(FAMILIES) if biases.get(name, 0.0) != LEFT_OUT_BIAS]
+    usual = tuple(family for family in CHORD_FAMILIES if family in plays)
+    return usual or ((STRINGS,) if STRINGS in plays else CHORD_FAMILIES)
 
 
 @lru_cache(maxsize=64)

@@ -20,8 +20,10 @@ from emsync import form as forms
 from emsync import keys, palettes
 from emsync import vocabulary as v
 from emsync.choice import Choice as Choice
+from emsync.choice import check_style
 from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
+from emsync.likeness import Likeness, check_likeness
 
 Hits = Literal["bend", "exact", "free"]
 Grid = Literal["triplets", "sixteenths", "free"]
@@ -39,12 +41,6 @@ AROUSAL_QPM: Final = 25.0
 MAX_SEED: Final = 2**63 - 1
 #: Pitches are drawn a little more freely than all else; otherwise one chord is repeated for bars (docs/decisions/0011).
 DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
-
-
-def check_style(value: Any) -> None:
-    """Raise `InputError` for what cannot be the name of a style's folder. "" is none."""
-    if not isinstance(value, str) or (value and not value.strip()) or "\0" in value:
-        raise InputError(f"style is {value!r}; give the folder of a style, made by emsync train --adapter lora")
 
 
 def _choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
@@ -286,6 +282,12 @@ class Recipe:
         1.0, "How much of the style is added to the model: 0 none, 1 all of it.", "--style-strength", "SHARE",
         low=0, high=1,
     )  # fmt: skip
+    like: Likeness | None = _choice(  # noqa: RUF009 (a field, as all the others)
+        None,
+        "A piece to compose in the manner of, without training: tempo, key, families, programs and density are its own "
+        "unless given, and the model hears some of it first. No line follows it for more than 10 notes.",
+        "--like", "SONG.mid", text=check_likeness, default_text="none",
+    )  # fmt: skip
     describe: str = _choice(
         "", "The music in words, such as \"slow, strings, uneasy\": families, tempo, mood, density, loudness.",
         "--describe", "WORDS", text=describes.check, default_text="nothing",
@@ -354,8 +356,9 @@ class Recipe:
     def tempo_range(self, arousal: float | None = None) -> tuple[float, float]:
         """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; `arousal` as in `tempo`."""
         felt = arousal is not None and not math.isnan(arousal) and self.mood_strength
-        if (described := self.described.tempo_qpm) is not None:
-            return described
+        asked = self.described.tempo_qpm or (None if self.like is None else self.like.tempo_range)
+        if asked is not None:
+            return asked
         shift = AROUSAL_QPM * arousal if felt and arousal is not None else 0.0
         return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
@@ -370,11 +373,15 @@ class Recipe:
             control = controls_.of_choice(said, name, duration_s)
             if control is not None:
                 found[name] = control
+        if self.like is not None and "density" not in found:
+            found["density"] = self.like.control
         return ControlCurves(found if self.control_strength else {}).scaled(self.control_strength)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""
-        plain = asdict(replace(self, controls=None))
+        plain = asdict(replace(self, controls=None, like=None))
+        if self.like is not None:
+            plain["like"] = self.like.to_dict()
         if self.controls is not None:
             plain["controls"] = self.controls.as_json()
         return plain | {"by_kind": {kind: list(pair) for kind, pair in self.by_kind.items()}}
@@ -393,8 +400,9 @@ class Recipe:
         given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
         if given.get("describe") and "style" not in given:  # from before the families that are named played alone
             given["describe"] = f"mainly {given['describe']}"[: describes.LONGEST]
-        if given.get("controls") is not None:
-            given["controls"] = ControlCurves.from_json(given["controls"])
+        for name, read in (("controls", ControlCurves.from_json), ("like", Likeness.from_dict)):
+            if given.get(name) is not None:
+                given[name] = read(given[name])
         for name, choice in CHOICES.items():
             if choice.since is not None:
                 given.setdefault(name, choice.since)
@@ -409,6 +417,6 @@ def choice_of(item: Field[Any]) -> Choice:
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
-OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments")
+OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like")
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

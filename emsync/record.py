@@ -128,7 +128,7 @@ class Record:
             folder, str(data["model"]["weights_sha256"]), data["model"].get("copying_sha256"), str(data["backend"]),
             video, mood, source, None if data.get("theme") is None else Theme.from_dict(data["theme"]), path,
             weights, revised, data["model"].get("critic_sha256"), len(boundaries_s), met,
-            weights, revised, data["model"].get("critic_sha256"), data["model"].get("style_digest"),
+            data["model"].get("style_digest"),
         )  # fmt: skip
 
     def check_model(self, folder: str | os.PathLike[str] | None) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import likeness
 from emsync import vocabulary as v
 from emsync.recipe import Recipe
 
@@ -170,8 +171,8 @@ def add_biases(
 
 
 def family_biases(recipe: Recipe) -> npt.NDArray[np.float32] | None:
-    """(vocabulary,) what is added to the logits of notes, by what `Recipe.describe` says of families, if anything."""
-    biases = recipe.described.family_biases
+    """(vocabulary,) what is added to the logits of notes, by what a recipe says of families, if anything."""
+    biases = likeness.family_biases(recipe.described, recipe.like)
     if not biases:
         return None
     by_family = np.array([biases.get(name, 0.0) for name in v.FAMILIES], dtype=np.float32)

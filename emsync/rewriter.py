@@ -141,6 +141,7 @@ class Rewriter(Writer):
         super().__init__(conditions, recipe, rng, mixture, plan)
         families = {int(v.FAMILY[each.event]) for each in gap.kept if v.KIND[each.event] == v.K_ON} | gap.families
         self.count = v.MORE if len(families) >= 3 else v.FEWER
+        self.prime = None  # the song's own notes come before the part
         self._own = [False]  # of each event, whether it was composed here
         for each in gap.before:
             for shift in shifts(each.step - self.grammar.step):

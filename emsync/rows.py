@@ -17,10 +17,13 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.conditions import MOOD_LANES, Conditions
 from emsync.decoder import Decoder
+from emsync.reference import Prime
 from emsync.writer import Writer
 
 FloatArray = npt.NDArray[np.floating]
 
+#: The share of the model's context that an excerpt may take.
+PRIMED: Final = 0.1875
 _MOOD_SLOTS: Final = (v.VALENCE_SLOT, v.AROUSAL_SLOT)
 
 
@@ -83,16 +86,20 @@ class Rows:
         return self.of([self.writers[row] for row in left], self.strength)
 
     def window(self, decoder: Decoder, keep: int) -> Answer:
-        """Start a window with the latest `keep` events after the prefix.
+        """Start a window with the latest `keep` events after the prefix, and behind what the model heard before them.
 
         Each event sees the velocity of the one before. The latest event has none yet: its velocity is sampled from the
         logits at its own position.
         """
         pieces = self.writers
-        ids = np.stack([[*_MOOD_SLOTS, w.count, *w.ids[len(w.ids) - keep :]] for w in pieces]).astype(np.int64)
-        own = np.stack([[0, 0, 0, *w.velocities[len(w.velocities) - keep :]] for w in pieces]).astype(np.int64)
+        heard = [_heard(w, decoder.context) for w in pieces]
+        n = min(len(prime.ids) for prime in heard)  # rows are of one length
+        heard = [prime.latest(n, whole_bars=len(pieces) == 1) for prime in heard]
+        every = [(w, prime, len(w.ids) - keep) for w, prime in zip(pieces, heard, strict=True)]
+        ids = np.stack([[*_MOOD_SLOTS, w.count, *_behind(p.ids, w.ids, at)] for w, p, at in every]).astype(np.int64)
+        own = np.stack([[0, 0, 0, *_behind(p.velocities, w.velocities, at)] for w, p, at in every]).astype(np.int64)
         previous_velocity = np.pad(own[:, :-1], ((0, 0), (1, 0)))
-        tail = [np.stack(w.lanes[len(w.lanes) - keep :]) for w in pieces]
+        tail = [np.stack(_behind(p.lanes, w.lanes, at)) for w, p, at in every]
         lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
         moods = self._moods(np.stack([w.conditions.mood for w in pieces]))
         return self._guided(decoder.prefill(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), moods))
@@ -134,6 +141,19 @@ class Rows:
         guided, without = logits[:n].copy(), logits[n:]
         guided[self.again] = without + self.strength * (guided[self.again] - without)
         return guided
+
+
+def _heard(writer: Writer, context: int) -> Prime:
+    """What the model hears before a piece, as far as there is room for it."""
+    if writer.prime is None:
+        return Prime.none(writer.lanes[0])
+    return writer.prime.latest(int(PRIMED * context))
+
+
+def _behind(prime: Sequence[Any] | npt.NDArray[Any], piece: list[Any], first: int) -> list[Any]:
+    """The rows of a piece from `first` on, behind those of a prime; START, the first of a piece, stays the first."""
+    begin = max(first, 1)
+    return [*piece[first:begin], *prime, *piece[begin:]]
 
 
 def _has_mood(conditions: Conditions) -> bool:

@@ -384,7 +384,8 @@ def compose(
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))
-    programs = palettes.programs_of(recipe.palette, *(means_of(conditions) if recipe.mood_strength else ()))
+    sounds = recipe.like.sounds if recipe.like is not None and recipe.palette == palettes.AUTO else recipe.palette
+    programs = palettes.programs_of(sounds, *(means_of(conditions) if recipe.mood_strength else ()))
     score = replace(score, instruments=instruments_of(programs), markers=marked, duration_s=duration_s, warnings=())
     felt = None if mood is None else Mood(mood, "given", "as given")
     return Soundtrack(

@@ -94,7 +94,9 @@ class Tonality:
                 self._tonic = keys.tonic_of(recipe.key)
             else:
                 shares = np.array(TONICS) / sum(TONICS)
-                self._tonic = int(rng.choice(12, p=shares)) if own is None else own.tonic
+                like = None if recipe.like is None else recipe.like.tonic
+                given = own.tonic if own is not None else like
+                self._tonic = int(rng.choice(12, p=shares)) if given is None else given
         self._progression = Progression(rng)
         self._drawn_minor = bool(rng.random() < MINOR_SHARE)  # for a tonic that is given without a mode
         self._is_minor: bool | None = None

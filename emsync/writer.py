@@ -18,6 +18,7 @@ from emsync.keys import Key
 from emsync.meter import Meter
 from emsync.mixture import Mixture
 from emsync.recipe import Recipe
+from emsync.reference import Originality, Prime
 from emsync.repetition import (
     FULL,
     Alone,
@@ -121,6 +122,7 @@ class Writer:
         count: The event that asks for many or few instruments.
         ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
+        prime: What the model hears before the piece, if it is composed like another.
         done: Whether the piece has ended.
 
     """
@@ -158,6 +160,9 @@ class Writer:
             self.grammar.open_up(plan.theme.family)
         self.ids, self.velocities = [v.START], [0]
         self.lanes = [conditions.at(np.zeros(1))[0]]
+        like = recipe.like
+        self.prime = None if like is None else Prime.of(like, beat_steps, self.lanes[0])
+        self._originality = None if like is None else Originality(like)
         self.done = False
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
@@ -199,7 +204,7 @@ class Writer:
         more than one of a short piece. Of the forks of one writer, one may be forked again.
         """
         memo: dict[int, object] = {id(row): row.copy() for row in (self.ids, self.velocities, self.lanes)}
-        shared = [self.conditions, self._conditioned, self.recipe, self._tempo_plan, *self._sections.shared]
+        shared = [self.prime, self.conditions, self._conditioned, self.recipe, self._tempo_plan, *self._sections.shared]
         if self._steering is not None:
             shared.append(self._steering.curves)
         new = copy.deepcopy(self, memo | {id(each): each for each in shared} | {id(self.rng): rng})
@@ -235,6 +240,8 @@ class Writer:
             self._harmony.strike(event)
             self._density.strike(self.grammar.step)
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
+            if self._originality is not None:
+                self._originality.strike(event, self.grammar.step, self.grammar.beat_steps)
         # All lanes but the copy lanes change only with the clock, a CHORD or BAR, or the boundaries.
         changed = kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._conditioned is not before
         lanes = self._lanes_now(is_chord=kind == v.K_CHORD) if changed else self.lanes[-1].copy()
@@ -288,6 +295,8 @@ class Writer:
             logits = towards_families(logits, self._families, allowed)
         if self._steering is not None:
             logits = self._steering.steer(logits, grammar)
+        if self._originality is not None:
+            logits = self._originality.forbid(logits, grammar.step, grammar.beat_steps)
         return draw(logits, allowed, self.rng, recipe, self._chord_bias)
 
     def _without_notes(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -13,12 +13,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from emsync.adapter_files import ABOUT, WEIGHTS  # noqa: E402
 from emsync.backends import Brief  # noqa: E402
 from emsync.cli.main import main  # noqa: E402
 from emsync.errors import InputError, ModelError  # noqa: E402
 from emsync.joins import Window  # noqa: E402
 from emsync.mood import MoodCurve  # noqa: E402
-from emsync.adapter_files import ABOUT, WEIGHTS  # noqa: E402
 from emsync.mood_adapter import AdapterShape, MoodAdapter  # noqa: E402
 from emsync.musicgen import MusicGen  # noqa: E402
 from emsync.training.adapter import TrainingClip, loss_of, read_folder, silence, told, train  # noqa: E402

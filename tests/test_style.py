@@ -117,7 +117,7 @@ def test_a_style_comes_back_from_its_folder(base: Path, tmp_path: Path) -> None:
 def test_what_is_no_style_for_this_model_is_refused(base: Path, tmp_path: Path) -> None:
     folder = kept(some_style(base), tmp_path / "style")
     other = model_folder(tmp_path / "other", LOCAL, seed=1, bits=8)
-    with pytest.raises(ModelError, match="was trained on a model whose weights hash to .* give that model with --mod"):
+    with pytest.raises(ModelError, match=r"was trained on a model whose weights hash to .* give that model with --mod"):
         Style.read(folder).merged(other)
     with pytest.raises(InputError, match=r"strength is 1.5; give a number from 0 to 1"):
         Style.read(folder).merged(base, 1.5)
@@ -180,7 +180,7 @@ def test_pieces_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no MIDI files; give a folder with the pieces of a style"):
         styles.read_pieces([tmp_path])
     (tmp_path / "a.mid").write_bytes(b"no music")
-    with pytest.raises(InputError, match="none of the 1 MIDI files of .* can be used"):
+    with pytest.raises(InputError, match=r"none of the 1 MIDI files of .* can be used"):
         styles.read_pieces([tmp_path])
     midi.write(to_score(toy_song(0, bars=4)), tmp_path / "b.mid")
     midi.write(to_score(toy_song(0, bars=4)), tmp_path / "c.mid")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
+from emsync.describe import chord_families
 from emsync.errors import InputError
 from emsync.grammar.tables import (
     BAR,
@@ -29,6 +30,7 @@ from emsync.grammar.tables import (
     VALUE,
     BoolArray,
 )  # fmt: skip
+from emsync.likeness import family_biases
 from emsync.recipe import Recipe
 
 
@@ -77,7 +79,7 @@ class State:
             raise InputError(f"a tempo of {beats:g} is not between {slow:g} and {fast:g} quarter notes per minute")
         self.recipe, self.end_step, self.given_beat_steps = recipe, end_step, beat_steps
         self.given_bars = tuple(bars)
-        self.chord_families = recipe.described.chord_families
+        self.chord_families = chord_families(family_biases(recipe.described, recipe.like))
         self.on_grid = recipe.on_grid and beat_steps is not None
         steps = np.array([] if boundaries is None else boundaries, dtype=np.int64)
         self.targets: list[int] = [int(s) for s in steps if s < end_step - MARGIN]

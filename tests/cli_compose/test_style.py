@@ -77,3 +77,21 @@ def test_styles_that_cannot_be_used_are_refused_before_composing(run: Run, tmp_p
     said = run("--duration", "4", "--style", str(tmp_path / "style"), "--style-strength", "1.5")
     assert said.code == 2
     assert "1.5" in said.err
+
+
+def test_a_song_like_another_is_composed_again_from_its_record(run: Run, tmp_path: Path) -> None:
+    midi.write(to_score(toy_song(2, bars=8)), "reference.mid")
+    said = run("--duration", "4", "--like", "reference.mid", "-o", "song.mid")
+    assert said.code == 0, said.err
+    assert "Like reference.mid: tempo 120, " in said.out
+    assert " notes a second, drums, piano, bass, strings.\n" in said.out
+    song = Path("song.mid").read_bytes()
+    files = run("--duration", "4", "--like", "reference.mid", "-o", "reference.mid", "--overwrite").files
+    assert files == ["reference.mid", "song.mid", "song.mid.json"]
+    Path("reference.mid").unlink()
+    assert run("--from", "song.mid.json", "-o", "again.mid").code == 0
+    assert Path("again.mid").read_bytes() == song
+    files = ["again.mid", "again.mid.json", "song.mid", "song.mid.json"]
+    refused(run("--duration", "4", "--like", "reference.mid"), "reference.mid", left=files)
+    wanted = "--from already says what to compose; leave out --like, or --from"
+    refused(run("--from", "song.mid.json", "--like", "song.mid"), wanted, left=files)
