@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field
 from typing import Any
 
 from emsync.errors import InputError
@@ -73,6 +73,18 @@ class Choice:
         above = value > self.low if self.low_open else value >= self.low
         if not (above and value <= self.high):  # False for NaN, too
             raise InputError(f"{name} is {value}; give {self.range_text}")
+
+
+def choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
+    """A field of the recipe; `rest` goes to `Choice`."""
+    return field(default=default, metadata={"choice": Choice(help, flag, metavar, **rest)})
+
+
+def choice_of(item: Field[Any]) -> Choice:
+    """The `Choice` of a field of `Recipe`."""
+    choice = item.metadata["choice"]
+    assert isinstance(choice, Choice)
+    return choice
 
 
 def check_style(value: Any) -> None:

@@ -123,12 +123,12 @@ class Likeness:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Likeness:
         """A reference from a record. Raises InputError, KeyError, TypeError or ValueError for anything else."""
-        rows = {name: np.array(values[name], dtype=np.int64) for name in _WHOLE}
-        times = {name: np.array(values[name], dtype=np.float64) for name in _TIMES}
+        rows: dict[str, Any] = {name: np.array(values[name], dtype=np.int64) for name in _WHOLE}
+        rows |= {name: np.array(values[name], dtype=np.float64) for name in _TIMES}
         tonic = None if values["tonic"] is None else int(values["tonic"])
         return cls(
             str(values["name"]), float(values["tempo_qpm"]), float(values["density"]), tonic,
-            tuple(int(p) for p in values["programs"]), tuple(float(s) for s in values["shares"]), **rows, **times,
+            tuple(int(p) for p in values["programs"]), tuple(float(s) for s in values["shares"]), **rows,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,14 +19,13 @@ from emsync import describe as describes
 from emsync import form as forms
 from emsync import keys, palettes
 from emsync import vocabulary as v
-from emsync.choice import Choice as Choice
-from emsync.choice import check_style
+from emsync.choice import Choice, check_style, choice_of
+from emsync.choice import choice as _choice
 from emsync.control_curves import ControlCurves
 from emsync.errors import InputError
 from emsync.likeness import Likeness, check_likeness
 
 Hits = Literal["bend", "exact", "free"]
-Grid = Literal["triplets", "sixteenths", "free"]
 
 #: The length of a film, in seconds.
 SHORTEST_S: Final = 1
@@ -41,11 +40,6 @@ AROUSAL_QPM: Final = 25.0
 MAX_SEED: Final = 2**63 - 1
 #: Pitches are drawn a little more freely than all else; otherwise one chord is repeated for bars (docs/decisions/0011).
 DEFAULT_BY_KIND: Final[Mapping[str, tuple[float, float]]] = {"ON": (1.0, 0.97)}
-
-
-def _choice(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **rest: Any) -> Any:
-    """A field of the recipe; `rest` goes to `Choice`."""
-    return field(default=default, metadata={"choice": Choice(help, flag, metavar, **rest)})
 
 
 @dataclass(frozen=True)
@@ -279,13 +273,10 @@ class Recipe:
         "--style", "ADAPTER", text=check_style, default_text="none",
     )  # fmt: skip
     style_strength: float = _choice(
-        1.0, "How much of the style is added to the model: 0 none, 1 all of it.", "--style-strength", "SHARE",
-        low=0, high=1,
-    )  # fmt: skip
+        1.0, "How much of the style is added: 0 nothing, 1 all of it.", "--style-strength", "SHARE", low=0, high=1
+    )
     like: Likeness | None = _choice(  # noqa: RUF009 (a field, as all the others)
-        None,
-        "A piece to compose in the manner of, without training: tempo, key, families, programs and density are its own "
-        "unless given, and the model hears some of it first. No line follows it for more than 10 notes.",
+        None, "A piece to compose in the manner of, without training and without copying its lines (docs/styles.md).",
         "--like", "SONG.mid", text=check_likeness, default_text="none",
     )  # fmt: skip
     describe: str = _choice(
@@ -342,12 +333,9 @@ class Recipe:
     def tempo(self, arousal: float | None = None) -> float | None:
         """The tempo to compose in, in quarter notes per minute; None leaves it to the model.
 
-        Without a given tempo, one is drawn with the seed from `DRAWN_QPM`, unless `grid` is "free".
-
-        Args:
-            arousal: The piece's mean arousal in [-1, 1]. It moves the range by its share of `AROUSAL_QPM`. None or
-                NaN, or a mood strength of 0, leaves the range where it is.
-
+        Without a given tempo, one is drawn with the seed from `DRAWN_QPM`, unless `grid` is "free". arousal: the
+        piece's mean, in [-1, 1]. It moves the range by its share of `AROUSAL_QPM`, unless it is None or NaN, or the
+        mood strength is 0.
         """
         if self.tempo_qpm is not None or not self.on_grid:
             return self.tempo_qpm
@@ -355,11 +343,10 @@ class Recipe:
 
     def tempo_range(self, arousal: float | None = None) -> tuple[float, float]:
         """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; `arousal` as in `tempo`."""
-        felt = arousal is not None and not math.isnan(arousal) and self.mood_strength
         asked = self.described.tempo_qpm or (None if self.like is None else self.like.tempo_range)
         if asked is not None:
             return asked
-        shift = AROUSAL_QPM * arousal if felt and arousal is not None else 0.0
+        shift = 0.0 if arousal is None or math.isnan(arousal) or not self.mood_strength else AROUSAL_QPM * arousal
         return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
     def curves(self, duration_s: float) -> ControlCurves:
@@ -380,10 +367,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""
         plain = asdict(replace(self, controls=None, like=None))
-        if self.like is not None:
-            plain["like"] = self.like.to_dict()
-        if self.controls is not None:
-            plain["controls"] = self.controls.as_json()
+        plain["like"] = None if self.like is None else self.like.to_dict()
+        plain["controls"] = None if self.controls is None else self.controls.as_json()
         return plain | {"by_kind": {kind: list(pair) for kind, pair in self.by_kind.items()}}
 
     @classmethod
@@ -407,13 +392,6 @@ class Recipe:
             if choice.since is not None:
                 given.setdefault(name, choice.since)
         return cls(**given)
-
-
-def choice_of(item: Field[Any]) -> Choice:
-    """The `Choice` of a field of `Recipe`."""
-    choice = item.metadata["choice"]
-    assert isinstance(choice, Choice)
-    return choice
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.

@@ -109,7 +109,8 @@ def test_music_follows_the_words(text: str, playing: set[int]) -> None:
     """A decoder that likes all families alike: those that are named play, also the chords on cuts and the last one."""
     plain, told = (compose(Feeling(), 12.0, [4.0, 8.0], Recipe(describe=each, seed=3)) for each in ("", text))
     count = np.bincount(told.score.instrument, minlength=5)
-    assert set(np.flatnonzero(count)) == playing
+    assert set(np.flatnonzero(count)) <= playing
+    assert "mainly" in text or set(np.flatnonzero(count)) == playing
     assert len(told.score) > 0.4 * len(plain.score)  # one family has fewer notes that it may strike
     assert told.n_within_frame == plain.n_within_frame == 2
     if "mainly" in text:

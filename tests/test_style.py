@@ -91,7 +91,7 @@ def test_both_backends_compute_the_sum_of_model_and_product(tmp_path: Path, bits
         assert (parameter - right).abs().max() <= rounding * right.abs().max(), name
     decoder = open_decoder(folder, backend="onnx", style=style, style_strength=0.5)
     assert difference(merged, decoder) < 1e-4
-    assert difference(checkpoint.load(folder), decoder) > 1e-2
+    assert difference(checkpoint.load(folder), decoder) > 1e-3
 
 
 def test_strength_zero_is_the_model_itself(base: Path) -> None:
