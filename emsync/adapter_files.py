@@ -59,7 +59,7 @@ def read_adapter(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[st
     if not place.is_dir():
         raise ModelError(f"{place} is not a folder; {remedy}")
     about = read_json(place / ABOUT, _MAX_ABOUT_BYTES, "adapter", remedy, ModelError)
-    found = about.get("kind") if isinstance(about, dict) else None
+    found = str(about.get("kind")) if isinstance(about, dict) else ""
     if not isinstance(about, dict) or about.get("format") != _FORMAT or found not in _KINDS:
         raise ModelError(f"{place} is not an adapter of this version of emsync; {remedy}")
     if found != kind:
