@@ -3,7 +3,7 @@
     python benchmarks/affect_clips.py FOLDER [--clip bbb_trailer.webm -o docs/pictures/mood-film.png]
 
 The clips and the demo film are analysed. Prints Markdown: each clip's mean mood with and without its sound, and
-what its terms are on average, by which the constants of `emsync.affect.TERMS` were chosen (each film weighs one).
+what its terms are on average, by which the constants of `emsync.affect_terms.TERMS` were chosen (each film weighs one).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emsync import affect, demo_film, plot
+from emsync import affect, affect_terms, demo_film, plot
 from emsync.film import Stills
 from emsync.mood import nearest_emotion
 from emsync.video import Scene, analyze
@@ -35,9 +35,9 @@ def mood_row(name: str, scene: Scene) -> str:
 
 
 def term_rows(scenes: dict[str, Scene]) -> list[str]:
-    found = {name: affect.terms(scene) for name, scene in scenes.items()}
+    found = {name: affect_terms.terms(scene) for name, scene in scenes.items()}
     lines = ["| term | " + " | ".join(scenes) + " | mean | deviation | used |", "|---" * (len(scenes) + 4) + "|"]
-    for term in affect.TERMS:
+    for term in affect_terms.TERMS:
         rows = [f[term.name] for f in found.values() if term.name in f]
         mean = np.mean([row.mean() for row in rows])
         deviation = np.sqrt(np.mean([np.square(row - mean).mean() for row in rows]))

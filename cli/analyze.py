@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     metavar="SPEC",
     default=DEFAULT_READER,
     show_default=True,
-    help="How the film's mood is found: builtin, clip[:MODEL], vlm:HEAD_FOLDER, a curve's .csv or .json, or none.",
+    help="How the film's mood is found: builtin, clip[:MODEL], vlm:HEAD_FOLDER, emotions:FOLDER, "
+    "film:FOLDER, a curve's .csv or .json, or none.",
 )
 @options.detection
 @click.option(
@@ -95,14 +96,18 @@ def command(
 
         stills = Stills()
     scene = _analyze_showing_progress(video, detector, threshold, t_diff_s, quiet, stills)
-    curve = None
+    curve, controls = None, proposed(scene)
     if reader is not None:
+        suggest = getattr(reader, "suggest", None)
         with _bar("Reading the mood", quiet) as show:
-            curve = reader.read(video, scene, progress=show)
+            if suggest is None:
+                curve = reader.read(video, scene, progress=show)
+            else:
+                curve, controls = suggest(video, scene, progress=show)
     reader_name = "" if reader is None else reader.name
     if output is not None and writer is WRITERS["json"]:
         mood = None if curve is None else {**curve.as_json(), "reader": reader_name}
-        write_bytes(output, scene.to_json(mood=mood, controls=proposed(scene).as_json()).encode(), overwrite=overwrite)
+        write_bytes(output, scene.to_json(mood=mood, controls=controls.as_json()).encode(), overwrite=overwrite)
     elif output is not None and writer is not None:
         late_s = scene.pictures_from_s if writer.of_file else 0.0
         programme = Programme(

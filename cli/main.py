@@ -65,6 +65,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("prepare", "emsync.cli.prepare", "Build training archives from MIDI files and Lakh pianorolls."),
     Entry("train", "emsync.cli.train", "Train a model from a preset."),
     Entry("train-affect", "emsync.cli.train_affect", "Train a head that reads films' moods."),
+    Entry("train-emotions", "emsync.cli.train_emotions", "Train a classifier of films' emotions."),
+    Entry("train-film-encoder", "emsync.cli.train_film_encoder", "Train what film music does to pictures."),
     Entry("train-adapter", "emsync.cli.train_adapter", "Train a mood adapter for a music model."),
     Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
     Entry("survey", "emsync.cli.survey", "Make a blind ranking study, and evaluate its answers."),

@@ -5,14 +5,15 @@ A mood is given (--valence, --arousal, --emotion, --mood), or read from the vide
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 
-from emsync.affect import DEFAULT_READER, NO_READER
+from emsync.affect import DEFAULT_READER, EMOTIONS_READER, NO_READER
 from emsync.cli import options
-from emsync.emotions import MU_MAX, mixture_sample
+from emsync.emotions import MU_MAX, mixture_sample, shares_of_text
 from emsync.errors import InputError
 from emsync.mood import EMOTION_NAMES, MoodCurve, mixture_mean, read_curve
 from emsync.mood_source import MoodSource, not_followed
@@ -25,20 +26,23 @@ def mood_options(function: options.Decorated) -> options.Decorated:
         metavar="SPEC",
         help="What reads the video's mood: builtin, builtin:pictures (not its sound), "
         "builtin:emotions (by way of the six emotions), clip, clip:MODEL, "
-        f"vlm:HEAD_FOLDER, a curve's file, or {NO_READER} for no mood.  [default: {DEFAULT_READER}]",
+        f"vlm:HEAD_FOLDER, emotions:FOLDER, film:FOLDER, a curve's file, or {NO_READER} for no mood.  "
+        f"[default: {DEFAULT_READER}]",
     )(function)
     function = click.option(
         "--draw-emotion",
         type=click.IntRange(min=0),
         metavar="SEED",
-        help="With --emotion: draw an emotion by its share, and the mood from its Gaussian, by this seed, instead of "
+        help="With --emotion, or --affect by way of emotions: draw an emotion by its share, and the mood from its "
+        "Gaussian, by this seed, instead of "
         "taking the mean.",
     )(function)
     function = click.option(
         "--mu-max",
         type=options.FiniteFloat(min=0, min_open=True, max=1),
         metavar="M",
-        help=f"With --emotion: how far from neutral the furthest emotion lies (μmax).  [default: {MU_MAX:g}]",
+        help=f"With --emotion, or --affect by way of emotions: how far from neutral the furthest lies (μmax).  "
+        f"[default: {MU_MAX:g}]",
     )(function)
     return given_mood_options(function)
 
@@ -93,8 +97,12 @@ def mood_source(
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1 and given != ["--valence", "--arousal"]:
         raise InputError(f"{' and '.join(given)} each say what the mood is; give one of them")
-    if emotion is None and (mu_max is not None or draw_emotion is not None):
-        raise InputError("--mu-max and --draw-emotion are about --emotion; give it, too")
+    by_emotions = emotion is not None or (affect or "").startswith((EMOTIONS_READER, "emotions:"))
+    if not by_emotions and (mu_max is not None or draw_emotion is not None):
+        raise InputError(
+            f"--mu-max and --draw-emotion are about emotions; give --emotion, or --affect {EMOTIONS_READER} or "
+            "emotions:FOLDER, too"
+        )
     if affect is not None and not has_video:
         raise InputError("--affect reads a video's mood, and there is no video; give one, or --mood, or --emotion")
     if not given and described is not None and knows_mood:
@@ -113,7 +121,9 @@ def mood_source(
         return MoodSource.given(curve, f"--emotion {emotion}", emotion)
     if mood is not None:
         return MoodSource.given(read_curve(mood), f"--mood {mood}", f"from {mood}")
-    return MoodSource.reading(DEFAULT_READER if affect is None else affect)
+    reading = MoodSource.reading(DEFAULT_READER if affect is None else affect)
+    by = getattr(reading.reader, "by", None)
+    return replace(reading, reader=by(mu_max or MU_MAX, draw_emotion)) if by_emotions and by is not None else reading
 
 
 def of_emotions(text: str, mu_max: float = MU_MAX, seed: int | None = None) -> MoodCurve:
@@ -121,26 +131,7 @@ def of_emotions(text: str, mu_max: float = MU_MAX, seed: int | None = None) -> M
 
     seed: draws it from the mixture's Gaussians; None takes the mean.
     """
-    shares = _shares(text)
+    shares = shares_of_text(text)
     if seed is None:
         return MoodCurve.constant(*mixture_mean(shares, mu_max=mu_max).tolist())
     return MoodCurve.constant(*mixture_sample(shares, np.random.default_rng(seed), mu_max=mu_max).tolist())
-
-
-def _shares(text: str) -> dict[str, float]:
-    """The shares of emotions by name; one emotion alone has all."""
-    if "=" not in text:
-        return {text: 1.0}
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, number = (word.strip().lower() for word in part.partition("="))
-        try:
-            share = float(number)
-        except ValueError:
-            raise InputError(
-                f"--emotion: {part.strip()!r} is not NAME=SHARE; write for example joy=0.7,surprise=0.3"
-            ) from None
-        if name in shares:
-            raise InputError(f"--emotion gives {name!r} twice; give each emotion once")
-        shares[name] = share
-    return shares

@@ -51,3 +51,35 @@ class StageBar:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FilmsBar:
+    """A bar over several films, by the share of each that was watched; nothing if quiet.
+
+    Call it with a film's number, how many there are, and the share of this one that is done.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> FilmsBar:
+        return self
+
+    def __call__(self, number: int, films: int, share: float) -> None:
+        if self._quiet:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                desc="Watching",
+                total=films,
+                leave=False,
+                bar_format="{desc}: film {n:.1f}/{total_fmt} |{bar}| {remaining}",
+            )
+        self._bar.update(number + share - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

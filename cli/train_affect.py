@@ -10,9 +10,10 @@ import click
 from emsync.affect_clip import DEFAULT_MODEL
 from emsync.affect_vlm import Settings
 from emsync.cli import options
+from emsync.cli.progress import FilmsBar
 from emsync.cli.say import say
 from emsync.recipe import MAX_SEED
-from emsync.vision import KINDS, Kind
+from emsync.vision import Kind
 
 
 @click.command("train-affect")
@@ -25,8 +26,8 @@ from emsync.vision import KINDS, Kind
 )
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
-    default=KINDS[0],
+    type=click.Choice(("clip", "vlm")),
+    default="clip",
     show_default=True,
     help="clip: a linear head on CLIP. vlm: a perceptron on a vision-language model's hidden states.",
 )
@@ -83,8 +84,7 @@ def command(
 
     window_s = Settings.window_s if window_s is None else window_s
     settings = Settings(window_s, max(1, window_s // 2), Settings.layer if layer is None else layer)
-    show = None if quiet or not sys.stderr.isatty() else _Bar()
-    try:
+    with FilmsBar(quiet or not sys.stderr.isatty()) as bar:
         report = train(
             videos,
             output,
@@ -93,28 +93,7 @@ def command(
             settings=settings,
             seed=seed,
             overwrite=overwrite,
-            progress=show,
+            progress=bar,
         )
-    finally:
-        if show is not None:
-            show.close()
     say(report.summary())
     say(f"Wrote {output}; use it with: emsync compose VIDEO --affect {kind}:{output}")
-
-
-class _Bar:
-    """A bar over all films, by the share of each that was watched."""
-
-    def __init__(self) -> None:
-        from tqdm import tqdm
-
-        self._bar = tqdm(
-            desc="Watching", total=0, leave=False, bar_format="{desc}: film {n:.1f}/{total_fmt} |{bar}| {remaining}"
-        )
-
-    def __call__(self, number: int, films: int, share: float) -> None:
-        self._bar.total = films
-        self._bar.update(number + share - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()

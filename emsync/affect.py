@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,7 +21,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from emsync.emotions import through_emotions
+from emsync.affect_terms import TERMS, terms
+from emsync.emotions import MU_MAX, mixture_sample, posterior, through_emotions
 from emsync.errors import EmsyncError, InputError, MissingExtraError
 from emsync.mood import MoodCurve, read_curve
 from emsync.video import CURVE_RATE_HZ, Scene
@@ -58,95 +59,16 @@ class AffectReader(Protocol):
 # --- the built-in reader ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Term:
-    """A measured quantity: its mean and standard deviation over average films, and its weight on each axis."""
-
-    name: str
-    mean: float
-    deviation: float
-    valence: float = 0.0
-    arousal: float = 0.0
-
-
-#: The weight of colour in arousal, where motion, pace and sound have a weight of one each.
-_COLOUR: Final = 0.5
-#: Valdez & Mehrabian (1994), regressions of standardised variables: pleasure = 0.69 B + 0.22 S, arousal = -0.31 B +
-#: 0.60 S. Means and deviations: docs/affect.md, "What an average film is".
-TERMS: Final = (
-    Term("brightness", 0.38, 0.25, valence=0.69, arousal=-0.31 * _COLOUR),
-    Term("saturation", 0.12, 0.12, valence=0.22, arousal=0.60 * _COLOUR),
-    Term("lighting_key", 0.05, 0.045, valence=0.40),
-    Term("colour_energy", 0.12, 0.12, valence=0.20, arousal=0.40 * _COLOUR),
-    Term("motion", -2.4, 1.0, arousal=1.0),
-    Term("pace", 0.58, 0.25, arousal=1.0),
-    Term("sound", -26.0, 10.0, arousal=1.0),
-)
 _PICTURE: Final = ("brightness", "saturation", "lighting_key", "colour_energy")
-
 #: Terms are clipped to this many deviations.
 MAX_DEVIATIONS: Final = 2.0
 #: The assumed correlation of any two terms, from which the deviation of their sum is computed.
 CORRELATION: Final = 0.3
 #: Frames below this contrast (3 of 255, as for fades) are blank; their terms are weighted by this share.
 BLANK_CONTRAST, BLANK_SHARE = 3 / 255, 0.5
-#: Pace is exp(-length of the shot / this): r = 300 frames at 25 a second of Hanjalic & Xu.
-PACE_S: Final = 12.0
-#: The first and the last shot count as at least this long, since the ends of a film are not cuts. It is about the
-#: average shot length of today's films (Cutting, Brunick, DeLong, Iricinschi & Candan 2011).
-END_SHOT_S: Final = 5.0
-#: Added to motion before taking its logarithm: the noise of still frames, in changes a second.
-STILL: Final = 0.02
-#: A second below this level counts as silent.
-SILENT_DB: Final = -60.0
-#: Hue weights a colour from 1 - this (blue, cyan) to 1 + this (red, yellow), after Wang & Cheong (2006).
-HUE: Final = 0.25
 #: Length and shape of the Kaiser window for smoothing. The shape is that of Hanjalic & Xu. Their length of 60 s is for
 #: feature films; this one lets music change within a phrase or two.
 WINDOW_S, WINDOW_SHAPE = 12.0, 5.0
-
-
-def terms(scene: Scene, *, hears: bool = True) -> dict[str, Floats]:
-    """The terms of `TERMS` that the film has, each in its own unit, at `scene.times_s` (T,).
-
-    - brightness: mean grey level, which is nearest to Munsell's value; 0 to 1
-    - saturation: largest less smallest of red, green, blue. Valdez & Mehrabian's is Munsell's chroma, which like this
-      one, and unlike the S of HSV, tends to 0 in the dark; 0 to 1
-    - lighting_key: mean x deviation of grey levels (Rasheed, Sheikh & Shah 2005); high is lit evenly and brightly
-    - colour_energy: saturation x brightness x energy of the hue (Wang & Cheong 2006). S x V of HSV is the chroma above,
-      and red less blue is its share that is warm, so that no hue has to be computed
-    - motion: log of the change of grey levels a second, cuts left out (Hanjalic & Xu 2005 take motion vectors)
-    - pace: exp(-length of the shot / `PACE_S`) (Hanjalic & Xu 2005); a fade-in begins a shot, too
-    - sound: dB of full scale, `SILENT_DB` where there is none (Hanjalic & Xu 2005 take the energy)
-
-    Older scenes lack lighting_key and colour_energy; films without sound lack sound, and so do all if not `hears`.
-    Raises `InputError` for a scene without curves.
-    """
-    if not scene.times_s.size:
-        raise InputError(f"the scene of {scene.path} has no curves to read a mood from; analyze the video again")
-    found = {"brightness": scene.luma, "saturation": scene.saturation}
-    if scene.contrast.size:
-        found["lighting_key"] = scene.luma * scene.contrast
-    if scene.warmth.size:
-        found["colour_energy"] = scene.saturation + HUE * scene.warmth
-    found["motion"] = np.log(scene.motion + STILL)
-    at_s = np.minimum(scene.times_s + 0.5 / CURVE_RATE_HZ, scene.duration_s)
-    found["pace"] = np.exp(-_shot_lengths_s(scene, at_s) / PACE_S)
-    if not hears:
-        return found
-    level_db = np.maximum(np.nan_to_num(scene.loudness_db, nan=SILENT_DB), SILENT_DB)
-    if (level_db > SILENT_DB).any():
-        found["sound"] = level_db[np.minimum(scene.times_s.astype(np.intp), level_db.size - 1)]
-    return found
-
-
-def _shot_lengths_s(scene: Scene, at_s: Floats) -> Floats:
-    """The length of the shot at each time (T,)."""
-    begins_s = np.union1d(scene.cuts_s, scene.fades_s)
-    begins_s = begins_s[(begins_s > 0) & (begins_s < scene.duration_s)]
-    lengths_s = np.diff(np.concatenate([[0.0], begins_s, [scene.duration_s]]))
-    lengths_s[[0, -1]] = np.maximum(lengths_s[[0, -1]], END_SHOT_S)
-    return np.asarray(lengths_s[np.searchsorted(begins_s, at_s, side="right")])
 
 
 def builtin_mood(scene: Scene, *, hears: bool = True) -> MoodCurve:
@@ -196,6 +118,10 @@ class BuiltinReader:
 
     hears: bool = True
     by_emotions: bool = False
+    mu_max: float = MU_MAX
+    """With `by_emotions`: how far from neutral the furthest emotion lies."""
+    draw: int | None = None
+    """With `by_emotions`: a seed to draw one mood for the film with, instead of taking the means."""
 
     @property
     def name(self) -> str:
@@ -209,7 +135,15 @@ class BuiltinReader:
         curve = builtin_mood(scene, hears=self.hears)
         if not self.by_emotions:
             return curve
-        return MoodCurve(curve.times_s, *through_emotions(curve.valence, curve.arousal).T)
+        if self.draw is None:
+            return MoodCurve(curve.times_s, *through_emotions(curve.valence, curve.arousal, mu_max=self.mu_max).T)
+        shares = posterior(curve.valence, curve.arousal, mu_max=self.mu_max).mean(axis=0)
+        drawn = mixture_sample(shares, np.random.default_rng(self.draw), mu_max=self.mu_max)
+        return MoodCurve.constant(*drawn.tolist())
+
+    def by(self, mu_max: float, draw: int | None) -> BuiltinReader:
+        """The same with another range of moods, or drawn."""
+        return replace(self, mu_max=mu_max, draw=draw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +167,7 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     - "builtin", or "builtin:pictures" to leave out the film's sound, "builtin:emotions" by way of the six emotions
     - "clip" or "clip:MODEL_OR_HEAD_FOLDER"
     - "vlm:HEAD_FOLDER"
+    - "emotions:FOLDER" of emsync train-emotions, "film:FOLDER" of emsync train-film-encoder
     - the path of a curve (.csv or .json, see `emsync.mood.read_curve`)
     - "NAME" or "NAME:ARGUMENT" of a reader in another package
 
@@ -261,12 +196,22 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
         from emsync.affect_vlm import open_vlm
 
         return open_vlm(argument)
+    if name == "emotions":
+        _need_vision(name)
+        from emsync.affect_emotions import open_emotions
+
+        return open_emotions(argument)
+    if name == "film":
+        _need_vision(name)
+        from emsync.affect_film import open_film
+
+        return open_film(argument)
     offered = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in offered:
         others = "".join(f", {other}" for other in sorted(offered))
         raise InputError(
-            f"there is no affect reader {name!r}; give {DEFAULT_READER}, clip, clip:MODEL, vlm:HEAD_FOLDER{others}, "
-            "or a curve's .csv or .json file"
+            f"there is no affect reader {name!r}; give {DEFAULT_READER}, clip, clip:MODEL, vlm:HEAD_FOLDER, "
+            f"emotions:FOLDER, film:FOLDER{others}, or a curve's .csv or .json file"
         )
     return _opened(name, offered[name], argument)
 

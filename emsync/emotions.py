@@ -94,6 +94,30 @@ def probabilities(given: Mapping[str, float] | npt.ArrayLike) -> FloatArray:
     return np.asarray(values / sums, dtype=np.float64)
 
 
+def shares_of_text(text: str) -> dict[str, float]:
+    """Shares by name of "joy", which has all, or of "joy=0.7,surprise=0.3". Raises `InputError` for other texts."""
+    if "=" not in text:
+        return {text: 1.0}
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = (word.strip().lower() for word in part.partition("="))
+        try:
+            share = float(number)
+        except ValueError:
+            raise InputError(
+                f"--emotion: {part.strip()!r} is not NAME=SHARE; write for example joy=0.7,surprise=0.3"
+            ) from None
+        if name in shares:
+            raise InputError(f"--emotion gives {name!r} twice; give each emotion once")
+        shares[name] = share
+    return shares
+
+
+def probabilities_of_text(text: str) -> FloatArray:
+    """Probabilities (6,) of `shares_of_text`."""
+    return probabilities(shares_of_text(text))
+
+
 def mixture_mean(given: Mapping[str, float] | npt.ArrayLike, *, mu_max: float = MU_MAX) -> FloatArray:
     """The mean of the mixture (Section III-B4): valence and arousal (..., 2) in [-1, 1] of probabilities (..., 6)."""
     return probabilities(given) @ plane(mu_max)[0]
@@ -120,9 +144,14 @@ def through_emotions(valence: npt.ArrayLike, arousal: npt.ArrayLike, *, mu_max: 
     Each emotion's Gaussian (Table I) gives its likelihood at the point; all are equally likely before. NaN where a
     level is NaN.
     """
+    return np.asarray(posterior(valence, arousal, mu_max=mu_max) @ plane(mu_max)[0])
+
+
+def posterior(valence: npt.ArrayLike, arousal: npt.ArrayLike, *, mu_max: float = MU_MAX) -> FloatArray:
+    """Probabilities of the six emotions (..., 6) at points, by their Gaussians (Table I), all equally likely before."""
     likely = scores(valence, arousal, metric="likelihood", mu_max=mu_max)
     shares = np.exp(likely - likely.max(axis=-1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=-1, keepdims=True) @ plane(mu_max)[0])
+    return np.asarray(shares / shares.sum(axis=-1, keepdims=True))
 
 
 def emotion_point(name: str, *, mu_max: float = MU_MAX) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from emsync import affect
 from emsync.affect import DEFAULT_READER, AffectReader, BuiltinReader
 from emsync.conditions import Conditions, FloatArray
+from emsync.control_curves import ControlCurves
 from emsync.errors import ModelError
 from emsync.mood import MoodCurve, nearest_emotion
 from emsync.recipe import Recipe
@@ -83,6 +84,8 @@ class Mood:
     curve: MoodCurve
     source: str
     how: str
+    controls: ControlCurves = field(default_factory=lambda: ControlCurves({}))
+    """What its reader suggests besides: intensity and density of a film encoder."""
 
     def summary(self, duration_s: float, strength: float) -> str:
         """One line: the mean over `duration_s`, and the emotion nearest to it."""
@@ -95,6 +98,19 @@ class Mood:
         text += " on average" if len(self.curve) > 1 else ""
         text += f", nearest {nearest_emotion(given['valence'], given['arousal'])}" if len(given) == 2 else ""
         return f"Mood: {self.how}: {text}." + ("" if strength else " At strength 0 it has no effect.")
+
+
+def with_suggested(recipe: Recipe | None, mood: Mood | None) -> Recipe | None:
+    """The recipe with the controls that come with a mood, as far as it does not say what they are itself."""
+    if mood is None or not len(mood.controls):
+        return recipe
+    recipe = recipe or Recipe()
+    given = {} if recipe.controls is None else recipe.controls.by_name
+    suggested = {
+        name: mood.controls[name] for name in mood.controls
+        if name not in given and recipe.described.level(name, getattr(recipe, name)) == "none"
+    }  # fmt: skip
+    return replace(recipe, controls=ControlCurves({**given, **suggested}))
 
 
 @dataclass(frozen=True)
@@ -133,8 +149,12 @@ class MoodSource:
         """The given mood; else, if there is a reader and a film, the film's."""
         if self.reader is None or video is None or scene is None:
             return self.mood
-        curve = self.reader.read(video, scene, progress=progress)
         name = self.reader.name
+        suggest = getattr(self.reader, "suggest", None)
+        if suggest is not None:
+            curve, controls = suggest(video, scene, progress=progress)
+            return Mood(curve, name, f"read by {name}, with intensity and density", controls)
+        curve = self.reader.read(video, scene, progress=progress)
         if not isinstance(self.reader, BuiltinReader):
             return Mood(curve, name, f"read by {name}")
         seen = "the pictures and sound" if scene.has_audio and self.reader.hears else "the pictures"

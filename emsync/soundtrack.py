@@ -33,7 +33,7 @@ from emsync.finish import finish
 from emsync.form import Section
 from emsync.hits import Hit, closest_s, crowded, measure
 from emsync.mood import MoodCurve
-from emsync.mood_source import Mood, MoodSource, conditions_of, curves_of, means_of
+from emsync.mood_source import Mood, MoodSource, conditions_of, curves_of, means_of, with_suggested
 from emsync.recipe import LONGEST_S, SHORTEST_S, Recipe
 from emsync.record import places as places
 from emsync.score import Marker, Score
@@ -278,8 +278,8 @@ def for_video(
     felt = mood.read(path, scene, lambda share: tell("mood", share))
     watched_s = time.monotonic() - begun
     track = for_cuts(
-        scene.duration_s, found, recipe, mood=felt, theme=theme, session=session, frame_rate=scene.frame_rate,
-        progress=progress,
+        scene.duration_s, found, with_suggested(recipe, felt), mood=felt, theme=theme, session=session,
+        frame_rate=scene.frame_rate, progress=progress,
     )  # fmt: skip
     track = replace(track, video=path.name, scene=scene, watched_s=watched_s)
     if output is not None:

@@ -29,13 +29,20 @@ from emsync.table import read_json
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
-Kind = Literal["clip", "vlm"]
+Kind = Literal["clip", "vlm", "emotions", "film"]
 Item = TypeVar("Item")
 #: Called with the share of the film that is done, in [0, 1].
 Progress = Callable[[float], None]
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 HEAD, WEIGHTS = "head.json", "head.safetensors"
+#: Size and licence, as their pages on the hub say, of the models that docs/affect-models.md names.
+KNOWN: Final = {
+    "openai/clip-vit-base-patch32": "0.6 GB, MIT",
+    "trpakov/vit-face-expression": "0.3 GB, Apache-2.0",
+    "MIT/ast-finetuned-audioset-10-10-0.4593": "0.35 GB, BSD-3-Clause",
+    "facebook/wav2vec2-base-960h": "0.4 GB, Apache-2.0",
+}
 _FORMAT: Final = 1
 _REASON_LENGTH: Final = 200
 _MAX_HEAD_BYTES: Final = 1 << 20
@@ -181,8 +188,10 @@ def quietly() -> Iterator[None]:
             enable_progress_bars()
 
 
-def load(model: str, auto_class: str, *, dtype: str = "float32") -> tuple[Any, Any, Any]:
-    """Processor, model and torch device of a checkpoint, loaded with the `auto_class` of transformers, weights frozen.
+def load(
+    model: str, auto_class: str, *, dtype: str = "float32", processor_class: str = "AutoProcessor"
+) -> tuple[Any, Any, Any]:
+    """Processor, model and torch device of a checkpoint, loaded with these classes of transformers, weights frozen.
 
     Downloaded checkpoints are used as they are; otherwise the hub is asked. Code that comes with a checkpoint is never
     run. Raises `ModelError` if the weights cannot be loaded or do not fit.
@@ -192,7 +201,7 @@ def load(model: str, auto_class: str, *, dtype: str = "float32") -> tuple[Any, A
 
     def fetch(local: bool) -> tuple[Any, Any]:
         options = {"local_files_only": local, "trust_remote_code": False}
-        processor = transformers.AutoProcessor.from_pretrained(model, **options)
+        processor = getattr(transformers, processor_class).from_pretrained(model, **options)
         loader = getattr(transformers, auto_class)
         network, report = loader.from_pretrained(model, dtype=dtype, output_loading_info=True, **options)
         # The head of a language model is not used here.
@@ -231,6 +240,7 @@ def _ask_hub(model: str) -> None:
 
     if Path(model).is_absolute() or model.startswith((".", "~")):
         raise ModelError(f"{model} is not a folder; give one that holds a model, or a model's name on the hub")
+    about = f" ({KNOWN[model]})" if model in KNOWN else ""
     try:
         huggingface_hub.HfApi().model_info(model, timeout=10)
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
@@ -239,7 +249,7 @@ def _ask_hub(model: str) -> None:
         ) from error
     except Exception as error:  # of any network library
         raise ModelError(
-            f"the model {model!r} was not downloaded yet, and the Hugging Face hub cannot be reached "
+            f"the model {model!r}{about} was not downloaded yet, and the Hugging Face hub cannot be reached "
             f"({_reason(error)}); connect to the network, or give a folder that holds the model"
         ) from error
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emsync import affect
-from emsync.affect import TERMS, BuiltinReader, builtin_mood, open_reader, terms
+from emsync import affect_terms
+from emsync.affect import BuiltinReader, builtin_mood, open_reader
+from emsync.affect_terms import TERMS, terms
 from emsync.errors import InputError, MissingExtraError, ModelError
 from emsync.mood import MoodCurve
 from emsync.mood_source import MoodSource
@@ -28,14 +29,14 @@ def scene(duration_s: float = 40.0, **changes: Any) -> Scene:
     """A film of average light and colour, with curves that stay, unless `changes` say otherwise (numbers or arrays)."""
     n = max(1, math.ceil(duration_s * 4))
     levels = {
-        "motion": math.exp(AVERAGE["motion"]) - affect.STILL,
+        "motion": math.exp(AVERAGE["motion"]) - affect_terms.STILL,
         "luma": AVERAGE["brightness"],
         "saturation": AVERAGE["saturation"],
         "contrast": AVERAGE["lighting_key"] / AVERAGE["brightness"],
         "warmth": 0.0,
     }
     curves = {name: np.broadcast_to(changes.pop(name, level), n) for name, level in levels.items()}
-    shot_s = -affect.PACE_S * math.log(AVERAGE["pace"])
+    shot_s = -affect_terms.PACE_S * math.log(AVERAGE["pace"])
     values: dict[str, Any] = {
         "path": "film.mp4",
         "duration_s": duration_s,
@@ -250,7 +251,7 @@ def test_a_curve_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mind", "there is no affect reader 'mind'; give builtin, clip, clip:MODEL, vlm:HEAD_FOLDER, or a curve's"),
+        ("mind", "there is no affect reader 'mind'; give builtin, clip, clip:MODEL, vlm:HEAD_FOLDER, emotions:FOLDER,"),
         ("", "there is no affect reader ''"),
         ("Mind:x", "there is no affect reader 'Mind'"),
         ("builtin:x", "the affect reader 'builtin' takes only pictures or emotions after the colon, not 'x'"),
@@ -336,7 +337,7 @@ def test_another_packages_reader() -> None:
         ),
         ("nothing", InputError, r"'nothing' \(.*:nothing\) has no name or no read"),
         ("gone", InputError, r"'gone' \(emsync\.there_is_no_such_module:reader\) cannot be opened \(No module named"),
-        ("mind", InputError, "vlm:HEAD_FOLDER, gone, nothing, weather, or a curve's"),
+        ("mind", InputError, "film:FOLDER, gone, nothing, weather, or a curve's"),
     ],
 )
 def test_another_packages_reader_that_fails(spec: str, kind: type[Exception], message: str) -> None:

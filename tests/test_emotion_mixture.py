@@ -56,6 +56,9 @@ def test_points_go_by_way_of_the_emotions() -> None:
 
 def test_the_options_need_an_emotion(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["compose", "--duration", "4", "--mu-max", "0.5", "-o", str(tmp_path / "a.mid")]) == 2
-    assert "--mu-max and --draw-emotion are about --emotion; give it, too" in capsys.readouterr().err
+    assert (
+        "--mu-max and --draw-emotion are about emotions; give --emotion, or --affect builtin:emotions"
+        in capsys.readouterr().err
+    )
     assert main(["compose", "--duration", "4", "--emotion", "joy", "--mu-max", "0", "-o", str(tmp_path / "a.mid")]) == 2
     assert "is not in the range" in capsys.readouterr().err

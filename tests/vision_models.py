@@ -173,3 +173,85 @@ def tiny_idefics(folder: Path) -> Path:
         torch.manual_seed(3)
         processor = Idefics3Processor(images, words, image_seq_len=4, chat_template=CHAT)
         return _save(folder, Idefics3ForConditionalGeneration(config), processor)
+
+
+def tiny_words(folder: Path) -> Path:
+    """A classifier of sentiment: a BERT of some thousand weights."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    words, n = tokenizer((), "i am so happy today this is sad and dark")
+    config = BertConfig(
+        vocab_size=n, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        return _save(folder, BertForSequenceClassification(config), words)
+
+
+def tiny_sounds(folder: Path, *, ctc: bool = False) -> Path:
+    """A classifier of sounds at 8 kHz, or a recogniser of speech in a few letters: a tiny wav2vec."""
+    import json
+
+    import torch
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2ForSequenceClassification,
+        Wav2Vec2Processor,
+    )  # fmt: skip
+
+    config = Wav2Vec2Config(
+        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), conv_stride=(20, 20), conv_kernel=(20, 20), num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2, num_feat_extract_layers=2, classifier_proj_size=8, pad_token_id=0,
+    )  # fmt: skip
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=8000)
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        if not ctc:
+            return _save(folder, Wav2Vec2ForSequenceClassification(config), extractor)
+        folder.mkdir(parents=True)
+        letters = {"<pad>": 0, "|": 1, "<unk>": 2, "<s>": 3, "</s>": 4, "A": 5, "B": 6, "C": 7}
+        (folder / "vocab.json").write_text(json.dumps(letters))
+        return _save(
+            folder, Wav2Vec2ForCTC(config), Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(folder / "vocab.json"))
+        )
+
+
+def tiny_faces(folder: Path) -> Path:
+    """A classifier of expressions: a ViT of some thousand weights."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    config = ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=16, patch_size=8
+    )
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        made = ViTForImageClassification(config), ViTImageProcessorPil(size={"height": 16, "width": 16})
+        return _save(folder, *made)
+
+
+def tiny_detector(folder: Path, name: str = "face") -> Path:
+    """A detector with one class that finds it everywhere, in a box somewhere: a YOLOS of some thousand weights."""
+    import torch
+    from transformers import YolosConfig, YolosForObjectDetection
+    from transformers.models.yolos.image_processing_pil_yolos import YolosImageProcessorPil
+
+    config = YolosConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=[32, 32],
+        patch_size=16, num_detection_tokens=2, id2label={0: name, 1: "car"}, label2id={name: 0, "car": 1},
+        use_mid_position_embeddings=False,
+    )  # fmt: skip
+    with quietly(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = YolosForObjectDetection(config)
+        last = network.class_labels_classifier.layers[-1]
+        torch.nn.init.zeros_(last.weight)
+        last.bias.data = torch.tensor([9.0, 0.0, 0.0])
+        return _save(folder, network, YolosImageProcessorPil(size={"shortest_edge": 32, "longest_edge": 64}))

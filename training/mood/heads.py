@@ -100,7 +100,7 @@ def fit_clip(examples: Sequence[Example], *, seed: int = 0) -> dict[str, Feature
     if len(examples) < FOLDS:
         return fit_ridge(examples, (1.0,))[0]
     errors = np.zeros(len(PENALTIES))
-    for held, seen in _folds(len(examples), seed):
+    for held, seen in folds(len(examples), seed):
         for i, weights in enumerate(fit_ridge([examples[k] for k in seen], PENALTIES)):
             for k in held:
                 missed = _read("clip", weights, examples[k]) - examples[k].target
@@ -141,7 +141,7 @@ def _read(kind: Kind, weights: dict[str, Features], example: Example) -> Floats:
     return affect_clip.linear(head, example.sight) if kind == "clip" else affect_vlm.probed(head, example.sight)
 
 
-def _folds(n: int, seed: int) -> list[tuple[list[int], list[int]]]:
+def folds(n: int, seed: int) -> list[tuple[list[int], list[int]]]:
     """For each of `FOLDS` folds, which of `n` films are held out, and which are not."""
     order = np.random.default_rng(seed).permutation(n).tolist()
     return [(order[i::FOLDS], [k for j in range(FOLDS) if j != i for k in order[j::FOLDS]]) for i in range(FOLDS)]
@@ -150,7 +150,7 @@ def _folds(n: int, seed: int) -> list[tuple[list[int], list[int]]]:
 def cross_validated(examples: Sequence[Example], kind: Kind, fit: Fit, *, seed: int = 0) -> list[Floats]:
     """The reading (M, 2) of each film, by a head that was not fitted on that film."""
     found: list[Floats] = [np.zeros((0, 2))] * len(examples)
-    for held, seen in _folds(len(examples), seed):
+    for held, seen in folds(len(examples), seed):
         weights = fit([examples[k] for k in seen])
         for k in held:
             found[k] = _read(kind, weights, examples[k])
@@ -223,7 +223,7 @@ def train(
     `progress` is called with the film's number, how many there are, and the share of this one that is done.
     `settings` and `perceptron` are for the kind "vlm". Raises `InputError`, `VideoError`, `ModelError`, `OutputError`.
     """
-    place = _working_folder(Path(folder), overwrite)
+    place = working_folder(Path(folder), overwrite)
     films = read_folder(videos)
     if Path(model).is_dir():
         model = str(Path(model).resolve())  # so that the head finds it from anywhere
@@ -265,7 +265,7 @@ def _plain(judgement: tuple[Agreement, Agreement] | None) -> dict[str, dict[str,
     return {axis: {k: None if math.isnan(v) else round(v, 4) for k, v in asdict(row).items()} for axis, row in named}
 
 
-def _working_folder(place: Path, overwrite: bool) -> Path:
+def working_folder(place: Path, overwrite: bool) -> Path:
     """Refuse a folder that holds something else, or a head that must not be replaced. Raises `OutputError`."""
     if (place / HEAD).exists() and not overwrite:
         raise OutputError(f"{place} holds a head already; give --overwrite to replace it, or another folder")
