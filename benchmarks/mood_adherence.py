@@ -1,7 +1,7 @@
 """Measure whether the music follows the requested mood (corners, ramps and steps), and what that costs.
 
     python benchmarks/mood_adherence.py valid.npz [--setting "mode=off"] [--setting "mood_strength=3"] ... \
-        [--corners 12] [--moving 3] [--vgmidi VGMIDI_DIR] [--bits] [-o docs/pictures/mood-adherence.png]
+        [--corners 12] [--moving 3] [--vgmidi VGMIDI_DIR] [--bits] [-o docs/pictures/mood-adherence-mode.png]
 
 Prints the tables of docs/mood-adherence.md as Markdown, and draws the requested and measured curves of the last setting
 (`-o`), and the keys of its ramps and steps of valence beside the curves (`--keys`). Every setting composes with the
@@ -145,7 +145,7 @@ def draw_keys(pieces: Pieces, path: Path) -> None:
     figure = Figure(figsize=(15, 1.2 + 2.4 * (len(moving) + 1) // 2), layout="constrained")
     for place, (task, score) in enumerate(moving):
         axes = figure.add_subplot((len(moving) + 1) // 2, 2, place + 1, ylim=(-1.05, 1.05), xlim=(0, score.duration_s))
-        axes.plot(task.curve.times_s, task.curve.valence, "k--", lw=1, label="valence asked for")
+        axes.plot(task.curve.times_s, task.curve.valence, "k--", lw=1, label="requested valence")
         for middle_s, key in local_keys(score):
             if key is not None:
                 colour = "tab:blue" if key.is_minor else "tab:orange"

@@ -33,7 +33,7 @@ _MIDI = (".mid", ".midi", ".smf", ".kar", ".rmi")
 @click.option(
     "--average",
     is_flag=True,
-    help="One value each of intensity, density, rhythm and key, for films of any length: its manner, not its course.",
+    help="One value each for intensity, density, rhythm and key instead of curves, which fits films of any length.",
 )
 @options.overwrite
 def command(

@@ -8,6 +8,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.say import say
+from emsync.files import check_new
 
 
 @click.command("fit-copying")
@@ -45,9 +46,10 @@ def command(archive: Path, model: Path, skip: int, songs: int, adapt: bool, over
     """
     from tqdm import tqdm
 
-    from emsync.training.evaluation.mixing import check_target, fit_mixture
+    from emsync.mixture import COPYING
+    from emsync.training.evaluation.mixing import fit_mixture
 
-    check_target(model, overwrite=overwrite)
+    check_new(model / COPYING, overwrite=overwrite)
     with tqdm(desc="reading songs", unit=" events", unit_scale=True, disable=quiet, delay=1) as bar:
 
         def show(done: int, total: int) -> None:

@@ -9,6 +9,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.say import say
+from emsync.files import check_new
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -45,9 +46,10 @@ def command(archive: Path, model: Path, songs: int, pieces: int, seed: int, over
     """
     from tqdm import tqdm
 
-    from emsync.training.evaluation.critics import check_target, fit_critic
+    from emsync.critic import CRITIC
+    from emsync.training.evaluation.critics import fit_critic
 
-    check_target(model, overwrite=overwrite)
+    check_new(model / CRITIC, overwrite=overwrite)
     bars: dict[str, tqdm] = {}
 
     def show(what: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""ACE-Step 1.5 through diffusers as a backend: it covers a rendering of the score, told its tempo, key and metre.
+"""ACE-Step 1.5 through diffusers as a backend: it covers a rendering of the score, given its tempo, key and meter.
 
     backend = AceStep.open("ACE-Step/acestep-v15-base-diffusers")
 
@@ -116,8 +116,8 @@ class AceStep:
         if brief.render is None:
             raise InputError("ACE-Step listens to a rendering of the score, and there is none; give one")
         n_samples = len(window) * self.hop
-        heard = brief.render(window.first * self.hop / self.rate_hz, n_samples, self.rate_hz)
-        heard = heard / max(float(np.abs(heard).max(initial=0.0)), 1e-6) * np.float32(0.7)
+        rendered = brief.render(window.first * self.hop / self.rate_hz, n_samples, self.rate_hz)
+        rendered = rendered / max(float(np.abs(rendered).max(initial=0.0)), 1e-6) * np.float32(0.7)
 
         def step_done(_: Any, step: int, __: Any, values: dict[str, Any]) -> dict[str, Any]:
             tell((step + 1) / self.steps)
@@ -127,7 +127,7 @@ class AceStep:
         with quietly(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             made = self.pipeline(
-                prompt=brief.text, lyrics="", task_type="cover", src_audio=torch.from_numpy(heard.T.copy()),
+                prompt=brief.text, lyrics="", task_type="cover", src_audio=torch.from_numpy(rendered.T.copy()),
                 audio_duration=n_samples / self.rate_hz, bpm=round(brief.qpm), keyscale=key_name(brief),
                 timesignature=str(brief.beats), num_inference_steps=self.steps, guidance_scale=self.guidance,
                 generator=torch.Generator().manual_seed(seed), output_type="pt", callback_on_step_end=step_done,

@@ -2,7 +2,7 @@
 
     anchor = Anchor.of_score(score, mood)      # by rules
     anchor = Anchor.read("anchor.json")        # edited by hand, or written by a vision-language model
-    anchor.text                                # what a music model is told, throughout
+    anchor.text                                # the prompt of a music model, for the whole piece
 
 The four lines are the paper's: genre and style, instruments and timbre, emotional atmosphere, rhythmic pacing. The
 paper lets a vision-language model write them. Here they follow from the score: families by how long they sound, tempo,

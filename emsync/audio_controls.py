@@ -50,16 +50,16 @@ def of_sound(path: str | os.PathLike[str]) -> ControlCurves:
     padded = np.pad(sound, (0, n * frame - min(len(sound), n * frame)))[: n * frame].astype(np.float64)
     power = (padded.reshape(n, frame) ** 2).mean(axis=1)
     db = 10 * np.log10(np.maximum(power, 1e-12))
-    heard = db > SILENCE_DB
-    if not heard.any():
+    sounding = db > SILENCE_DB
+    if not sounding.any():
         raise InputError(f"{printable(os.fspath(path))} is silent; give a sound with music in it")
-    level = smoothed(np.maximum(db, SILENCE_DB)) - float(db[heard].mean())
+    level = smoothed(np.maximum(db, SILENCE_DB)) - float(db[sounding].mean())
     times = frame_times(len(sound) / RATE_HZ)
     starts = onsets(sound)
     count = np.searchsorted(starts, times + 1.0) - np.searchsorted(starts, times - 1.0)
     span = np.minimum(times + 1.0, times[-1] + FRAME_S / 2) - np.maximum(times - 1.0, 0.0)
     chroma = _chroma(sound, times)
-    strongest = np.where(heard, chroma.argmax(axis=1), REST)
+    strongest = np.where(sounding, chroma.argmax(axis=1), REST)
     around = np.ones(2 * round(KEY_HALF_S / FRAME_S) + 1)
     near = np.stack([np.convolve(row, around)[len(around) // 2 :][:n] for row in chroma.T], axis=1)
     return ControlCurves(

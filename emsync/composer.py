@@ -141,11 +141,11 @@ def _in_takes(
     pieces = []
     for number, writer in enumerate(writers):
 
-        def told(share: float, number: int = number) -> None:
+        def report(share: float, number: int = number) -> None:
             if progress:
                 progress((number + share) / len(writers))
 
-        pieces.append(compose_in_takes(decoder, writer, recipe, seeds=(recipe.seed, number), progress=told))
+        pieces.append(compose_in_takes(decoder, writer, recipe, seeds=(recipe.seed, number), progress=report))
     return pieces
 
 

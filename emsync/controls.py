@@ -108,8 +108,8 @@ def intensity(
 ) -> FloatArray:
     """(T,) The intensity of every frame, in dB against the mean of real songs."""
     ends = np.where(is_drum, np.minimum(end_s, start_s + DRUM_S), end_s)
-    heard = power(start_s, ends, (np.asarray(velocity) / 127.0) ** 4, duration_s)
-    db = 10 * np.log10(np.maximum(heard, 1e-12)) - TYPICAL_DB
+    sounding = power(start_s, ends, (np.asarray(velocity) / 127.0) ** 4, duration_s)
+    db = 10 * np.log10(np.maximum(sounding, 1e-12)) - TYPICAL_DB
     return np.clip(smoothed(np.maximum(db, SILENT_DB)), SILENT_DB, KINDS["intensity"].high)
 
 

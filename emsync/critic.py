@@ -12,7 +12,6 @@ whose states it was fitted on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -23,11 +22,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync import passage
+from emsync import files, passage
 from emsync import vocabulary as v
 from emsync.checkpoint import weights_hash
 from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path, read_json, read_limited
+from emsync.files import atomic_path, read_json
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -88,18 +87,26 @@ class Opinion:
 class Scaling:
     """Figures, standardised by some passages: NaN is their median, and outliers are clipped.
 
-    median, mean, deviation: (F,).
+    median, mean, deviation: (F,). A figure with an infinite deviation counts for nothing.
     """
 
     median: FloatArray
     mean: FloatArray
     deviation: FloatArray
 
+    @classmethod
+    def by(cls, x: FloatArray, constant: float = np.inf) -> Scaling:
+        """Standardised by passages (N, F); `constant` is the deviation of figures that are alike in all of them."""
+        given = ~np.isnan(x)
+        median = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(x.T, given.T, strict=True)])
+        filled = np.where(given, x, median)
+        deviation = filled.std(axis=0)
+        return cls(median, filled.mean(axis=0), np.where(deviation > 1e-9, deviation, constant))
+
     def __call__(self, x: FloatArray) -> FloatArray:
         """(..., F) -> (..., 2 F): the standardised values, and half their squares less one."""
-        z = (np.where(np.isnan(x), self.median, x) - self.mean) / self.deviation
-        z = np.clip(z, -CLIP, CLIP)
-        return np.concatenate([z, (z**2 - 1) / 2], axis=-1)
+        z = np.clip((np.where(np.isnan(x), self.median, x) - self.mean) / self.deviation, -CLIP, CLIP)
+        return np.concatenate([z, np.where(np.isfinite(self.deviation), z**2 - 1, 0) / 2], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,5 +217,4 @@ class Critic:
 
 def file_hash(folder: str | os.PathLike[str]) -> str | None:
     """SHA-256 of a model folder's `CRITIC` in hexadecimal, None where there is none."""
-    path = Path(folder) / CRITIC
-    return hashlib.sha256(read_limited(path, _MAX_BYTES, "critic", ModelError)).hexdigest() if path.is_file() else None
+    return files.file_hash(Path(folder) / CRITIC, _MAX_BYTES, "critic", ModelError)

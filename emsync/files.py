@@ -79,6 +79,11 @@ def _check_regular(path: str | os.PathLike[str], mode: int, what: str, error: ty
             raise error(f"{path} is {kind}, not a {what}; give the name of a regular file")
 
 
+def file_hash(path: str | os.PathLike[str], max_bytes: int, what: str, error: type[EmsyncError]) -> str | None:
+    """SHA-256 of a file in hexadecimal, None where there is none; the rest as in `read_limited`."""
+    return hashlib.sha256(read_limited(path, max_bytes, what, error)).hexdigest() if Path(path).is_file() else None
+
+
 def read_json(
     path: str | os.PathLike[str],
     max_bytes: int,
@@ -123,6 +128,12 @@ def check_writable(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; give --overwrite to replace it, or another name")
     return target
+
+
+def check_new(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise `OutputError` for a file with a name of its own that exists, and must not be replaced."""
+    if Path(path).exists() and not overwrite:
+        raise OutputError(f"{path} exists already; give --overwrite to replace it")
 
 
 def check_not_read(target: Path, inputs: Iterable[str | os.PathLike[str] | None]) -> None:

@@ -113,8 +113,8 @@ def _held_by_bar(score: Score, edges_s: Floats) -> Floats:
 def _likeliest(held: Floats) -> npt.NDArray[np.int64]:
     """(bars,) The likeliest key of each bar, 0 to 23, where every change costs `_CHANGE` (Viterbi's algorithm)."""
     total = held.max(axis=1, keepdims=True)
-    heard = np.divide(held, _HEARD_SHARE * total, out=np.zeros_like(held), where=total > 0).clip(0, 1)
-    bars = (heard @ np.log(_HEARD).T + (1 - heard) @ np.log(1 - _HEARD).T) * (total > 0)  # (bars, 24)
+    sounding = np.divide(held, _HEARD_SHARE * total, out=np.zeros_like(held), where=total > 0).clip(0, 1)
+    bars = (sounding @ np.log(_HEARD).T + (1 - sounding) @ np.log(1 - _HEARD).T) * (total > 0)  # (bars, 24)
     best = bars[0]
     came_from = np.zeros(bars.shape, dtype=np.int64)
     for i in range(1, len(bars)):

@@ -1,4 +1,4 @@
-"""What a synthesizer with one set of sixteen channels needs to be told of a file with several ports, or with drum kits.
+"""What a synthesizer with one set of sixteen channels needs to know about a file with several ports, or with drum kits.
 
 A port is a synthesizer of its own: a reset or a tuning that is sent to it concerns its sixteen channels alone. And
 FluidSynth takes only channel 10 for a drum kit, whatever bank selects and SysEx say. So `for_port` gives the events of

@@ -7,7 +7,6 @@ composing (`Copier`) and evaluating. `copying` computes the repeats, `recall` th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync import adaptation
+from emsync import adaptation, files
 from emsync import vocabulary as v
 from emsync.adaptation import Adaptation
 from emsync.copying import DECAY, LENGTHS, N_STRENGTHS, UNKNOWN, VISITS, Past
 from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path, read_json, read_limited
+from emsync.files import atomic_path, read_json
 from emsync.recall import SHARPNESS, Recall
 
 IntArray = npt.NDArray[np.integer]
@@ -40,8 +39,7 @@ _MAX_BYTES: Final = 1 << 20
 
 def file_hash(folder: str | os.PathLike[str]) -> str | None:
     """SHA-256 of a model folder's `COPYING` in hexadecimal, None where there is none."""
-    path = Path(folder) / COPYING
-    return hashlib.sha256(read_limited(path, _MAX_BYTES, "mixture", ModelError)).hexdigest() if path.is_file() else None
+    return files.file_hash(Path(folder) / COPYING, _MAX_BYTES, "mixture", ModelError)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ LICENCE: Final = "CC-BY-NC 4.0: no commercial use"
 #: Chroma frames of facebook/musicgen-melody: 32 kHz, every 4096 samples. Used where the checkpoint does not say.
 CHROMA_HZ: Final = 32_000 / 4096
 _MAX_CONFIG_BYTES: Final = 1 << 20
-#: Progress is told every so many steps.
+#: Progress is reported every so many steps.
 _TELL_EVERY: Final = 10
 
 
@@ -226,8 +226,8 @@ class MusicGen:
         """A code for each codebook, (books,), from logits (2 * books, codes): conditioned, then not."""
         import torch
 
-        told, untold = logits.float().chunk(2)
-        weighed = untold + self.sampling.guidance * (told - untold)
+        conditioned, without = logits.float().chunk(2)
+        weighed = without + self.sampling.guidance * (conditioned - without)
         if self.sampling.temperature == 0:
             return weighed.argmax(dim=-1)
         best, where = weighed.topk(min(self.sampling.top_k, weighed.shape[-1]), dim=-1)

@@ -57,7 +57,7 @@ class Production:
         path: The WAV file.
         duration_s, rate_hz: Its length and samples a second.
         backend: What made it.
-        text: What it was told.
+        text: Its prompt.
         anchor: Where that text is from; None if it was given.
         melody: Which notes were the melody.
         n_windows: In how many windows, of which
@@ -110,7 +110,7 @@ def produce(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Production:
-    """Let a music model play a MIDI file, and write what it played, and beside it what it was told (OUT.wav.json).
+    """Let a music model play a MIDI file, and write what it played, with its prompt beside it (OUT.wav.json).
 
     Args:
         song: Any Standard MIDI File with pitched notes.

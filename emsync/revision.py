@@ -96,7 +96,7 @@ class Change:
         data: The MIDI file.
         removed: (N,) which notes of the song are gone.
         added: The notes that are new.
-        foreseen: How well each continuation foretold what follows, in nats an event; empty if nothing follows.
+        foreseen: How well each continuation predicts what follows, in nats an event; empty if nothing follows.
 
     """
 

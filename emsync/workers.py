@@ -65,8 +65,8 @@ def finished(
 ) -> Iterator[tuple[T, R | Lost]]:
     """Yield every task once, with its result, in the order in which they are finished.
 
-    A task whose worker was lost is done again by a fresh worker, and `lost` is told; lost again, its `Lost` is yielded.
-    What a worker could not begin with is raised.
+    A task whose worker was lost is done again by a fresh worker, and `lost` is called; lost again, its `Lost` is
+    yielded. What a worker could not begin with is raised.
     """
     waiting = deque((task, False) for task in tasks)
     idle: list[W] = []

@@ -25,23 +25,23 @@ from tests.songs import with_a_chord
 @pytest.mark.skipif(
     ctypes.util.find_library("fluidsynth") is None or not soundfonts.listed(), reason="needs FluidSynth and a SoundFont"
 )
-def test_a_score_is_covered_told_its_tempo_key_and_metre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_score_is_covered_with_its_tempo_key_and_meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_backend(f"ace-step:{tiny_ace_step(tmp_path / 'model')}")
     assert isinstance(opened, AceStep)
     assert (opened.rate_hz, opened.hop, opened.steps) == (8000, 320, 50)
     backend = replace(opened, steps=2, window_s=3.0)
-    told: list[dict[str, Any]] = []
+    given: list[dict[str, Any]] = []
     call = type(backend.pipeline).__call__
 
     def spy(pipeline: Any, **arguments: Any) -> Any:
-        told.append(arguments)
+        given.append(arguments)
         return call(pipeline, **arguments)
 
     monkeypatch.setattr(type(backend.pipeline), "__call__", spy)
     midi.write(with_a_chord(duration_s=5.0), tmp_path / "song.mid")
     made = produce(tmp_path / "song.mid", tmp_path / "a.wav", backend=backend, text="slow strings")
-    assert made.n_windows == len(told) == 2
-    first = told[0]
+    assert made.n_windows == len(given) == 2
+    first = given[0]
     assert (first["task_type"], first["prompt"]) == ("cover", "slow strings")
     assert (first["bpm"], first["keyscale"], first["timesignature"]) == (120, "A minor", "4")
     assert tuple(first["src_audio"].shape) == (2, 3 * 8000)

@@ -21,7 +21,7 @@ from emsync.recall import Recall
 from emsync.training.crops import PREFIX
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.evaluate import bits, evaluate
-from emsync.training.evaluation.mixing import check_target, fit_mixture
+from emsync.training.evaluation.mixing import fit_mixture
 from emsync.training.evaluation.predictions import predictions, windows
 from tests.models import ROTARY, archive_file, model_folder, random_model, toy_archive
 
@@ -137,4 +137,3 @@ def test_the_command_writes_a_mixture_that_evaluating_uses(tmp_path: Path) -> No
     assert learned.conditioned.bits_per_note < before.conditioned.bits_per_note
     assert learned.conditioned.bits_per_note != after.conditioned.bits_per_note
     assert json.loads((folder / COPYING).read_text())["about"]["archive"] == "songs.npz"
-    check_target(tmp_path, overwrite=False)

@@ -34,6 +34,7 @@ from emsync.training.corpus.archive import Archive
 from emsync.training.corpus.song_to_score import song_score
 from emsync.training.evaluation import created_controls
 from emsync.training.evaluation.created_controls import Asked, half_masked
+from emsync.training.evaluation.landing import matched
 from emsync.training.evaluation.mood_adherence import judges_scale
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import concordance, pearson
@@ -151,15 +152,7 @@ def asked_onsets(task: Asked, duration_s: float) -> FloatArray:
 
 def aligned(asked_s: FloatArray, found_s: FloatArray) -> int:
     """How many onsets can be paired within `ALIGNED_S`, one to one, both increasing."""
-    count = i = j = 0
-    while i < len(asked_s) and j < len(found_s):
-        if abs(asked_s[i] - found_s[j]) <= ALIGNED_S + 1e-9:
-            count, i, j = count + 1, i + 1, j + 1
-        elif asked_s[i] < found_s[j]:
-            i += 1
-        else:
-            j += 1
-    return count
+    return matched(asked_s, found_s, ALIGNED_S)
 
 
 def scores(name: str, pairs: Sequence[tuple[FloatArray, FloatArray]]) -> dict[str, float]:

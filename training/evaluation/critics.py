@@ -25,9 +25,9 @@ from emsync import vocabulary as v
 from emsync.candidates import TAKE_S
 from emsync.composer import compose
 from emsync.conditions import Conditions
-from emsync.critic import CLIP, CRITIC, FIGURES, Critic, Opinion, Scaling
+from emsync.critic import CLIP, FIGURES, Critic, Opinion, Scaling
 from emsync.decoder import open_decoder
-from emsync.errors import InputError, OutputError
+from emsync.errors import InputError
 from emsync.recipe import Recipe
 from emsync.sections import plan_piece
 from emsync.tempo_plan import plan_for
@@ -141,11 +141,11 @@ def fit_critic(
     sides = []
     for name, data in (("songs", real), ("pieces", made)):
 
-        def told(done: int, total: int, name: str = name) -> None:
+        def report(done: int, total: int, name: str = name) -> None:
             if progress:
                 progress(f"reading {name}", done, total)
 
-        sides.append(passages_of(model, data, seed=seed, progress=told))
+        sides.append(passages_of(model, data, seed=seed, progress=report))
     about = {
         "archive": Path(archive).name, "songs": len(chosen), "pieces": pieces, "seed": seed,
         "passages": [len(side.song) for side in sides],
@@ -250,13 +250,8 @@ def stretches(bars_s: npt.ArrayLike) -> list[tuple[int, int]]:
 # Fitting
 
 
-def scaling_of(x: Floats) -> Scaling:
-    """Standardised by passages (N, F)."""
-    given = ~np.isnan(x)
-    median = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(x.T, given.T, strict=True)])
-    filled = np.where(given, x, median)
-    deviation = filled.std(axis=0)
-    return Scaling(median, filled.mean(axis=0), np.where(deviation > 1e-9, deviation, 1e9))
+#: The deviation of a figure that is alike in all passages: JSON has no infinite one.
+_CONSTANT: Final = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +267,7 @@ class _Reader:
     @classmethod
     def by(cls, p: Passages, **which: bool) -> _Reader:
         deviation = np.maximum(p.states.std(axis=0), 1e-6)
-        return cls(scaling_of(p.figures), p.states.mean(axis=0), deviation, **which)
+        return cls(Scaling.by(p.figures, _CONSTANT), p.states.mean(axis=0), deviation, **which)
 
     def __call__(self, p: Passages) -> Floats:
         figures = self.scaling(p.figures)
@@ -328,9 +323,3 @@ def _mood(scaling: Scaling, real: Passages) -> Floats:
         w = np.linalg.solve(a.T @ a + MOOD_RIDGE * np.eye(a.shape[1]), a.T @ (b - b.mean()))
         out[axis] = np.append(w, b.mean() - x[known].mean(axis=0) @ w)
     return out
-
-
-def check_target(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raises `OutputError` if there is a critic that must not be replaced."""
-    if (Path(folder) / CRITIC).exists() and not overwrite:
-        raise OutputError(f"{Path(folder) / CRITIC} exists already; give --overwrite to replace it")

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from emsync import checkpoint
 from emsync import vocabulary as v
 from emsync.copying import N_STRENGTHS
-from emsync.errors import InputError, OutputError
-from emsync.mixture import COPYING, Mixture
+from emsync.errors import InputError
+from emsync.mixture import Mixture
 from emsync.training.corpus.archive import read_archive
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.evaluate import snaps_tempo
@@ -101,9 +101,3 @@ def fit_mixture(
     if not all(math.isfinite(cost) for cost in costs):
         raise InputError(f"{folder} gives predictions that are not numbers; its weights are damaged")
     return Fitted(mixture, *costs)
-
-
-def check_target(folder: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Raises `OutputError` if there is a mixture that must not be replaced."""
-    if (Path(folder) / COPYING).exists() and not overwrite:
-        raise OutputError(f"{Path(folder) / COPYING} exists already; give --overwrite to replace it")

@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync.critic import Scaling
 from emsync.errors import InputError
 from emsync.files import atomic_path
 from emsync.score import Score
@@ -52,7 +53,6 @@ CEILINGS, RESAMPLED, FOLDS, REPEATS = 20, 200, 5, 3
 #: The number of the ceiling's draws that the classifier measures, too.
 FLOORS: Final = 6
 RIDGE: Final = 30.0
-_CLIP: Final = 3.0
 _HEAVIEST: Final = 15
 
 
@@ -85,30 +85,6 @@ def fit(x: Floats, y: Bools, ridge: float = RIDGE) -> Floats:
     return np.append(model.coef_[0], model.intercept_[0]).astype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class _Scaling:
-    """Standardised by some windows; NaN is their median, and outliers are clipped."""
-
-    median: Floats
-    mean: Floats
-    deviation: Floats
-
-    @classmethod
-    def by(cls, x: Floats) -> _Scaling:
-        given = ~np.isnan(x)
-        median = np.array(
-            [np.median(column[known]) if known.any() else 0.0 for column, known in zip(x.T, given.T, strict=True)]
-        )
-        filled = np.where(given, x, median)
-        deviation = filled.std(axis=0)
-        return cls(median, filled.mean(axis=0), np.where(deviation > 1e-9, deviation, np.inf))
-
-    def __call__(self, x: Floats) -> Floats:
-        """(N, F) -> (N, 2 F): the values, and their squares less one."""
-        z = np.clip((np.where(np.isnan(x), self.median, x) - self.mean) / self.deviation, -_CLIP, _CLIP)
-        return np.concatenate([z, np.where(np.isfinite(self.deviation), z**2 - 1, 0) / 2], axis=1)
-
-
 def held_out(x: Floats, y: Bools, rng: np.random.Generator) -> Floats:
     """How composed each window seems, (N,), by classifiers fitted on others; the mean over `REPEATS` dealings."""
     scores = np.zeros((REPEATS, len(y)))
@@ -118,7 +94,7 @@ def held_out(x: Floats, y: Bools, rng: np.random.Generator) -> Floats:
             fold[side] = rng.permutation(np.arange(side.sum()) % FOLDS)
         for k in range(FOLDS):
             known, asked = fold != k, fold == k
-            scaling = _Scaling.by(x[known])
+            scaling = Scaling.by(x[known])
             w = fit(scaling(x[known]), y[known])
             row[asked] = scaling(x[asked]) @ w[:-1] + w[-1]
     return np.asarray(scores.mean(axis=0))
@@ -309,7 +285,7 @@ def measure(
     floors = []
     for draw in _draws(n, len(sides[1]), FLOORS, rng):
         floors.append(auc(held_out(x[n:], draw, rng), draw))
-    w = fit(_Scaling.by(x)(x), is_composed)[:-1].reshape(2, -1)
+    w = fit(Scaling.by(x)(x), is_composed)[:-1].reshape(2, -1)
     heaviest = np.argsort(-np.hypot(*w))[:_HEAVIEST]
     return Similarity(
         n, len(sides[1]), window_s, tuple(overlaps), auc(scores, is_composed), _auc_spread(scores, is_composed, rng),
