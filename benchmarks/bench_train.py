@@ -52,7 +52,7 @@ def stepper(
     """A function that does one step of training, and waits until it is done."""
     torch.manual_seed(0)
     model = EventTransformer(config).to(device)
-    opts = train.optimizers(model, settings)
+    opts = train.optimizers(model, settings, bf16=bf16)
     tensors = train.tensors(batch, device)
 
     def compute() -> torch.Tensor:
