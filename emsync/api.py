@@ -62,6 +62,7 @@ class Choices(TypedDict, total=False):
     theme_strength: float
     palette: str
     density_limit: float
+    balance: float
     alone_bias: float
     compass: bool
     full_chords: float

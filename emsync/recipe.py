@@ -216,6 +216,10 @@ class Recipe:
         "arousal have at most; 0 sets no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
+    balance: float = _choice(
+        1.0, "How strongly the families are held to an arrangement as real songs have them, 0 not at all. Not with "
+        "--instruments fewer, --like, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
+    )  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0,

@@ -175,8 +175,12 @@ def family_biases(recipe: Recipe) -> npt.NDArray[np.float32] | None:
     biases = likeness.family_biases(recipe.described, recipe.like)
     if not biases:
         return None
-    by_family = np.array([biases.get(name, 0.0) for name in v.FAMILIES], dtype=np.float32)
-    return np.where(v.KIND == v.K_ON, by_family[np.maximum(v.FAMILY, 0)], np.float32(0.0))
+    return of_families(np.array([biases.get(name, 0.0) for name in v.FAMILIES], dtype=np.float32))
+
+
+def of_families(biases: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(vocabulary,) for each note, what is given for its family (families,); 0 for other events."""
+    return np.where(_ONS, biases[np.maximum(v.FAMILY, 0)], np.float32(0.0))
 
 
 def towards_families(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
+from emsync.arrangement import Arrangement
 from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, VALENCE_LANE, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
@@ -27,6 +28,7 @@ from emsync.repetition import (
     StaleHarmony,
     add_biases,
     family_biases,
+    of_families,
     towards_families,
 )
 from emsync.sampling import draw, draw_velocity
@@ -176,6 +178,10 @@ class Writer:
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
+        balanced = recipe.balance and self.count == v.MORE and self._families is None
+        self._arrangement = (
+            Arrangement(recipe.balance, conditions.piece_arousal, rng.spawn(1)[0]) if balanced else None
+        )
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -222,7 +228,7 @@ class Writer:
         if self.done:
             self._append(v.PAD, self.lanes[-1])
             return
-        self.take(self._draw(self._sections.copier.mix(logits, state)))
+        self.take(self._draw(self._sections.copier.mix(self._arranged(logits), state)))
 
     def take(self, event: int) -> None:
         """Take the next event, which the grammar must allow."""
@@ -242,6 +248,8 @@ class Writer:
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
             if self._originality is not None:
                 self._originality.strike(event, self.grammar.step, self.grammar.beat_steps)
+            if self._arrangement is not None:
+                self._arrangement.strike(int(v.FAMILY[event]), self.grammar.step)
         # All lanes but the copy lanes change only with the clock, a CHORD or BAR, or the boundaries.
         changed = kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._conditioned is not before
         lanes = self._lanes_now(is_chord=kind == v.K_CHORD) if changed else self.lanes[-1].copy()
@@ -275,6 +283,13 @@ class Writer:
             self._tempo_plan,
             tuple((step * v.STEP_S, key) for step, key in self._sections.tonality.keys),
         )  # fmt: skip
+
+    def _arranged(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits (vocabulary,) that lean towards the families that have played too little; repeats are mixed in later."""
+        if self._arrangement is None:
+            return logits
+        biases = of_families(self._arrangement.biases(self.grammar.step))
+        return towards_families(logits, biases, self.grammar.allowed())
 
     def _draw(self, logits: npt.NDArray[np.float32]) -> int:
         """Sample an event that the grammar allows, with the biases of the recipe."""

@@ -1,0 +1,82 @@
+"""Each piece has an arrangement, and the families are held to it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from emsync import vocabulary as v
+from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, Arrangement
+from tests.composing import asked, compose
+from tests.fakes import Fake
+
+
+def arrangement(seed: int = 1, *, arousal: float | None = None, strength: float = 1.0) -> Arrangement:
+    return Arrangement(strength, arousal, np.random.default_rng(seed))
+
+
+def test_a_family_that_plays_too_much_becomes_unlikelier() -> None:
+    made = arrangement()
+    assert not made.biases(0).any()
+    for step in range(100):
+        made.strike(v.STRINGS, step)
+    biases = made.biases(100)
+    assert biases[v.STRINGS] < 0
+    assert (np.delete(biases, v.STRINGS) > 0).all()
+    assert made.biases(100 + round(6 * MEMORY_S / v.STEP_S))[v.STRINGS] > biases[v.STRINGS]  # it is forgotten
+    assert np.abs(arrangement(strength=10.0).biases(0)).max() <= MOST
+
+
+def test_notes_in_their_shares_are_left_alone() -> None:
+    made = arrangement()
+    for family, share in enumerate(made.shares):
+        for _ in range(round(1000 * share)):
+            made.strike(family, 0)
+    assert np.abs(made.biases(0)).max() < 0.1
+
+
+def test_a_family_that_is_left_out_is_unlikely_from_the_beginning() -> None:
+    seen = 0
+    for seed in range(30):
+        made = arrangement(seed)
+        out = made.shares == 0
+        assert (made.biases(0)[out] == -MOST).all()
+        assert (made.biases(0)[~out] == 0).all()
+        assert made.shares.sum() == pytest.approx(1)
+        seen += int(out.any())
+    assert seen
+
+
+@pytest.mark.parametrize(("arousal", "column"), [(-1.0, 0), (None, 1), (0.0, 1), (0.7, 2)])
+def test_arrangements_are_drawn_as_often_as_they_are_found(arousal: float | None, column: int) -> None:
+    n = 2000
+    rng = np.random.default_rng(1)
+    drawn = [Arrangement(1.0, arousal, rng).shares for _ in range(n)]
+    whole = sum(odds[column] for _, odds in ARRANGEMENTS)
+    for shares, odds in ARRANGEMENTS:
+        expected = np.where(np.array(shares) < LEAST_SHARE, 0.0, shares)
+        found = np.mean([np.allclose(one, expected / expected.sum()) for one in drawn])
+        assert found == pytest.approx(odds[column] / whole, abs=4 * math.sqrt(0.25 / n))
+
+
+def test_families_that_the_model_neglects_play() -> None:
+    """A model that wants strings alone plays the others, too; as many notes, and without a balance it does not."""
+    bias = np.where((v.KIND == v.K_ON) & (v.FAMILY != v.STRINGS), -4.0, 0.0)
+    counts = []
+    for balance in (0.0, 1.0):
+        pieces = compose(Fake(bias=bias), [asked(20.0), asked(20.0)], balance=balance, seed=2)
+        ids = np.concatenate([piece.events.ids for piece in pieces])
+        counts.append(np.bincount(v.FAMILY[ids[v.KIND[ids] == v.K_ON]], minlength=len(v.FAMILIES)))
+    without, with_balance = counts
+    assert without[v.STRINGS] > 0.7 * without.sum()
+    assert with_balance[v.STRINGS] < 0.6 * with_balance.sum()
+    assert (with_balance[[v.DRUMS, v.BASS]] > without[[v.DRUMS, v.BASS]]).all()
+
+
+def test_what_users_say_of_families_counts_alone() -> None:
+    bias = np.where((v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS), 2.0, 0.0)
+    for choices in ({"instruments": "fewer"}, {"describe": "strings"}):
+        composed = [compose(Fake(bias=bias), [asked(8.0)], balance=balance, **choices)[0] for balance in (0.0, 1.0)]
+        assert np.array_equal(composed[0].events.ids, composed[1].events.ids)
