@@ -52,8 +52,9 @@ class Arrangement:
     """
 
     def __init__(self, strength: float, arousal: float | None, rng: np.random.Generator) -> None:
-        """Draw an arrangement; `strength` is above 0, `arousal` the piece's, in [-1, 1]."""
-        chances = np.array([np.interp(arousal or 0.0, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
+        """Draw an arrangement; `strength` is above 0, `arousal` the piece's, in [-1, 1], or NaN."""
+        at = 0.0 if arousal is None or math.isnan(arousal) else arousal
+        chances = np.array([np.interp(at, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
         drawn = np.array(ARRANGEMENTS[rng.choice(len(chances), p=chances / chances.sum())][0])
         drawn[drawn < LEAST_SHARE] = 0.0
         self.shares: FloatArray = drawn / drawn.sum()

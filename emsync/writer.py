@@ -179,9 +179,7 @@ class Writer:
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         balanced = recipe.balance and self.count == v.MORE and self._families is None
-        self._arrangement = (
-            Arrangement(recipe.balance, conditions.piece_arousal, rng.spawn(1)[0]) if balanced else None
-        )
+        self._arrangement = Arrangement(recipe.balance, conditions.piece_arousal, rng.spawn(1)[0]) if balanced else None
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -285,7 +283,7 @@ class Writer:
         )  # fmt: skip
 
     def _arranged(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (vocabulary,) that lean towards the families that have played too little; repeats are mixed in later."""
+        """Logits (vocabulary,) that lean towards families that have played too little. Repeats are mixed in later."""
         if self._arrangement is None:
             return logits
         biases = of_families(self._arrangement.biases(self.grammar.step))
