@@ -43,6 +43,13 @@ LEAST_SHARE: Final = 0.025
 MOST: Final = 4.0
 
 
+def drawn(arousal: float | None, rng: np.random.Generator) -> FloatArray:
+    """(families,) One of the `ARRANGEMENTS`, as often as it is found at this arousal, in [-1, 1]; None or NaN: any."""
+    at = 0.0 if arousal is None or math.isnan(arousal) else arousal
+    chances = np.array([np.interp(at, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
+    return np.array(ARRANGEMENTS[rng.choice(len(chances), p=chances / chances.sum())][0])
+
+
 class Arrangement:
     """What share of the notes each family has had lately, and what share it should have.
 
@@ -51,13 +58,10 @@ class Arrangement:
 
     """
 
-    def __init__(self, strength: float, arousal: float | None, rng: np.random.Generator) -> None:
-        """Draw an arrangement; `strength` is above 0, `arousal` the piece's, in [-1, 1], or NaN."""
-        at = 0.0 if arousal is None or math.isnan(arousal) else arousal
-        chances = np.array([np.interp(at, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
-        drawn = np.array(ARRANGEMENTS[rng.choice(len(chances), p=chances / chances.sum())][0])
-        drawn[drawn < LEAST_SHARE] = 0.0
-        self.shares: FloatArray = drawn / drawn.sum()
+    def __init__(self, strength: float, shares: FloatArray) -> None:
+        """`strength` is above 0; `shares` (families,) are not negative, and small ones leave a family out."""
+        shares = np.where(shares < LEAST_SHARE * shares.sum(), 0.0, shares)
+        self.shares: FloatArray = shares / shares.sum()
         self._strength = strength
         self._counts = np.zeros(len(v.FAMILIES))
         self._step = 0

@@ -107,8 +107,7 @@ class Recipe:
         "--max-bend", "PERCENT", low=0.1, high=25,
     )  # fmt: skip
     metre_changes: bool = _choice(
-        False,
-        "With --tempo-plan on: allow a bar of 2/4 or 3/4 before a cut, so that the cut falls on a downbeat.",
+        False, "With --tempo-plan on: allow a bar of 2/4 or 3/4 before a cut, so that the cut falls on a downbeat.",
         "--metre-changes", choices=(False, True),
     )  # fmt: skip
     grid: Literal["triplets", "sixteenths", "free"] = _choice(
@@ -174,9 +173,7 @@ class Recipe:
         low=-100, high=100,
     )  # fmt: skip
     loose_ends: bool = _choice(
-        True,
-        "Whether notes may end off the sixteenths (docs/decisions/0010).",
-        choices=(False, True),
+        True, "Whether notes may end off the sixteenths (docs/decisions/0010).", choices=(False, True)
     )
     candidates: int = _choice(
         1,
@@ -217,16 +214,15 @@ class Recipe:
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     balance: float = _choice(
-        1.0, "How strongly the families are held to an arrangement as real songs have them, 0 not at all. Not with "
-        "--instruments fewer, --like, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
+        1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
+        "--instruments fewer, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
     )  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     compass: bool = _choice(
-        True,
-        "Whether bass and guitar keep to the pitches that they have in real songs.",
+        True, "Whether bass and guitar keep to the pitches that they have in real songs.",
         choices=(False, True), since=False,
     )  # fmt: skip
     full_chords: float = _choice(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.arrangement import Arrangement
+from emsync.arrangement import Arrangement, drawn
 from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, VALENCE_LANE, Conditions
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
@@ -178,8 +178,10 @@ class Writer:
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
-        balanced = recipe.balance and self.count == v.MORE and self._families is None
-        self._arrangement = Arrangement(recipe.balance, conditions.piece_arousal, rng.spawn(1)[0]) if balanced else None
+        self._arrangement: Arrangement | None = None
+        if recipe.balance and self.count == v.MORE and not recipe.described.family_biases:
+            shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
+            self._arrangement = Arrangement(recipe.balance, shares)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now

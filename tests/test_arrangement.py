@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from emsync import vocabulary as v
-from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, Arrangement
+from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, Arrangement, drawn
 from tests.composing import asked, compose
 from tests.fakes import Fake
 
 
 def arrangement(seed: int, *, strength: float = 1.0) -> Arrangement:
-    return Arrangement(strength, None, np.random.default_rng(seed))
+    return Arrangement(strength, drawn(None, np.random.default_rng(seed)))
 
 
 def of_all_families(strength: float = 1.0) -> Arrangement:
@@ -60,12 +60,12 @@ def test_a_family_that_is_left_out_is_unlikely_from_the_beginning() -> None:
 def test_arrangements_are_drawn_as_often_as_they_are_found(arousal: float | None, column: int) -> None:
     n = 2000
     rng = np.random.default_rng(1)
-    drawn = [Arrangement(1.0, arousal, rng).shares for _ in range(n)]
+    found = [Arrangement(1.0, drawn(arousal, rng)).shares for _ in range(n)]
     whole = sum(odds[column] for _, odds in ARRANGEMENTS)
     for shares, odds in ARRANGEMENTS:
         expected = np.where(np.array(shares) < LEAST_SHARE, 0.0, shares)
-        found = np.mean([np.allclose(one, expected / expected.sum()) for one in drawn])
-        assert found == pytest.approx(odds[column] / whole, abs=4 * math.sqrt(0.25 / n))
+        share = np.mean([np.allclose(one, expected / expected.sum()) for one in found])
+        assert share == pytest.approx(odds[column] / whole, abs=4 * math.sqrt(0.25 / n))
 
 
 def test_families_that_the_model_neglects_play() -> None:
