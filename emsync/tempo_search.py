@@ -159,10 +159,19 @@ class Search:
     def _edges(self, node: int) -> tuple[IntArray, IntArray]:
         """The edges that lead to a node: where they come from, and their beats."""
         here = self._places[node]
-        first = max(int(np.searchsorted(self._places[:node], here - self._reach)), node - 1 - _LONGEST_SKIP)
+        within = int(np.searchsorted(self._places[:node], here - self._reach))
+        came, counts = self._edges_from(node, max(min(max(within, node - 1 - _LONGEST_SKIP), node - 1), 0), node)
+        if not came:  # so many cuts are closer than two hits may be
+            far = int(np.searchsorted(self._places[:node], here - self._apart, side="right"))
+            came, counts = self._edges_from(node, max(within, far - 1 - _LONGEST_SKIP), far + 1)
+        return np.array(came, dtype=np.int64), np.array(counts, dtype=np.int64)
+
+    def _edges_from(self, node: int, first: int, stop: int) -> tuple[list[int], list[int]]:
+        """As `_edges`, from the nodes of a range."""
+        here = self._places[node]
         came: list[int] = []
         counts: list[int] = []
-        for origin in range(max(min(first, node - 1), 0), node):
+        for origin in range(first, min(stop, node)):
             gap = float(here - self._places[origin])
             least = max(math.ceil(gap / (1 + self.limits.most)), self._apart if origin else 1)
             most = math.floor(gap / (1 - self.limits.most))
@@ -170,7 +179,7 @@ class Search:
             least, most = max(least, near - _EDGE_BEATS // 2), min(most, near + _EDGE_BEATS // 2)
             came += [origin] * (most - least + 1)
             counts += range(least, most + 1)
-        return np.array(came, dtype=np.int64), np.array(counts, dtype=np.int64)
+        return came, counts
 
     def _flat(self, node: int, levels: FloatArray | None = None) -> FloatArray:
         """(levels,) What it costs to keep each stretch from a node to the end."""

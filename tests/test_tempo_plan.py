@@ -252,3 +252,10 @@ def test_what_cannot_be_planned_is_refused(cuts_s: Any, choices: dict[str, Any],
         plan_tempo(cuts_s, 20.0, **choices)
     with pytest.raises(InputError, match="a film of nan s cannot be scored"):
         plan_tempo([], math.nan)
+
+
+@pytest.mark.parametrize("a_second", [8, 16])
+def test_of_cuts_closer_than_hits_may_be_as_many_are_met_as_there_is_room_for(a_second: int) -> None:
+    """More cuts between two hits than are left out in a row otherwise."""
+    plan = plan_tempo(np.arange(0.5, 19.5, 1 / a_second), 20.0, tempo_qpm=120.0)
+    assert 15 <= plan.met.sum() <= 20
