@@ -27,13 +27,12 @@ _MAX_ABOUT_BYTES: Final = 1 << 20
 _MAX_WEIGHTS_BYTES: Final = 256 << 20
 _TYPES: Final[Mapping[str, npt.DTypeLike]] = {"F32": np.float32, "F16": np.float16}
 
-#: The kinds of adapters: of a music model by mood, and of the composer by style and by mood.
-MUSICGEN_MOOD, STYLE, COMPOSER_MOOD = "musicgen-mood", "style-lora", "composer-mood"
+#: The kinds of adapters: of a music model by mood, and of the composer by style.
+MUSICGEN_MOOD, STYLE = "musicgen-mood", "style-lora"
 #: What makes and what takes an adapter of each kind.
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     MUSICGEN_MOOD: ("emsync train-adapter", "emsync produce --adapter"),
     STYLE: ("emsync train --adapter lora", "emsync compose --style"),
-    COMPOSER_MOOD: ("emsync train --adapter mood", "emsync compose --mood-adapter"),
 }
 
 FloatArray = npt.NDArray[np.float32]

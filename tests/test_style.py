@@ -163,7 +163,7 @@ def test_a_style_learns_its_pieces_and_the_model_stays(base: Path, pieces: Path)
     assert checkpoint.weights_hash(base) == before
     assert style.training["pieces"] == list(found.names)
     assert len(bits) == 25
-    crops = Crops(Dataset.of(found.archive.arrays), CropConfig(context=32), seed=9, augment=False)
+    crops = Crops(Dataset.of(dict(found.archive.arrays)), CropConfig(context=32), seed=9, augment=False)
     batch = tensors(crops.batch(0, 24), torch.device("cpu"))
     with torch.no_grad():
         plain, learned = (

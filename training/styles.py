@@ -23,7 +23,7 @@ from emsync.files import check_not_read
 from emsync.style import Style
 from emsync.training import low_rank
 from emsync.training.batches import tensors
-from emsync.training.corpus.archive import Archive, pack
+from emsync.training.corpus.archive import Archive, Song, pack
 from emsync.training.corpus.song_files import MIDI_SUFFIXES, find, read_song
 from emsync.training.corpus.songs import Refused
 from emsync.training.crops import CropConfig, Crops
@@ -86,7 +86,8 @@ def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
         raise InputError(f"{shown} has no MIDI files; give a folder with the pieces of a style")
     if len(files) > MOST_PIECES:
         raise InputError(f"{shown} has {len(files)} MIDI files, over {MOST_PIECES}; train a model further with them")
-    songs, refused = {}, []
+    songs: dict[str, tuple[Song, str]] = {}
+    refused: list[str] = []
     for file in files:
         try:
             song = read_song(file.path, source=file.source).song
@@ -125,7 +126,7 @@ def train(
     added = low_rank.attach(network, options.rank, options.seed)
     learned = low_rank.parameters(added)
     optimizer = torch.optim.Adam(learned, lr=options.rate)
-    dataset = Dataset.of(pieces.archive.arrays)
+    dataset = Dataset.of(dict(pieces.archive.arrays))
     config = CropConfig(context=min(options.context, network.config.context), drop_chord=0.1, sparse_boundaries=0.4)
     crops = Crops(dataset, config, seed=options.seed)
     bits = []
