@@ -97,13 +97,16 @@ def network_of(head: Head, kind: Any) -> Any:
     from emsync.fusion import Shape
 
     shape = Shape.from_dict(head.settings.get("shape", {}))
-    network: nn.Module = kind(shape)
+    with torch.device("meta"):  # no memory is taken for a shape that the weights do not have
+        network: nn.Module = kind(shape)
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     given = {name: tuple(np.shape(value)) for name, value in head.weights.items()}
     if wanted != given:
         raise ModelError("the weights do not fit the shape that is written beside them; copy the folder again")
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in head.weights.items()})
-    return network.eval()
+    network.load_state_dict(
+        {name: torch.from_numpy(np.array(value)) for name, value in head.weights.items()}, assign=True
+    )
+    return network.eval().requires_grad_(False)
 
 
 def weights_of(network: EmotionClassifier | FilmEncoder) -> dict[str, Features]:

@@ -26,6 +26,7 @@ from emsync.errors import InputError, ModelError
 
 #: Features that vary less than this share of the one that varies most are not scaled up.
 _LEAST_DEVIATION: Final = 1e-6
+_MOST_LAYERS: Final = 64
 #: A moment's place in a window is encoded by sines of so many frequencies.
 _TIME_PAIRS: Final = 8
 
@@ -56,6 +57,8 @@ class Shape:
         numbers = (*self.sizes.values(), self.outputs, self.width, self.heads, self.layers)
         if not self.sizes or not all(type(each) is int and 0 < each <= 65536 for each in numbers):
             raise InputError(f"a fusion of the shape {asdict(self)} cannot be made; sizes are whole numbers from 1 on")
+        if self.layers > _MOST_LAYERS:
+            raise InputError(f"a fusion of {self.layers} layers cannot be made; give at most {_MOST_LAYERS}")
         if self.width % self.heads or not 0 <= self.dropout < 1:
             raise InputError(f"a width of {self.width} cannot be divided among {self.heads} heads; choose another")
 

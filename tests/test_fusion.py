@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from emsync.affect_emotions import WINDOW, mood_of_shares, probabilities
+from emsync.affect_emotions import WINDOW, mood_of_shares, network_of, probabilities, weights_of
 from emsync.affect_film import TARGETS, curves_of, told
 from emsync.emotions import EMOTION_NAMES, MU_MAX, emotion_point
 from emsync.errors import InputError, ModelError
@@ -18,6 +18,7 @@ from emsync.modalities import FilmFeatures
 from emsync.training.mood import film_encoder
 from emsync.training.mood.emotion_classifier import Example, How, fit, guesses, without_some
 from emsync.training.mood.film_encoder import Pair
+from emsync.vision import Head
 
 SIZES = {"image": 6, "sound": 5, "speech": 4}
 
@@ -77,8 +78,16 @@ def test_scales_are_those_of_what_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sizes": {}}, {"sizes": {"image": 0}}, {"width": 10, "heads": 4}, {"dropout": 1.0}, {"outputs": 2.5}]
-)
+    "wrong",
+    [
+        {"sizes": {}},
+        {"sizes": {"image": 0}},
+        {"width": 10, "heads": 4},
+        {"dropout": 1.0},
+        {"outputs": 2.5},
+        {"layers": 65},
+    ],
+)  # fmt: skip
 def test_shapes_are_checked(wrong: dict[str, object]) -> None:
     values = {"sizes": {"image": 4}, "outputs": 6, **wrong}
     with pytest.raises(InputError, match="cannot be"):
@@ -141,6 +150,19 @@ def test_features_of_another_model_are_refused(learned: EmotionClassifier) -> No
         probabilities(learned, other)
     with pytest.raises(ModelError, match="do not fit 3 moments"):
         FilmFeatures(np.arange(3) + 0.5, other.rows, other.known)
+
+
+def test_a_head_comes_back_and_a_wrong_one_takes_no_memory(learned: EmotionClassifier) -> None:
+    shape = learned.shape.to_dict()
+    head = Head("emotions", "", weights_of(learned), {"shape": shape})
+    found = network_of(head, EmotionClassifier)
+    seen = films(1)[0].features
+    np.testing.assert_array_equal(probabilities(found, seen), probabilities(learned, seen))
+    huge = {**shape, "width": 65536, "heads": 1}
+    with pytest.raises(ModelError, match="the weights do not fit the shape that is written beside them"):
+        network_of(Head("emotions", "", head.weights, {"shape": huge}), EmotionClassifier)
+    with pytest.raises(ModelError, match="its shape cannot be read"):
+        network_of(Head("emotions", "", head.weights, {}), EmotionClassifier)
 
 
 def test_a_window_keeps_something_of_what_it_has() -> None:

@@ -135,7 +135,7 @@ def trained(place: Path) -> Path:
     return place
 
 
-def test_a_classifier_reads_films(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_classifier_reads_films(trained: Path, model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     film, spec = str(trained / "film.mkv"), f"emotions:{trained / 'emotions'}"
     curve = open_reader(spec).read(trained / "film.mkv", analyze(film))
     assert curve.times_s.tolist() == [0.5, 1.5, 2.5]
@@ -143,14 +143,19 @@ def test_a_classifier_reads_films(trained: Path, capfd: pytest.CaptureFixture[st
     assert main(["analyze", film, "--affect", spec, "-o", str(trained / "a.json")]) == 0
     song = str(trained / "song.mid")
     drawn = ["--draw-emotion", "3", "--mu-max", "0.5", "--overwrite"]
-    assert main(["compose", film, "--affect", spec, "-o", song, "--seed", "1", *drawn]) == 0
+    assert main(["compose", film, "--affect", spec, "-o", song, "--model", str(model), "--seed", "1", *drawn]) == 0
     assert f"read by {spec}" in capfd.readouterr().out
     assert len(Record.read(f"{song}.json").mood or ()) == 1  # one mood was drawn for the whole film
 
 
-def test_a_film_encoder_gives_mood_intensity_and_density(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_film_encoder_gives_mood_intensity_and_density(
+    trained: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     film, spec, song = str(trained / "film.mkv"), f"film:{trained / 'encoder'}", str(trained / "film.mid")
-    assert main(["compose", film, "--affect", spec, "-o", song, "--seed", "1", "--density", "3"]) == 0
+    assert (
+        main(["compose", film, "--affect", spec, "-o", song, "--model", str(model), "--seed", "1", "--density", "3"])
+        == 0
+    )
     assert "with intensity and density" in capfd.readouterr().out
     record = Record.read(f"{song}.json")
     assert record.recipe.controls is not None
