@@ -190,7 +190,8 @@ def measured(folder: Path, data: Dataset, songs: np.ndarray) -> dict[str, Any]:
 
 def begun(arm: Arm, trained: EventTransformer, folder: Path) -> Path:
     """A model folder for the arm to start from: the trained model in the arm's shape; what does not fit is new."""
-    from emsync.model import EventTransformer, OffsetLane
+    from emsync.lane_layers import OffsetLane
+    from emsync.model import EventTransformer
 
     model = EventTransformer(arm.preset(trained.config).model)
     new: tuple[str, ...] = {"attention": ("lanes.", ".attention.", "positions")}.get(arm.fresh, ())

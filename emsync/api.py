@@ -76,6 +76,7 @@ class Choices(TypedDict, total=False):
     like: Likeness | None
     describe: str
     control_strength: float
+    lane_strength: float
 
 
 def compose(

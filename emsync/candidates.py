@@ -192,13 +192,13 @@ def _write(
     progress: Callable[[float], None] | None,
 ) -> None:  # fmt: skip
     """Write takes as one batch, each to the bar line nearest to `until`, or to the end of the piece."""
-    rows = Rows.of([take.writer for take in takes], recipe.mood_strength)
+    rows = Rows.of([take.writer for take in takes], recipe.mood_strength, hears=decoder.hears_controls)
     active = list(takes)
     if held is None:
         answer = rows.window(decoder, 1)  # START
     else:
         n = len(takes)
-        decoder.resume(held, np.repeat(np.arange(len(rows.again) // n + 1), n))
+        decoder.resume(held, np.repeat(np.arange((len(rows.again) + len(rows.free)) // n + 1), n))
         answer = _next(rows, decoder)
     n_steps = 0
     while active:

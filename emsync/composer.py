@@ -87,7 +87,7 @@ def write_all(
 
     strength: as `Recipe.mood_strength`. The other arguments are those of `compose`.
     """
-    batch = Rows.of(list(writers), strength)
+    batch = Rows.of(list(writers), strength, hears=decoder.hears_controls)
     answer = batch.window(decoder, _kept(writers, decoder.context // 2, alone=len(writers) == 1))
     rows = list(range(len(writers)))  # of the decoder's latest answer, those of the pieces that go on
     n_steps = 0
@@ -122,7 +122,7 @@ def foreseen(
 
     following: (event, velocity level or 0) of what follows; at least one. The writers take it.
     """
-    batch, total = Rows.of(list(writers), strength), np.zeros(len(writers))
+    batch, total = Rows.of(list(writers), strength, hears=decoder.hears_controls), np.zeros(len(writers))
     answer = batch.window(decoder, _kept(writers, decoder.context // 2, alone=False))
     for event, level in following:
         x = answer.logits.astype(np.float64)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import controls
 from emsync.control_curves import KINDS, Control, ControlCurves, of_text, to_text
 from emsync.errors import InputError, MissingExtraError, printable
 from emsync.files import read_limited, write_bytes
@@ -149,7 +150,7 @@ def _stairs(points: dict[float, float]) -> Control:
 
 
 def proposed(scene: Scene) -> ControlCurves:
-    """Intensity and density by a film's motion, cuts and loudness; none for a film in which nothing changes.
+    """Intensity and density by a film's motion, cuts and loudness, and its change; none where nothing changes.
 
     Each of the three is averaged over `AROUND_S` seconds and ranked within the film; intensity and density follow the
     mean of the ranks from the first to the second value of `PROPOSED`. Ranks, since films differ in how much they move
@@ -169,7 +170,31 @@ def proposed(scene: Scene) -> ControlCurves:
     if not ranked:
         return ControlCurves({})
     level = _averaged(np.mean(ranked, axis=0), max(width // 2, 1))
-    return ControlCurves({name: Control(times_s, low + (high - low) * level) for name, (low, high) in PROPOSED.items()})
+    found = {name: Control(times_s, low + (high - low) * level) for name, (low, high) in PROPOSED.items()}
+    changes = film_change(scene)
+    return ControlCurves(found if changes is None else found | {"change": changes})
+
+
+def film_change(scene: Scene) -> Control | None:
+    """How much a film's picture changes: what V2M-Zero's music is given in place of its own curve.
+
+    As `controls.change` compares the second before each moment with the second after it, here by motion, brightness,
+    saturation, contrast and warmth, each in its own standard deviations. None for a film in which nothing changes.
+    """
+    measured = (scene.motion, scene.luma, scene.saturation, scene.contrast, scene.warmth)  # older scenes lack the last
+    curves = [curve for curve in measured if len(curve) > 2 and np.ptp(curve) > 1e-9]
+    if not curves:
+        return None
+    values = np.stack([(curve - curve.mean()) / curve.std() for curve in curves], axis=1)
+    rate = 1 / float(np.median(np.diff(scene.times_s)))
+    width = max(round(controls.CHANGE_S * rate), 1)
+    total, at = controls.summed(values), np.arange(len(values) + 1)
+    first, last = np.maximum(at - width, 0), np.minimum(at + width, len(values))
+    before = (total[at] - total[first]) / np.maximum(at - first, 1)[:, None]
+    after = (total[last] - total[at]) / np.maximum(last - at, 1)[:, None]
+    moved = np.linalg.norm(after - before, axis=1)[1:-1]  # between two samples; at the ends there is nothing to compare
+    largest = float(np.quantile(moved, controls.LARGE))
+    return Control(scene.times_s[1:], np.clip(moved / max(largest, 1e-9), 0.0, 1.0))
 
 
 def _averaged(values: FloatArray, width: int) -> FloatArray:

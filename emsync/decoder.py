@@ -76,6 +76,10 @@ class Decoder(Protocol):
         """Whether it was trained with the piece's mood."""
 
     @property
+    def hears_controls(self) -> bool:
+        """Whether it has lanes for controls."""
+
+    @property
     def backend(self) -> str:
         """What runs it: "onnx" or "torch"."""
 
@@ -134,6 +138,11 @@ class CachedDecoder:
     def knows_mood(self) -> bool:
         """Whether the model was trained with the piece's mood in the two prefix positions."""
         return self._geometry.knows_mood
+
+    @property
+    def hears_controls(self) -> bool:
+        """Whether the model has lanes for controls."""
+        return self._geometry.hears_controls
 
     @property
     def backend(self) -> str:

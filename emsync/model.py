@@ -24,140 +24,17 @@ from torch import Tensor, nn
 
 from emsync import vocabulary as v
 from emsync.attention import Attention
-from emsync.conditions import COPY_LANES, LANE_NAMES, LANES, MAX_OFFSET_S, Lane
-from emsync.copying import N_STRENGTHS
+from emsync.conditions import CONTROL_LANES, LANE_NAMES, LANES, MAX_OFFSET_S
+from emsync.errors import ModelError
+from emsync.lane_layers import CopyLane, LevelLane, layer_of
 from emsync.model_config import ModelConfig
 
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2
 
 
-# How offset lanes are looked up: every TIMESHIFT has its own entry up to one second, then coarser.
-_FINE_S, _COARSE_S = v.MAX_SHIFT_STEPS * v.STEP_S, 0.125
-
-
 def _norm(config: ModelConfig, width: int) -> nn.Module:
     return nn.LayerNorm(width) if config.norm == "layer" else nn.RMSNorm(width, eps=1e-6)
-
-
-class OffsetLane(nn.Module):
-    """A time still to go (s, NaN = not given) to a vector: (B, T) -> (B, T, width)."""
-
-    def __init__(self, width: int, cap_s: float, encoding: str) -> None:
-        super().__init__()
-        self.cap_s, self.encoding = cap_s, encoding
-        self.absent = nn.Parameter(torch.zeros(width))
-        if encoding == "lookup":
-            self.n_fine = v.MAX_SHIFT_STEPS + 1
-            self.n_entries = self.n_fine + math.ceil((cap_s - _FINE_S) / _COARSE_S) + 1
-            self.table = nn.Embedding(self.n_entries, width)
-        else:
-            n_features = 1 if encoding == "scalar" else 1 + 2 * 9
-            self.net = nn.Sequential(nn.Linear(n_features, 64), nn.GELU(), nn.Linear(64, width))
-
-    def forward(self, offset_s: Tensor) -> Tensor:
-        given = ~torch.isnan(offset_s)
-        offset = torch.where(given, offset_s, torch.zeros_like(offset_s)).clamp(0.0, self.cap_s)
-        if self.encoding == "lookup":
-            fine = (offset / v.STEP_S).round()
-            coarse = self.n_fine + ((offset - _FINE_S) / _COARSE_S).floor()
-            index = torch.where(offset <= _FINE_S + v.STEP_S / 2, fine.clamp(max=self.n_fine - 1.0), coarse)
-            out = self.table(index.long().clamp(0, self.n_entries - 1))
-        else:
-            nearness = ((self.cap_s - offset) / self.cap_s).unsqueeze(-1)  # (B, T, 1)
-            if self.encoding == "fourier":
-                scale = 2 * math.pi * 2.0 ** torch.arange(9, device=offset.device, dtype=offset.dtype) / 16
-                phase = offset.unsqueeze(-1) * scale  # periods from 16 s to 1/16 s
-                nearness = torch.cat([nearness, phase.sin(), phase.cos()], dim=-1)
-            out = self.net(nearness)
-        return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
-
-
-class LevelLane(nn.Module):
-    """A level in [-1, 1] (NaN = not given) to a vector: (...) -> (..., width)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.absent = nn.Parameter(torch.zeros(width))
-        self.net = nn.Sequential(nn.Linear(1, 64), nn.GELU(), nn.Linear(64, width))
-
-    def forward(self, level: Tensor) -> Tensor:
-        given = ~torch.isnan(level)
-        out = self.net(torch.where(given, level, torch.zeros_like(level)).unsqueeze(-1))
-        return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
-
-
-class PlaceLane(nn.Module):
-    """A whole number from 0 to n - 1 (NaN = not given) to a vector: (B, T) -> (B, T, width)."""
-
-    def __init__(self, width: int, n: int) -> None:
-        super().__init__()
-        self.absent = nn.Parameter(torch.zeros(width))
-        self.table = nn.Embedding(n, width)
-
-    def forward(self, place: Tensor) -> Tensor:
-        given = ~torch.isnan(place)
-        index = torch.where(given, place, torch.zeros_like(place)).round().long()
-        out = self.table(index.clamp(0, self.table.num_embeddings - 1))
-        return torch.where(given.unsqueeze(-1), out, self.absent.to(out.dtype))
-
-
-class CopyLane(nn.Module):
-    """The follower of the longest match (`emsync.copying`), at the input and at the output.
-
-    At the input, the follower's row of the output matrix is added to the event, through a projection, times a gate that
-    depends on the strength of the match. At the output, the follower's logit gets a bonus that depends on the strength
-    and on the hidden state: a pointer (Merity et al. 2017). A follower or strength of NaN adds nothing.
-    """
-
-    #: Gates and bonuses are stored in these units, so that they learn as fast as matrices of many columns do.
-    UNIT = 16.0
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.project = nn.Linear(config.width, config.lane_width, bias=False)
-        self.gate = nn.Embedding(N_STRENGTHS, 1)
-        self.bias = nn.Embedding(N_STRENGTHS, 1)
-        self.query = nn.Embedding(N_STRENGTHS, config.width)
-
-    def silence(self) -> None:
-        """Make it add nothing yet, but able to learn."""
-        nn.init.eye_(self.project.weight)
-        for table in (self.gate, self.bias, self.query):
-            nn.init.zeros_(table.weight)
-
-    @staticmethod
-    def read(lanes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Lanes (B, T, N) -> follower (B, T) int64, strength (B, T) int64, and whether there is a match (B, T)."""
-        follower, strength = lanes[..., COPY_LANES].unbind(-1)
-        matched = ~torch.isnan(follower) & (strength > 0.5)
-        follower = torch.where(matched, follower, torch.zeros_like(follower)).round().long().clamp(0, v.SIZE - 1)
-        strength = torch.where(matched, strength, torch.zeros_like(strength)).round().long().clamp(0, N_STRENGTHS - 1)
-        return follower, strength, matched
-
-    def forward(self, lanes: Tensor, head: Tensor) -> Tensor:
-        """Lanes (B, T, N) and the output matrix (vocabulary, width) -> (B, T, lane_width)."""
-        follower, strength, matched = self.read(lanes)
-        out = self.project(F.embedding(follower, head)) * (self.UNIT * self.gate(strength))
-        return torch.where(matched.unsqueeze(-1), out, torch.zeros_like(out))
-
-    def bonus(self, x: Tensor, lanes: Tensor) -> Tensor:
-        """Normalised hidden states (B, T, width) and lanes (B, T, N) -> what is added to logits (B, T, vocabulary)."""
-        follower, strength, matched = self.read(lanes)
-        added = self.UNIT * self.bias(strength).squeeze(-1) + (self.query(strength) * x).sum(-1)  # (B, T)
-        added = torch.where(matched, added, torch.zeros_like(added)).unsqueeze(-1)
-        here = follower.unsqueeze(-1) == torch.arange(v.SIZE, device=x.device)
-        return torch.where(here, added, torch.zeros_like(added))
-
-
-def _lane(lane: Lane, config: ModelConfig) -> nn.Module:
-    if lane.kind == "event":
-        return CopyLane(config)
-    if lane.kind == "offset":
-        return OffsetLane(config.lane_width, lane.high, config.lane_encoding)
-    if lane.kind == "place":
-        return PlaceLane(config.lane_width, round(lane.high) + 1)
-    return LevelLane(config.lane_width)
 
 
 class FeedForward(nn.Module):
@@ -182,6 +59,60 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), positions)
         return x + self.feed(self.feed_norm(x))
 
+    def cached(
+        self, x: Tensor, past: tuple[Tensor, Tensor, Tensor], positions: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """As `forward`, behind a layer's cache (`Cache`); with the new keys, values and positions."""
+        y, k, value = self.attention.cached(self.attention_norm(x), *past, positions)
+        x = x + y
+        return x + self.feed(self.feed_norm(x)), (k, value, positions)
+
+
+class Fusion(nn.Module):
+    """A weight for each lane of a control, at every event: dynamic control fusion (controllable-v2m, 3.5).
+
+    The paper's weights follow from all controls within a patch and over the whole piece. Here they follow from the
+    event and from all controls at it, since a piece that is being composed has no whole yet. They begin at 1.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.read = nn.Linear(config.width + config.lane_width, 64)
+        self.weigh = nn.Linear(64, len(config.lanes) - min(CONTROL_LANES))
+
+    def silence(self) -> None:
+        """Make all weights 1, but able to learn."""
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.zeros_(self.weigh.bias)
+
+    def forward(self, x: Tensor, parts: Tensor) -> Tensor:
+        """Embedded events (B, T, width) and lanes (N, B, T, lane_width) -> their weighted sum (B, T, lane_width)."""
+        weights = 1 + self.weigh(F.gelu(self.read(torch.cat([x, parts.sum(0).to(x.dtype)], dim=-1))))
+        return (parts * weights.movedim(-1, 0).unsqueeze(-1)).sum(0)
+
+
+class Guide(nn.Module):
+    """A copy of a layer that hears the controls and adds to what the layer says: controllable-v2m, eq. 10.
+
+    F(x) + L2(F'(x + L1(C))), with F' the copy, and L1 and L2 linear and zero at the beginning.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.hear = nn.Linear(config.lane_width, config.width, bias=False)
+        self.block = Block(config, layer)
+        self.tell = nn.Linear(config.width, config.width, bias=False)
+
+    def silence(self) -> None:
+        """Make it add nothing yet, but able to learn."""
+        nn.init.zeros_(self.hear.weight)
+        nn.init.zeros_(self.tell.weight)
+
+
+def _is_silent(lane: nn.Module) -> bool:
+    """Whether a lane adds zero."""
+    return not any(p.any() for name, p in lane.named_parameters() if not name.startswith("net.0."))
+
 
 class EventTransformer(nn.Module):
     """The whole model. `forward` for training, `step` for decoding with a cache; the two agree."""
@@ -192,11 +123,14 @@ class EventTransformer(nn.Module):
         self.events = nn.Embedding(config.vocabulary_size, config.width)
         self.velocity = nn.Embedding(v.VELOCITY_LEVELS + 1, config.width)
         self.mood = nn.ModuleList(LevelLane(config.width) for _ in range(MOOD_POSITIONS))
-        self.lanes = nn.ModuleList(_lane(lane, config) for lane in LANES[: len(config.lanes)])
+        self.lanes = nn.ModuleList(layer_of(lane, config) for lane in LANES[: len(config.lanes)])
         if config.attention == "relative":
             self.positions = nn.Parameter(torch.randn(config.context, config.width - config.lane_width) * 0.02)
         blocks = [Block(config, layer) for layer in range(config.n_layers)]
         self.blocks = nn.ModuleList(blocks)
+        self.fusion = Fusion(config) if config.fusion == "dynamic" else None
+        self.guides = nn.ModuleList(Guide(config, layer) for layer in config.guided_layers)
+        self.style = nn.Embedding(config.style_positions, config.width) if config.style_positions else None
         self.norm = _norm(config, config.width)
         self.head = nn.Linear(config.width, config.vocabulary_size, bias=False)
         self.velocity_head = nn.Linear(config.width, v.VELOCITY_LEVELS, bias=True)
@@ -207,8 +141,17 @@ class EventTransformer(nn.Module):
         for lane in self.lanes:
             if isinstance(lane, CopyLane):
                 lane.silence()
+        self._silence_parts()
         if config.tied:
             self.head.weight = self.events.weight
+
+    def _silence_parts(self) -> None:
+        """Make fusion, guides and style add nothing yet."""
+        for part in (self.fusion, *self.guides):
+            if isinstance(part, Fusion | Guide):
+                part.silence()
+        if self.style is not None:
+            nn.init.zeros_(self.style.weight)
 
     @property
     def copy_lane(self) -> CopyLane | None:
@@ -228,34 +171,83 @@ class EventTransformer(nn.Module):
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    def embed(self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor) -> Tensor:
-        """The paper's X: ids, velocities (B, T); lanes (B, T, N); mood (B, 2); positions (T,) -> (B, T, width)."""
+    def embed(
+        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The paper's X (B, T, width), and what the guides hear (B, T, lane_width).
+
+        ids, velocities (B, T); lanes (B, T, N); mood (B, 2); positions (T,).
+        """
         x = self.events(ids.clamp(max=self.config.vocabulary_size - 1)) + self.velocity(velocities)
         for slot, net in zip((VALENCE_SLOT, AROUSAL_SLOT), self.mood, strict=True):
             felt = net(mood[:, slot - VALENCE_SLOT]).unsqueeze(1)  # (B, 1, width)
             x = torch.where((ids == slot).unsqueeze(-1), felt.to(x.dtype), x)
-        encoded = torch.stack(
+        if self.style is not None:
+            places = positions.clamp(max=self.config.style_positions - 1)
+            early = (positions < self.config.style_positions).unsqueeze(-1)
+            x = x + torch.where(early, self.style(places), torch.zeros_like(x[0]))
+        parts = torch.stack(
             [
                 net(lanes, self.head.weight) if isinstance(net, CopyLane) else net(lanes[..., i])
                 for i, net in enumerate(self.lanes)
             ]
-        ).sum(0)  # (B, T, lane_width)
+        )
+        encoded, asked = self._joined(x, parts)  # (B, T, lane_width)
         if self.config.attention == "relative":
             places = self.positions[positions].to(encoded.dtype).expand(*encoded.shape[:2], -1)
             if self.config.unknown_offsets == "positions":
                 encoded = torch.where(torch.isnan(lanes[..., :1]), places, encoded)
             encoded = torch.cat([encoded, places], dim=-1)
-        return x + encoded
+        return x + encoded, asked
+
+    def _joined(self, x: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """The lanes (N, B, T, lane_width) that are added to the events x, and those that the guides hear, joined."""
+        if self.fusion is None and not len(self.guides):
+            return parts.sum(0), torch.zeros_like(parts[0])
+        others, controls = parts[: min(CONTROL_LANES)].sum(0), parts[min(CONTROL_LANES) :]
+        asked = controls.sum(0) if self.fusion is None else self.fusion(x, controls)
+        return (others, asked) if len(self.guides) else (others + asked, asked)
 
     def with_all_lanes(self) -> EventTransformer:
         """A model that gives the same logits and has every lane of this version: new lanes add zero.
 
         A model of the paper's equation stays as it is.
         """
-        if self.config.lanes == LANE_NAMES or self.config.unknown_offsets == "positions":
+        if self.config.unknown_offsets == "positions":
             return self
-        grown = EventTransformer(replace(self.config, lanes=LANE_NAMES)).to(next(self.parameters()).device)
+        return self._grown(replace(self.config, lanes=LANE_NAMES))
+
+    def with_parts(self, like: ModelConfig) -> EventTransformer:
+        """A model that gives the same logits and has the fusion, the guides and the style of another as well.
+
+        Parts that it has already stay. Raises `ModelError` where its lanes are too few for them.
+        """
+        c = self.config
+        return self._grown(
+            replace(
+                c, fusion=like.fusion if c.fusion == "sum" else c.fusion,
+                guided_every=c.guided_every or min(like.guided_every, c.n_layers),
+                style_positions=c.style_positions or like.style_positions,
+            )
+        )  # fmt: skip
+
+    def _grown(self, config: ModelConfig) -> EventTransformer:
+        """The model in a larger shape; what is new adds zero."""
+        if config == self.config:
+            return self
+        grown = EventTransformer(config).to(next(self.parameters()).device)
         grown.load_state_dict(self.state_dict(), strict=False)
+        if config.guided_every and not self.config.guided_every:
+            for layer, guide in zip(config.guided_layers, grown.guides, strict=True):
+                cast(Guide, guide).block.load_state_dict(self.blocks[layer].state_dict())
+            for lane in list(grown.lanes)[min(CONTROL_LANES) :]:
+                if not _is_silent(lane):
+                    raise ModelError(
+                        "the model hears its controls already, as lanes that are added; guides need one that does not: "
+                        "leave out guided_every, or begin from a model without trained lanes"
+                    )
+                lane.apply(self._initialise)  # zero lanes would leave guides that begin at zero nothing to learn from
+            return grown.train(self.training)
         for lane in list(grown.lanes)[len(self.config.lanes) :]:
             if isinstance(lane, CopyLane):
                 lane.silence()
@@ -286,9 +278,12 @@ class EventTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, with the hidden states (B, T, width) that the logits are read from."""
         positions = torch.arange(ids.shape[1], device=ids.device)
-        x = self.embed(ids, velocities, lanes, mood, positions)
-        for block in self.blocks:
-            x = block(x, positions)
+        x, asked = self.embed(ids, velocities, lanes, mood, positions)
+        guides = dict(zip(self.config.guided_layers, cast("list[Guide]", self.guides), strict=True))
+        for layer, block in enumerate(self.blocks):
+            before, x = x, block(x, positions)
+            if (guide := guides.get(layer)) is not None:
+                x = x + guide.tell(guide.block(before + guide.hear(asked), positions))
         states = self.norm(x)
         return *self.read_out(states, lanes), states
 
@@ -297,19 +292,26 @@ class EventTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Cache]:
         """T more positions behind a cache: what `with_states` gives for them, and their keys and values.
 
-        cache: for each layer its keys and values (B, H, C, D) and the position in each slot (C,), -1 for an empty one.
+        cache: for each layer, then each guide, its keys and values (B, H, C, D) and the position in each slot (C,), -1
+        for an empty one.
         The cache returned holds the new keys and values only, (B, H, T, D) a layer: where they go is the caller's.
         """
-        x = self.embed(ids, velocities, lanes, mood, positions)
+        x, asked = self.embed(ids, velocities, lanes, mood, positions)
         new: Cache = []
+        guided: Cache = []
+        guides = dict(zip(self.config.guided_layers, cast("list[Guide]", self.guides), strict=True))
+        behind = iter(cache[self.config.n_layers :])
         blocks = cast("list[Block]", self.blocks)
-        for block, (past_k, past_v, past_positions) in zip(blocks, cache, strict=True):
-            y, k, value = block.attention.cached(block.attention_norm(x), past_k, past_v, past_positions, positions)
-            x = x + y
-            x = x + block.feed(block.feed_norm(x))
-            new.append((k, value, positions))
+        for layer, (block, past) in enumerate(zip(blocks, cache[: self.config.n_layers], strict=True)):
+            before = x
+            x, kept = block.cached(x, past, positions)
+            new.append(kept)
+            if (guide := guides.get(layer)) is not None:
+                y, kept = guide.block.cached(before + guide.hear(asked), next(behind), positions)
+                guided.append(kept)
+                x = x + guide.tell(y)
         states = self.norm(x)
-        return *self.read_out(states, lanes), states, new
+        return *self.read_out(states, lanes), states, new + guided
 
 
 #: A layer's keys and values (B, H, C, D), and the position in each slot (C,).

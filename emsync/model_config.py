@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from emsync import vocabulary as v
-from emsync.conditions import LANE_NAMES
+from emsync.conditions import CONTROL_LANES, LANE_NAMES
 from emsync.errors import ModelError
 
 #: The paper's model has one lane, models from before `meter` have four; they take no notice of the others.
@@ -23,6 +23,11 @@ class ModelConfig:
     lane_encoding: "scalar" (the paper's FFN of nearness), "fourier" (multi-scale features of it) or "lookup" (an
     embedding of the offset itself, exact up to the longest TIMESHIFT).
     lanes: those of `conditions.LANES` that the model listens to: all, or the first ones.
+    fusion: how the lanes of controls are joined: "sum" (all alike) or "dynamic" (each by a weight that follows from
+    the event and from all of them; controllable-v2m, Section 3.5).
+    guided_every: with n, beside the first of every n layers stands a copy that hears the controls, which the layers
+    then do not (control-guided decoding, there, eq. 10); 0 for none.
+    style_positions: so many positions, from the first on, have a trained vector of a style; at most 3, the prefix.
     unknown_offsets: what stands beside the learned positions where no boundary is given: a vector of its own
     ("learned"), or the positions once more ("positions": paper, Section III-B2; with the boundary lane alone).
     """
@@ -41,6 +46,9 @@ class ModelConfig:
     tied: bool = False
     lane_encoding: Literal["scalar", "fourier", "lookup"] = "scalar"
     lanes: tuple[str, ...] = LANE_NAMES
+    fusion: Literal["sum", "dynamic"] = "sum"
+    guided_every: int = 0
+    style_positions: int = 0
     unknown_offsets: Literal["learned", "positions"] = "learned"
     knows_mood: bool = True
     vocabulary_size: int = v.SIZE
@@ -62,6 +70,11 @@ class ModelConfig:
             )
         if type(self.local_block) is not int or self.local_block < 0:
             raise ModelError(f"model: local_block is {self.local_block!r}; give a whole number, 0 for none")
+        for name, most in (("guided_every", self.n_layers), ("style_positions", 3)):
+            if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) <= most:
+                raise ModelError(f"model: {name} is {getattr(self, name)!r}; give a whole number from 0 to {most}")
+        if (self.guided_every or self.fusion == "dynamic") and len(self.lanes) <= min(CONTROL_LANES):
+            raise ModelError("model: fusion and guided_every go with lanes of controls; leave them out")
         for name in ("qk_norm", "tied", "knows_mood"):
             if not isinstance(getattr(self, name), bool):
                 raise ModelError(f"model: {name} is {getattr(self, name)!r}; it must be true or false")
@@ -77,6 +90,7 @@ class ModelConfig:
         allowed = {
             "attention": ("relative", "rotary"), "activation": ("gelu", "relu2"), "norm": ("layer", "rms"),
             "lane_encoding": ("scalar", "fourier", "lookup"), "unknown_offsets": ("learned", "positions"),
+            "fusion": ("sum", "dynamic"),
         }  # fmt: skip
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -91,7 +105,20 @@ class ModelConfig:
         """Width of the lanes' encodings: half beside learned positions, whole with rotary ones."""
         return self.width // 2 if self.attention == "relative" else self.width
 
+    @property
+    def guided_layers(self) -> tuple[int, ...]:
+        """The layers beside which a guide stands."""
+        return tuple(range(0, self.n_layers, self.guided_every)) if self.guided_every else ()
+
+    @property
+    def n_caches(self) -> int:
+        """How many layers keep keys and values: those of the network, then the guides."""
+        return self.n_layers + len(self.guided_layers)
+
     def is_local(self, layer: int) -> bool:
+        """Whether a layer is local. Layers from `n_layers` on are the guides."""
+        if self.guided_every and layer >= self.n_layers:
+            layer = self.guided_layers[layer - self.n_layers]
         return bool(self.local_block) and (layer + 1) % self.global_every != 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, load, weights_header
+from emsync.conditions import CONTROL_LANES
 from emsync.errors import ModelError
 
 IntArray = npt.NDArray[np.integer]
@@ -40,6 +41,8 @@ class Geometry:
     global_every: int
     relative: bool
     knows_mood: bool
+    guided_every: int = 0
+    hears_controls: bool = False
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Geometry:
@@ -49,6 +52,7 @@ class Geometry:
                 config[name] for name in ("n_layers", "n_heads", "width", "context", "local_block", "global_every")
             ]
             relative, knows_mood = config["attention"] == "relative", bool(config["knows_mood"])
+            numbers.append(config.get("guided_every", 0))  # models from before have none
         except KeyError as error:
             raise ModelError(f"{CONFIG} lacks {error.args[0]!r}; copy the whole model folder again") from error
         if not all(isinstance(x, int) and x >= 0 for x in numbers) or min(numbers[:4]) < 1 or numbers[5] < 1:
@@ -56,16 +60,23 @@ class Geometry:
                 f"{CONFIG} gives {numbers[0]!r} layers, {numbers[1]!r} heads, width {numbers[2]!r}, "
                 f"context {numbers[3]!r}; these must be whole numbers above 0: copy the whole model folder again"
             )
-        n_layers, n_heads, width, context, local_block, global_every = numbers
-        return cls(n_layers, n_heads, width // n_heads, context, local_block, global_every, relative, knows_mood)
+        n_layers, n_heads, width, context, local_block, global_every, guided = numbers
+        lanes = config.get("lanes")
+        hears = isinstance(lanes, list) and len(lanes) > min(CONTROL_LANES)
+        return cls(
+            n_layers, n_heads, width // n_heads, context, local_block, global_every, relative, knows_mood, guided, hears
+        )  # fmt: skip
 
     def is_local(self, layer: int) -> bool:
         """As `ModelConfig.is_local`."""
+        if layer >= self.n_layers:
+            layer = (layer - self.n_layers) * self.guided_every
         return bool(self.local_block) and (layer + 1) % self.global_every != 0
 
     def layers(self, *, local: bool) -> list[int]:
-        """The layers of one kind."""
-        return [layer for layer in range(self.n_layers) if self.is_local(layer) == local]
+        """The layers of one kind, then the guides of that kind."""
+        guides = len(range(0, self.n_layers, self.guided_every)) if self.guided_every else 0
+        return [layer for layer in range(self.n_layers + guides) if self.is_local(layer) == local]
 
 
 @dataclass

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.checkpoint import (
-    SCALE,
-    WEIGHTS,
-    WeightsHeader,
-)
-from emsync.conditions import COPY_LANES, LANES
+from emsync.checkpoint import WeightsHeader
+from emsync.conditions import CONTROL_LANES, COPY_LANES, LANES
 from emsync.copying import N_STRENGTHS
-from emsync.errors import ModelError
+from emsync.onnx_nodes import Graph
 
 if TYPE_CHECKING:
     from emsync.model_config import ModelConfig
@@ -26,82 +20,6 @@ if TYPE_CHECKING:
 #: The lowest versions with all that is used, so that older runtimes read the graph too.
 OPSET, IR_VERSION = 20, 9
 MICROSOFT: Final = "com.microsoft"
-#: Longer names for the types of safetensors that weights may have.
-_TYPES: Final = {"F16": "FLOAT16", "F32": "FLOAT", "I8": "INT8"}
-
-
-class _Graph:
-    """A graph under construction: values are names, and each call of `op` appends a node."""
-
-    def __init__(self, header: WeightsHeader) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
-        self._header = header
-        self._known: dict[Any, str] = {}
-
-    def op(self, kind: str, *inputs: str, domain: str = "", name: str = "", **attributes: Any) -> str:
-        """One node with one output; returns the output's name."""
-        return self.ops(kind, *inputs, domain=domain, names=[name], **attributes)[0]
-
-    def ops(self, kind: str, *inputs: str, names: Sequence[str], domain: str = "", **attributes: Any) -> list[str]:
-        """One node with an output for each of `names`; an empty name is made up."""
-        from onnx import helper
-
-        outputs = [name or f"{kind}_{len(self.nodes)}_{i}" for i, name in enumerate(names)]
-        self.nodes.append(
-            helper.make_node(kind, list(inputs), outputs, name=f"{kind}_{len(self.nodes)}", domain=domain, **attributes)
-        )
-        return outputs
-
-    def constant(self, value: float | int | Sequence[int] | npt.NDArray[Any]) -> str:
-        """A small constant, held in the graph itself: floats as float32, ints as int64."""
-        from onnx import numpy_helper
-
-        array = np.asarray(value)
-        array = array.astype(np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32)
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = f"constant_{len(self._known)}"
-            self.initializers.append(numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
-
-    def weight(self, name: str, shape: tuple[int, ...]) -> str:
-        """A tensor of model.safetensors, as float32."""
-        from onnx import TensorProto
-
-        if name in self._known:
-            return self._known[name]
-        if name not in self._header.tensors:
-            raise ModelError(f"{WEIGHTS} has no {name}; copy the whole model folder again")
-        dtype, found, offset_bytes, length_bytes = self._header.tensors[name]
-        if found != shape or dtype not in _TYPES:
-            raise ModelError(
-                f"{WEIGHTS} has {name} as {dtype} {list(found)}, not as F16, F32 or I8 {list(shape)}; "
-                "copy the whole model folder again"
-            )
-        stored = f"weights.{name}"  # inputs have names too
-        tensor = TensorProto(
-            name=stored, dims=shape, data_type=getattr(TensorProto, _TYPES[dtype]), data_location=TensorProto.EXTERNAL
-        )
-        for key, value in (("location", WEIGHTS), ("offset", offset_bytes), ("length", length_bytes)):
-            tensor.external_data.add(key=key, value=str(value))
-        self.initializers.append(tensor)
-        if dtype == "I8":
-            self._known[name] = self.op("DequantizeLinear", stored, self.weight(name + SCALE, shape[:1]), axis=0)
-        else:
-            self._known[name] = stored if dtype == "F32" else self.op("Cast", stored, to=TensorProto.FLOAT)
-        return self._known[name]
-
-    def matrix(self, name: str, n_out: int, n_in: int) -> str:
-        """A linear layer's matrix, [out, in] as torch has it, turned to [in, out] at loading."""
-        return self.op("Transpose", self.weight(name, (n_out, n_in)), perm=[1, 0])
-
-    def linear(self, x: str, layer: str, n_out: int, n_in: int, *, bias: bool = False, name: str = "") -> str:
-        """nn.Linear: x (..., n_in) -> (..., n_out)."""
-        matrix = self.matrix(f"{layer}.weight", n_out, n_in)
-        if not bias:
-            return self.op("MatMul", x, matrix, name=name)
-        return self.op("Add", self.op("MatMul", x, matrix), self.weight(f"{layer}.bias", (n_out,)), name=name)
 
 
 def build(config: ModelConfig, header: WeightsHeader) -> Any:
@@ -111,22 +29,23 @@ def build(config: ModelConfig, header: WeightsHeader) -> Any:
     """
     from onnx import helper
 
-    g, width = _Graph(header), config.width
+    g, width = Graph(header), config.width
     rotation = _rotation_tables(g, config) if config.attention == "rotary" else None
     new: dict[bool, list[str]] = {False: [], True: []}  # of global and of local layers
-    x = _embedded(g, config)
+    x, asked = _embedded(g, config)
+    guided: dict[bool, list[str]] = {False: [], True: []}  # of the guides, which come behind the layers
     for layer in range(config.n_layers):
-        name = f"blocks.{layer}"
-        y, key, value = _attention(g, config, layer, _norm(g, config, x, f"{name}.attention_norm"), rotation)
+        before = x
+        x, key, value = _block(g, config, layer, x, f"blocks.{layer}", rotation)
         new[config.is_local(layer)] += [key, value]
-        x = g.op("Add", x, y)
-        y = g.linear(_norm(g, config, x, f"{name}.feed_norm"), f"{name}.feed.expand", config.ff_width, width)
-        if config.activation == "relu2":
-            y = g.op("Relu", y)
-            y = g.op("Mul", y, y)
-        else:
-            y = g.op("Gelu", y)
-        x = g.op("Add", x, g.linear(y, f"{name}.feed.contract", width, config.ff_width))
+        if layer in config.guided_layers:
+            number = config.guided_layers.index(layer)
+            name = f"guides.{number}"
+            y = g.op("Add", before, g.linear(asked, f"{name}.hear", width, config.lane_width))
+            y, key, value = _block(g, config, config.n_layers + number, y, f"{name}.block", rotation)
+            guided[config.is_local(layer)] += [key, value]
+            x = g.op("Add", x, g.linear(y, f"{name}.tell", width, width))
+    new = {local: names + guided[local] for local, names in new.items()}
     last = _norm(g, config, g.op("Gather", x, g.constant(-1), axis=1), "norm")  # (B, width)
     g.op("Identity", last, name="states")
     head = "events" if config.tied else "head"
@@ -149,6 +68,23 @@ def build(config: ModelConfig, header: WeightsHeader) -> Any:
     return model
 
 
+def _block(
+    g: Graph, config: ModelConfig, place: int, x: str, name: str, rotation: tuple[str, str] | None
+) -> tuple[str, str, str]:
+    """`Block`: x (B, T, width) -> its output, and the new keys and values. place: where its cache is."""
+    y, key, value = _attention(
+        g, config, place, _norm(g, config, x, f"{name}.attention_norm"), f"{name}.attention", rotation
+    )
+    x = g.op("Add", x, y)
+    y = g.linear(_norm(g, config, x, f"{name}.feed_norm"), f"{name}.feed.expand", config.ff_width, config.width)
+    if config.activation == "relu2":
+        y = g.op("Relu", y)
+        y = g.op("Mul", y, y)
+    else:
+        y = g.op("Gelu", y)
+    return g.op("Add", x, g.linear(y, f"{name}.feed.contract", config.width, config.ff_width)), key, value
+
+
 def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
     """The graph's inputs and outputs, as the module's docstring gives them."""
     from onnx import TensorProto, helper
@@ -167,7 +103,7 @@ def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
     ]
     inputs.append(ints("positions", "T"))
     outputs = [floats("logits", "B", config.vocabulary_size), floats("velocity_logits", "B", v.VELOCITY_LEVELS)]
-    local = [config.is_local(layer) for layer in range(config.n_layers)]
+    local = [config.is_local(layer) for layer in range(config.n_caches)]
     for kind, name in ((False, "global"), (True, "local")):
         if kind in local:
             inputs.append(floats(f"{name}_mask", "T", f"{name}_C + T"))
@@ -182,15 +118,15 @@ def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
     return inputs, outputs
 
 
-def _norm(g: _Graph, config: ModelConfig, x: str, name: str) -> str:
+def _norm(g: Graph, config: ModelConfig, x: str, name: str) -> str:
     scale = g.weight(f"{name}.weight", (config.width,))
     if config.norm == "rms":
         return g.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=1e-6)
     return g.op("LayerNormalization", x, scale, g.weight(f"{name}.bias", (config.width,)), axis=-1, epsilon=1e-5)
 
 
-def _embedded(g: _Graph, config: ModelConfig) -> str:
-    """`EventTransformer.embed`: (B, T, width)."""
+def _embedded(g: Graph, config: ModelConfig) -> tuple[str, str]:
+    """`EventTransformer.embed`: (B, T, width), and what the guides hear, (B, T, lane_width); "" without any."""
     from emsync.model import AROUSAL_SLOT, VALENCE_SLOT
 
     known = g.op("Min", "ids", g.constant(config.vocabulary_size - 1))
@@ -200,7 +136,13 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
         level = g.op("Gather", "mood", g.constant([i]), axis=1)  # (B, 1)
         felt = _level_lane(g, level, f"mood.{i}", config.width)  # (B, 1, width)
         x = g.op("Where", g.op("Unsqueeze", g.op("Equal", "ids", g.constant(slot)), g.constant([-1])), felt, x)
-    encoded = ""
+    if config.style_positions:
+        early = g.op("Less", "positions", g.constant(config.style_positions))
+        table = g.weight("style.weight", (config.style_positions, config.width))
+        style = g.op("Gather", table, g.op("Min", "positions", g.constant(config.style_positions - 1)))
+        style = g.op("Where", g.op("Unsqueeze", early, g.constant([-1])), style, g.constant(0.0))
+        x = g.op("Add", x, style)
+    parts: list[str] = []
     for i, lane in enumerate(LANES[: len(config.lanes)]):
         column = g.op("Gather", "lanes", g.constant(i), axis=2)  # (B, T)
         if lane.kind == "offset":
@@ -211,7 +153,13 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
             out = _copy_lane(g, config)
         else:
             out = _level_lane(g, column, f"lanes.{i}", config.lane_width)
-        encoded = g.op("Add", encoded, out) if encoded else out
+        parts.append(out)
+    n_others = min(len(parts), min(CONTROL_LANES))
+    encoded, asked = _added(g, parts[:n_others]), ""
+    if parts[n_others:]:
+        asked = _added(g, _weighed(g, config, x, parts[n_others:]))
+    if asked and not config.guided_every:
+        encoded, asked = g.op("Add", encoded, asked), ""
     if config.attention == "relative":
         table = g.weight("positions", (config.context, config.width - config.lane_width))
         places = g.op("Unsqueeze", g.op("Gather", table, "positions"), g.constant([0]))  # (1, T, width / 2)
@@ -221,29 +169,47 @@ def _embedded(g: _Graph, config: ModelConfig) -> str:
             absent = g.op("IsNaN", g.op("Gather", "lanes", g.constant([0]), axis=2))  # (B, T, 1)
             encoded = g.op("Where", absent, places, encoded)
         encoded = g.op("Concat", encoded, places, axis=-1)
-    return g.op("Add", x, encoded)
+    return g.op("Add", x, encoded), asked
 
 
-def _given(g: _Graph, x: str) -> tuple[str, str]:
+def _added(g: Graph, parts: list[str]) -> str:
+    out = parts[0]
+    for part in parts[1:]:
+        out = g.op("Add", out, part)
+    return out
+
+
+def _weighed(g: Graph, config: ModelConfig, x: str, parts: list[str]) -> list[str]:
+    """`Fusion.forward`: the lanes of controls (B, T, lane_width), each by its weight."""
+    if config.fusion == "sum":
+        return parts
+    n_in = config.width + config.lane_width
+    features = g.op("Concat", x, _added(g, parts), axis=-1)
+    hidden = g.op("Gelu", g.linear(features, "fusion.read", 64, n_in, bias=True))
+    weights = g.op("Add", g.linear(hidden, "fusion.weigh", len(parts), 64, bias=True), g.constant(1.0))
+    return [g.op("Mul", part, g.op("Gather", weights, g.constant([i]), axis=2)) for i, part in enumerate(parts)]
+
+
+def _given(g: Graph, x: str) -> tuple[str, str]:
     """Where x is not given, as (..., 1), and x with 0 there."""
     absent = g.op("IsNaN", x)
     return g.op("Unsqueeze", absent, g.constant([-1])), g.op("Where", absent, g.constant(0.0), x)
 
 
-def _small_net(g: _Graph, features: str, name: str, n_features: int, width: int) -> str:
+def _small_net(g: Graph, features: str, name: str, n_features: int, width: int) -> str:
     """Linear, GELU, linear, through 64."""
     hidden = g.op("Gelu", g.linear(features, f"{name}.net.0", 64, n_features, bias=True))
     return g.linear(hidden, f"{name}.net.2", width, 64, bias=True)
 
 
-def _level_lane(g: _Graph, level: str, name: str, width: int) -> str:
+def _level_lane(g: Graph, level: str, name: str, width: int) -> str:
     """`LevelLane`: (...) -> (..., width)."""
     absent, level = _given(g, level)
     out = _small_net(g, g.op("Unsqueeze", level, g.constant([-1])), name, 1, width)
     return g.op("Where", absent, g.weight(f"{name}.absent", (width,)), out)
 
 
-def _place_lane(g: _Graph, place: str, name: str, n: int, width: int) -> str:
+def _place_lane(g: Graph, place: str, name: str, n: int, width: int) -> str:
     """`PlaceLane`: (B, T) -> (B, T, width)."""
     from onnx import TensorProto
 
@@ -258,7 +224,7 @@ def _copy_index(config: ModelConfig) -> int | None:
     return COPY_LANES.start if len(config.lanes) >= COPY_LANES.stop else None
 
 
-def _copy_read(g: _Graph, lanes: str, axis: int) -> tuple[str, str, str]:
+def _copy_read(g: Graph, lanes: str, axis: int) -> tuple[str, str, str]:
     """`CopyLane.read`: follower, strength, and whether there is a match, each without the lanes' axis."""
     from onnx import TensorProto
 
@@ -276,9 +242,9 @@ def _copy_read(g: _Graph, lanes: str, axis: int) -> tuple[str, str, str]:
     return whole[0], whole[1], matched
 
 
-def _copy_lane(g: _Graph, config: ModelConfig) -> str:
+def _copy_lane(g: Graph, config: ModelConfig) -> str:
     """`CopyLane.forward`: (B, T, lane_width)."""
-    from emsync.model import CopyLane
+    from emsync.lane_layers import CopyLane
 
     name = f"lanes.{_copy_index(config)}"
     follower, strength, matched = _copy_read(g, "lanes", 2)
@@ -290,9 +256,9 @@ def _copy_lane(g: _Graph, config: ModelConfig) -> str:
     return g.op("Where", g.op("Unsqueeze", matched, g.constant([-1])), out, g.constant(0.0))
 
 
-def _copy_bonus(g: _Graph, config: ModelConfig, last: str) -> str:
+def _copy_bonus(g: Graph, config: ModelConfig, last: str) -> str:
     """`CopyLane.bonus` of the last position: last (B, width) -> (B, vocabulary)."""
-    from emsync.model import CopyLane
+    from emsync.lane_layers import CopyLane
 
     name = f"lanes.{_copy_index(config)}"
     follower, strength, matched = _copy_read(g, g.op("Gather", "lanes", g.constant(-1), axis=1), 1)
@@ -306,22 +272,22 @@ def _copy_bonus(g: _Graph, config: ModelConfig, last: str) -> str:
     return g.op("Where", g.op("And", here, g.op("Unsqueeze", matched, column)), added, g.constant(0.0))
 
 
-def _offset_lane(g: _Graph, offset_s: str, name: str, config: ModelConfig, cap_s: float) -> str:
+def _offset_lane(g: Graph, offset_s: str, name: str, config: ModelConfig, cap_s: float) -> str:
     """`OffsetLane`: (B, T) -> (B, T, width)."""
     from onnx import TensorProto
 
-    from emsync.model import _COARSE_S, _FINE_S
+    from emsync.lane_layers import COARSE_S, FINE_S
 
     width = config.lane_width
     absent, offset = _given(g, offset_s)
     offset = g.op("Clip", offset, g.constant(0.0), g.constant(cap_s))
     if config.lane_encoding == "lookup":
         n_fine = v.MAX_SHIFT_STEPS + 1
-        n_entries = n_fine + math.ceil((cap_s - _FINE_S) / _COARSE_S) + 1
+        n_entries = n_fine + math.ceil((cap_s - FINE_S) / COARSE_S) + 1
         fine = g.op("Min", g.op("Round", g.op("Div", offset, g.constant(v.STEP_S))), g.constant(n_fine - 1.0))
-        coarse = g.op("Floor", g.op("Div", g.op("Sub", offset, g.constant(_FINE_S)), g.constant(_COARSE_S)))
+        coarse = g.op("Floor", g.op("Div", g.op("Sub", offset, g.constant(FINE_S)), g.constant(COARSE_S)))
         coarse = g.op("Add", coarse, g.constant(float(n_fine)))
-        near = g.op("LessOrEqual", offset, g.constant(_FINE_S + v.STEP_S / 2))
+        near = g.op("LessOrEqual", offset, g.constant(FINE_S + v.STEP_S / 2))
         index = g.op("Clip", g.op("Where", near, fine, coarse), g.constant(0.0), g.constant(n_entries - 1.0))
         table = g.weight(f"{name}.table.weight", (n_entries, width))
         out = g.op("Gather", table, g.op("Cast", index, to=TensorProto.INT64))
@@ -338,7 +304,7 @@ def _offset_lane(g: _Graph, offset_s: str, name: str, config: ModelConfig, cap_s
     return g.op("Where", absent, g.weight(f"{name}.absent", (width,)), out)
 
 
-def _rotation_tables(g: _Graph, config: ModelConfig) -> tuple[str, str]:
+def _rotation_tables(g: Graph, config: ModelConfig) -> tuple[str, str]:
     """Cosines and sines of every position, (context, D / 2), which fold at loading."""
     import torch
 
@@ -350,10 +316,10 @@ def _rotation_tables(g: _Graph, config: ModelConfig) -> tuple[str, str]:
 
 
 def _attention(
-    g: _Graph, config: ModelConfig, layer: int, x: str, rotation: tuple[str, str] | None
+    g: Graph, config: ModelConfig, layer: int, x: str, name: str, rotation: tuple[str, str] | None
 ) -> tuple[str, str, str]:
     """`Attention.cached`: x (B, T, width) -> its output, and the new keys and values (B, H, T, D)."""
-    heads, head_width, width, name = config.n_heads, config.head_width, config.width, f"blocks.{layer}.attention"
+    heads, head_width, width = config.n_heads, config.head_width, config.width
     # Scores are divided by the root of D in equal parts on queries and keys (and distances), where it costs nothing: a
     # factor beside the product would keep ONNX Runtime from its fast way of multiplying one row, at twice the time.
     root = g.constant(head_width**-0.25)

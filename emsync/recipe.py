@@ -287,6 +287,10 @@ class Recipe:
         1.0, "How strictly the controls are obeyed: 0 not at all, 1 as strictly as each of them says.",
         "--control-strength", "SHARE", low=0, high=1,
     )  # fmt: skip
+    lane_strength: float = _choice(
+        1.0, "How strongly a model that learned controls follows them itself: 0 not at all, 1 as learned, more guided.",
+        "--lane-strength", "STRENGTH", low=0, high=4,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, choice in CHOICES.items():
@@ -349,20 +353,20 @@ class Recipe:
         shift = 0.0 if arousal is None or math.isnan(arousal) or not self.mood_strength else AROUSAL_QPM * arousal
         return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
 
-    def curves(self, duration_s: float) -> ControlCurves:
-        """Everything that is controlled over a film of `duration_s` seconds.
+    def curves(self, duration_s: float, strength: float | None = None) -> ControlCurves:
+        """All controls over a film of `duration_s` seconds, times `strength`, by default `control_strength`.
 
         Raises `InputError` for a curve that ends long after the film.
         """
+        strength = self.control_strength if strength is None else strength
         found = {} if self.controls is None else dict(self.controls.check_fits(duration_s).by_name)
         for name in ("intensity", "density"):
             said = self.described.level(name, getattr(self, name)) if name not in found else getattr(self, name)
-            control = controls_.of_choice(said, name, duration_s)
-            if control is not None:
+            if (control := controls_.of_choice(said, name, duration_s)) is not None:
                 found[name] = control
         if self.like is not None and "density" not in found:
             found["density"] = self.like.control
-        return ControlCurves(found if self.control_strength else {}).scaled(self.control_strength)
+        return ControlCurves(found if strength else {}).scaled(strength)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""
@@ -385,13 +389,9 @@ class Recipe:
         given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
         if given.get("describe") and "style" not in given:  # from before the families that are named played alone
             given["describe"] = f"mainly {given['describe']}"[: describes.LONGEST]
-        for name, read in (("controls", ControlCurves.from_json), ("like", Likeness.from_dict)):
-            if given.get(name) is not None:
-                given[name] = read(given[name])
-        for name, choice in CHOICES.items():
-            if choice.since is not None:
-                given.setdefault(name, choice.since)
-        return cls(**given)
+        readers: tuple[tuple[str, Any], ...] = (("controls", ControlCurves.from_json), ("like", Likeness.from_dict))
+        given |= {name: read(given[name]) for name, read in readers if given.get(name) is not None}
+        return cls(**{name: x.since for name, x in CHOICES.items() if x.since is not None} | given)
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.

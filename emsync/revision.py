@@ -242,10 +242,8 @@ def _composed(
     assert conditions.end_s is not None
     conditions = replace(conditions, end_s=max(conditions.end_s, gap.end_step * v.STEP_S))
     seed, strength = asked.recipe.seed, asked.recipe.mood_strength
-    curves = asked.recipe.curves(asked.conditions.end_s or song.score.duration_s).moved(time.nominal_s)
-    recipe = replace(
-        asked.recipe, controls=curves if len(curves) else None, intensity="none", density="none", control_strength=1.0
-    )
+    curves = asked.recipe.curves(asked.conditions.end_s or song.score.duration_s, 1.0).moved(time.nominal_s)
+    recipe = replace(asked.recipe, controls=curves if len(curves) else None, intensity="none", density="none")
     first = Rewriter(
         conditions, recipe, np.random.default_rng([seed, _STREAM, 0]), decoder.mixture,
         asked.plan.moved(time.nominal_s), gap=gap,

@@ -2,7 +2,7 @@
 
 The second rows are for classifier-free guidance, which makes the model follow a mood more strongly than it learned to
 (Ho and Salimans 2022, on logits as in Sanchez et al. 2023). Both rows of a piece get the same events and boundaries,
-and their logits are combined into one.
+and their logits are combined into one. A model that hears controls is led by them likewise, by rows without them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import MOOD_LANES, Conditions
+from emsync.conditions import CONTROL_LANES, MOOD_LANES, Conditions
 from emsync.decoder import Decoder
 from emsync.reference import Prime
 from emsync.writer import Writer
@@ -55,23 +55,28 @@ class Rows:
         writers: The n pieces.
         again: The places among them of the pieces that have a second row.
         strength: `Recipe.mood_strength`.
+        free: The places of the pieces that have a row without controls; these rows come last.
+        hears: Whether the model has lanes for controls.
 
     """
 
     writers: list[Writer]
     again: list[int]
     strength: float
+    free: list[int]
+    hears: bool
 
     @classmethod
-    def of(cls, writers: list[Writer], strength: float) -> Rows:
-        """Strengths 0 and 1 need no second rows: the first rows are without the mood, or with it."""
+    def of(cls, writers: list[Writer], strength: float, *, hears: bool) -> Rows:
+        """Strengths 0 and 1 need no second rows: the first rows are without the mood, or with it; so with controls."""
         again = [] if strength in (0, 1) else [row for row, w in enumerate(writers) if _has_mood(w.conditions)]
-        return cls(writers, again, strength)
+        led = [row for row, w in enumerate(writers) if w.recipe.lane_strength not in (0, 1) and w.conditions.controls]
+        return cls(writers, again, strength, led if hears else [], hears)
 
     def places(self, left: Sequence[int]) -> npt.NDArray[np.int64]:
-        """The decoder's rows of these pieces: their first rows, then their second rows."""
-        n = len(self.writers)
-        return np.array([*left, *(n + i for i, row in enumerate(self.again) if row in left)], dtype=np.int64)
+        """The decoder's rows of these pieces: their first rows, then their second rows, then those without controls."""
+        more = [len(self.writers) + i for i, row in enumerate([*self.again, *self.free]) if row in left]
+        return np.array([*left, *more], dtype=np.int64)
 
     def plain_places(self) -> npt.NDArray[np.int64]:
         """The decoder's row without guidance of each piece (n,): the second one, if there is one."""
@@ -83,7 +88,7 @@ class Rows:
         """Go on with these pieces alone."""
         if left:
             decoder.select(self.places(left))
-        return self.of([self.writers[row] for row in left], self.strength)
+        return self.of([self.writers[row] for row in left], self.strength, hears=self.hears)
 
     def window(self, decoder: Decoder, keep: int) -> Answer:
         """Start a window with the latest `keep` events after the prefix, and behind what the model heard before them.
@@ -112,34 +117,45 @@ class Rows:
         return self._guided(decoder.step(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes)))
 
     def _rows(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(n, ...) -> (n + len(again), ...)"""
-        return np.concatenate([values, values[self.again]]) if self.again else values
+        """(n, ...) -> (n + len(again) + len(free), ...)"""
+        more = [*self.again, *self.free]
+        return np.concatenate([values, values[more]]) if more else values
+
+    @property
+    def _moodless(self) -> slice:
+        """The rows that are not told the mood."""
+        n = len(self.writers)
+        return slice(None) if self.strength == 0 else slice(n, n + len(self.again))
 
     def _lanes(self, lanes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(n, ..., N_LANES) -> (n + len(again), ..., N_LANES), NaN for the mood of rows without it."""
+        """(n, ..., N_LANES) -> (n + len(again) + len(free), ..., N_LANES), NaN for what a row is not told."""
         lanes = self._rows(lanes)
-        lanes[0 if self.strength == 0 else len(self.writers) :, ..., MOOD_LANES] = np.nan
+        lanes[self._moodless, ..., MOOD_LANES] = np.nan
+        lanes[len(self.writers) + len(self.again) :, ..., CONTROL_LANES] = np.nan
         return lanes
 
     def _moods(self, moods: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(n, 2) -> (n + len(again), 2), NaN for rows without a mood."""
+        """(n, 2) -> (n + len(again) + len(free), 2), NaN for rows without a mood."""
         moods = self._rows(moods)
-        moods[0 if self.strength == 0 else len(self.writers) :] = np.nan
+        moods[self._moodless] = np.nan
         return moods
 
     def _guided(self, answer: tuple[FloatArray, FloatArray]) -> Answer:
-        """Logits and velocity logits (n + len(again), ...) -> (n, ...)."""
+        """Logits and velocity logits (n + len(again) + len(free), ...) -> (n, ...)."""
         logits, velocity_logits = answer
-        if not self.again:
+        if not self.again and not self.free:
             return Answer(logits, velocity_logits, logits)
         plain = logits[self.plain_places()]
         return Answer(self._guide(logits), self._guide(velocity_logits), plain)
 
     def _guide(self, logits: FloatArray) -> FloatArray:
-        """U + strength (c - u), where u are the logits without the mood and c those with it."""
-        n = len(self.writers)
-        guided, without = logits[:n].copy(), logits[n:]
+        """U + strength (c - u), where u are the logits without the mood and c those with it; and likewise controls."""
+        n, m = len(self.writers), len(self.writers) + len(self.again)
+        guided, without = logits[:n].copy(), logits[n:m]
         guided[self.again] = without + self.strength * (guided[self.again] - without)
+        for place, row in enumerate(self.free):
+            extra = self.writers[row].recipe.lane_strength - 1
+            guided[row] += extra * (logits[row] - logits[m + place])
         return guided
 
 

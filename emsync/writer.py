@@ -142,11 +142,12 @@ class Writer:
         if conditions.end_s is None:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
         plan, curves = plan or Plan(), recipe.curves(conditions.end_s)
+        shown = recipe.curves(conditions.end_s, min(recipe.lane_strength, 1.0))
         if tempo_plan is not None:
-            curves = curves.moved(tempo_plan.to_nominal)
+            curves, shown = curves.moved(tempo_plan.to_nominal), shown.moved(tempo_plan.to_nominal)
             conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)
             plan = plan.moved(tempo_plan.to_nominal)
-        conditions = replace(conditions, controls=curves)
+        conditions = replace(conditions, controls=shown)
         assert conditions.end_s is not None
         tempo_qpm = recipe.tempo(conditions.piece_arousal) if tempo_plan is None else tempo_plan.nominal_qpm
         beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)

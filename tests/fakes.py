@@ -76,6 +76,7 @@ class Fake:
     selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     knows_mood = False
+    hears_controls = False
     backend = "fake"
     mixture: Mixture | None = None
     critic: Critic | None = None

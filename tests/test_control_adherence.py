@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from emsync import controls
+from emsync.conditions import LANE_NAMES
 from emsync.control_curves import Control, ControlCurves, of_text
 from emsync.errors import InputError
 from emsync.score import Bars, Instrument, Score, TempoMap
@@ -90,6 +91,7 @@ def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert set(figures["rhythm"]["rhythm"]) == {"f1", "cover", "hit", "shuffled"}
     page = found.to_markdown()
     assert "| rhythm | rhythm | f1 | " in page
+    assert "| set | control | figure | steering | shuffled | papers |" in page
     assert found.to_dict()["sets"]["half masked"]["melody"]["accuracy"] is not None
     found.plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
@@ -106,3 +108,26 @@ def test_what_is_not_given_is_not_judged() -> None:
     judged = judge_piece(empty, task, 4.0, None)
     np.testing.assert_allclose(judged.asked["rhythm"], [0, 0.5, 1.0, 1.5])
     assert len(judged.found["rhythm"]) == 0
+
+
+def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hears(Fake):
+        hears_controls = True
+
+    monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys,))
+    decoder = Hears()
+    found = control_adherence.measure(
+        decoder, toy_archive(3, bars=8), 1, plain_recipe(grid="sixteenths"), duration_s=4.0
+    )
+    assert found.means == ["lane", "steering", "both"]
+    assert len({len(found.groups(by)) for by in found.means}) == 1
+    assert set(found.to_dict()["by"]) == set(found.means)
+    assert "| set | control | figure | lane | steering | both | shuffled | papers |" in found.to_markdown()
+    keys = [each for each in found.judged if each.task.group == "key"]
+    assert [each.by for each in keys] == ["lane", "steering", "both"]
+    place = LANE_NAMES.index("key")
+    prefills = [given[2][0, 0, place] for given in decoder.prefills[:3]]
+    assert np.isnan(prefills[1])  # by steering alone the model is told nothing
+    assert prefills[0] == prefills[2] == keys[0].task.curves["key"].at(0.0)
+    heard = [figures["accuracy"] for by in found.means for figures in [found.figures(by)["key"]["key"]]]
+    assert min(heard[1:]) > heard[0]  # this model has no ear: its lanes change nothing, and steering does

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,14 +93,24 @@ def scene(motion: np.ndarray, cuts_s: list[float]) -> Scene:
 def test_a_film_suggests_louder_and_denser_music_where_more_happens(tmp_path: Path) -> None:
     lively = scene(np.repeat([0.1, 2.0], 20), [21.0, 24.0, 27.0, 30.0, 33.0])
     curves = control_files.proposed(lively)
-    assert set(curves) == {"intensity", "density"}
+    assert set(curves) == {"intensity", "density", "change"}
     for name, (low, high) in control_files.PROPOSED.items():
         values = curves[name].values
         assert low <= values.min() < values.max() <= high
         assert curves[name].at(30.0) > curves[name].at(5.0) + (high - low) / 3
     (tmp_path / "film.json").write_text(lively.to_json(controls=curves.as_json()))
-    assert set(read_controls(tmp_path / "film.json")) == {"intensity", "density"}
+    assert set(read_controls(tmp_path / "film.json")) == {"intensity", "density", "change"}
     assert Scene.from_json((tmp_path / "film.json").read_text()) == lively
+
+
+def test_a_films_change_is_where_its_picture_changes() -> None:
+    """As much as it changes against the film's largest changes, whatever changes; and nothing where it is still."""
+    film = replace(scene(np.zeros(40), []), luma=np.repeat([0.2, 0.8, 0.2, 0.8, 0.7], 8))
+    change = control_files.film_change(film)
+    assert change is not None
+    np.testing.assert_allclose(change.at([5.0, 8.0, 16.0, 20.0]), [0, 1, 1, 0], atol=1e-9)
+    assert change.at(32.0) == pytest.approx(1 / 6)
+    assert control_files.film_change(scene(np.ones(40), [])) is None
 
 
 def test_a_film_in_which_nothing_changes_suggests_nothing() -> None:

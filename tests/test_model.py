@@ -16,7 +16,8 @@ from emsync import vocabulary as v
 from emsync.attention import Attention, block_attention, flash_block_attention, relative_attention, rotate, skew
 from emsync.conditions import COPY_LANES, LANE_NAMES, LANES
 from emsync.errors import ModelError
-from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Cache, CopyLane, EventTransformer, OffsetLane, shifted_velocities
+from emsync.lane_layers import CopyLane, OffsetLane
+from emsync.model import AROUSAL_SLOT, VALENCE_SLOT, Cache, EventTransformer, shifted_velocities
 from emsync.model_config import ModelConfig
 from emsync.training.objective import silence_velocities
 from emsync.training.train import PRESETS, Preset
@@ -417,7 +418,7 @@ def test_the_papers_equation_repeats_positions_where_no_offset_is_given() -> Non
     positions = torch.arange(12)
     half = PAPER.width // 2
     events = model.events(ids.clamp(max=v.SIZE - 1)) + model.velocity(velocities)
-    added = (model.embed(ids, velocities, lanes, mood, positions) - events)[:, 2:]  # the mood stands in the first two
+    added = (model.embed(ids, velocities, lanes, mood, positions)[0] - events)[:, 2:]  # behind the mood
     places = model.positions[positions][2:]
     torch.testing.assert_close(added[..., half:], places.expand(2, -1, -1))
     torch.testing.assert_close(added[:, 3:, :half], places[3:].expand(2, -1, -1))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from emsync.errors import InputError
 from emsync.model import EventTransformer
 from emsync.tokenizer.events import DEFAULT_VELOCITY
 from emsync.training.batches import tensors
@@ -42,11 +44,15 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     bf16: whether products of bfloat16 are fast here, so that Muon may use them.
     """
     fused: dict[str, Any] = {"fused": True} if next(model.parameters()).is_cuda else {}
-    if config.train_only == "lanes":
+    if config.train_only != "all":
+        own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",)}[config.train_only]
+        chosen_ones = [p for name, p in model.named_parameters() if name.startswith(own)]
+        if not chosen_ones:
+            raise InputError(f"train: the model has no {config.train_only} to train; give it style_positions")
         model.requires_grad_(False)
-        model.lanes.requires_grad_(True)
-        lanes = list(model.lanes.parameters())
-        return [torch.optim.AdamW(lanes, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused)]
+        for parameter in chosen_ones:
+            parameter.requires_grad_(True)
+        return [torch.optim.AdamW(chosen_ones, lr=config.rate, betas=(0.9, 0.95), weight_decay=0.0, **fused)]
     if config.optimizer == "adam":
         return [torch.optim.Adam(model.parameters(), lr=config.rate, **fused)]
     matrices = [
@@ -111,8 +117,13 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def validate(model: Any, batches: list[Batch], device: Any, context: Any) -> dict[str, float]:
-    """Bits per event, per note (of events, and of velocities apart), over fixed crops; CHORD counts as one event."""
+def validate(
+    model: Any, batches: list[Batch], device: Any, context: Any, *, controlled: Sequence[Batch] = ()
+) -> dict[str, float]:
+    """Bits per event, per note (of events, and of velocities apart), over fixed crops; CHORD counts as one event.
+
+    controlled: the first of the batches once more, with the controls of their songs; what these save is then told.
+    """
     nats = velocity_nats = 0.0
     events = notes = 0
     chord_nats, chords = 0.0, 0
@@ -134,9 +145,16 @@ def validate(model: Any, batches: list[Batch], device: Any, context: Any) -> dic
         velocity_nats += float(each[own > 0].sum())
         notes += int((own > 0).sum())
     model.train()
-    return {
+    found = {
         "bits_per_event": nats / max(events, 1) / math.log(2),
         "bits_per_note": nats / max(notes, 1) / math.log(2),
         "velocity_bits_per_note": velocity_nats / max(notes, 1) / math.log(2),
         "chord_bits": chord_nats / max(chords, 1) / math.log(2),
     }
+    if controlled:
+        without, known = (
+            validate(model, list(each), device, context)["bits_per_note"]
+            for each in (batches[: len(controlled)], controlled)
+        )
+        found["controls_save_bits_per_note"] = without - known
+    return found

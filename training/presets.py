@@ -57,7 +57,8 @@ class TrainConfig:
     """Weight of the velocity head's loss. With 0 the model neither reads nor learns velocities, and plays all notes at
     one level."""
     train_only: str = "all"
-    """"all" of the network, or its "lanes" alone, with AdamW: the rest stays as it is."""
+    """"all" of the network; its "lanes" alone (with their fusion and guides), or its "style", with AdamW, while the
+    rest stays as it is."""
     seed: int = 1
     valid_crops: int = 48
     saves: int = 10
@@ -80,8 +81,8 @@ class TrainConfig:
             raise InputError(f"train: late_from is {self.late_from}; a share is above 0 and at most 1")
         if not 0 <= self.decay <= 1:
             raise InputError(f"train: decay is {self.decay}; a share is between 0 and 1")
-        if self.train_only not in ("all", "lanes"):
-            raise InputError(f"train: train_only is {self.train_only!r}; choose all or lanes")
+        if self.train_only not in ("all", "lanes", "style"):
+            raise InputError(f"train: train_only is {self.train_only!r}; choose all, lanes or style")
         if self.optimizer not in ("muon", "adam"):
             raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
 

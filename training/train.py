@@ -179,7 +179,7 @@ class Run:
     def _model(self, preset: Preset) -> tuple[EventTransformer, Preset]:
         """The network, and the preset that it is of."""
         initial = self.options.initial
-        model = EventTransformer(preset.model) if initial is None else checkpoint.load(initial).with_all_lanes().train()
+        model = EventTransformer(preset.model) if initial is None else self._initial(initial, preset)
         if initial is None and not preset.train.velocity_weight:
             silence_velocities(model)
         if replace(model.config, knows_mood=preset.model.knows_mood) == preset.model:
@@ -188,6 +188,10 @@ class Run:
             crops = replace(preset.crops, context=min(preset.crops.context, model.config.context))
             preset = replace(preset, model=model.config, crops=crops)
         return model.to(self.place), preset
+
+    def _initial(self, folder: str | os.PathLike[str], preset: Preset) -> EventTransformer:
+        """The model that training begins from, with all lanes and the preset's parts."""
+        return checkpoint.load(folder).with_all_lanes().with_parts(preset.model).train()
 
     def _valid_batches(self, valid: Dataset | None, *, controls: bool = False) -> list[Batch]:
         """The fixed crops to validate on; of those with the songs' own controls, a quarter."""
@@ -338,10 +342,9 @@ class Run:
         part = int(progress.share * self.config.validations)
         if self.valid_batches and (is_done or part > self.validated_parts):
             self.validated_parts = part
-            progress.valid = validate(self.model, self.valid_batches, self.place, self._context)
-            if self.controlled_batches:
-                known = validate(self.model, self.controlled_batches, self.place, self._context)
-                progress.valid["controlled_bits_per_note"] = known["bits_per_note"]
+            progress.valid = validate(
+                self.model, self.valid_batches, self.place, self._context, controlled=self.controlled_batches
+            )
         if self.log:
             _write_line(self.log, progress)
         if self.tell:

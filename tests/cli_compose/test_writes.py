@@ -148,7 +148,7 @@ def test_options_reach_the_record_and_the_record_gives_the_same_bytes(run: Run, 
         "theme_strength": 0.5, "palette": "jazz,strings=48", "density_limit": 1.0, "balance": 1.0,
         "alone_bias": 4.0,
         "tempo_plan": "on", "max_bend": 3.0, "metre_changes": False, "controls": None, "intensity": "none",
-        "intensity_by": "notes", "density": "none", "describe": "", "control_strength": 1.0,
+        "intensity_by": "notes", "density": "none", "describe": "", "control_strength": 1.0, "lane_strength": 1.0,
         "mode": "auto", "key": "auto", "mode_strength": 0.8, "progression": "on", "register_bias": 0.1,
         "compass": True, "full_chords": 4.0, "late_accents": True, "like": None, "style": "", "style_strength": 1.0,
     }  # fmt: skip

@@ -27,6 +27,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "before-meter": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[:4]},
     "before-controls": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: min(CONTROL_LANES)]},
     "before-copying": {**ROTARY, "lane_encoding": "lookup", "lanes": LANE_NAMES[: COPY_LANES.start]},
+    "dynamic": {**ROTARY, "lane_encoding": "lookup", "fusion": "dynamic", "style_positions": 3},
+    "dynamic-relative": {"attention": "relative", "fusion": "dynamic", "guided_every": 3, "style_positions": 1},
+    "guided": {**ROTARY, "qk_norm": True, "lane_encoding": "lookup", "guided_every": 1, "fusion": "dynamic"},
+    "guided-sum": {**ROTARY, "global_every": 3, "lane_encoding": "lookup", "guided_every": 2},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }
 

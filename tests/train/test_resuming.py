@@ -13,7 +13,7 @@ import torch
 from emsync import checkpoint, weight_parts
 from emsync.conditions import LANE_NAMES
 from emsync.errors import InputError, ModelError
-from emsync.model import CopyLane
+from emsync.lane_layers import CopyLane, LevelLane, PlaceLane
 from emsync.training import crops, train
 from emsync.training.dataset import Dataset
 from tests.models import model_folder, toy_preset
@@ -148,5 +148,6 @@ def test_a_model_from_before_meter_learns_it(data: Dataset, tmp_path: Path) -> N
     trained = checkpoint.load(tmp_path / "run" / "model")
     assert trained.config == toy_preset().model
     new = list(trained.lanes)[4:]
-    learned = [lane.gate if isinstance(lane, CopyLane) else lane.table for lane in new]
+    read = {CopyLane: lambda lane: lane.gate, LevelLane: lambda lane: lane.net[2], PlaceLane: lambda lane: lane.table}
+    learned = [read[type(lane)](lane) for lane in new]
     assert all(table.weight.abs().sum() > 0 for table in learned)

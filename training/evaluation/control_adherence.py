@@ -61,6 +61,9 @@ CREATED: Final[tuple[Callable[[float], Iterable[Asked]], ...]] = (
     created_controls.intensities, created_controls.densities, created_controls.melodies, created_controls.rhythms,
     created_controls.keys, created_controls.emotions,
 )  # fmt: skip
+#: How a piece is made to obey: by the model's lanes, by steering (`emsync.steering`), or by both; of each
+#: (`Recipe.lane_strength`, `Recipe.control_strength`). Models without lanes are steered alone.
+MEANS: Final[Mapping[str, tuple[float, float]]] = {"lane": (1.0, 0.0), "steering": (0.0, 1.0), "both": (1.0, 1.0)}
 #: The least notes a second of an excerpt that controls are extracted from.
 _LEAST_NOTES_PER_S: Final = 3.0
 
@@ -70,11 +73,13 @@ class Judged:
     """One piece: what was asked for, its score, and how it was read.
 
     asked, found: for each control, its values in every frame (T,); for rhythm, the onsets in seconds.
+    by: what made the piece obey, of `MEANS`.
     """
 
     task: Asked
     asked: Mapping[str, FloatArray]
     found: Mapping[str, FloatArray]
+    by: str = "steering"
 
 
 def extracted(songs: Archive, count: int, duration_s: float, seed: int) -> list[Asked]:
@@ -186,17 +191,24 @@ class ControlAdherence:
     judged: tuple[Judged, ...]
     duration_s: float
 
-    def groups(self) -> dict[str, list[Judged]]:
-        """The pieces of each set."""
+    @property
+    def means(self) -> list[str]:
+        """Those of `MEANS` that were measured."""
+        return [by for by in MEANS if any(each.by == by for each in self.judged)]
+
+    def groups(self, by: str | None = None) -> dict[str, list[Judged]]:
+        """The pieces of each set. by: those of one of `MEANS`, by default the last one that was measured."""
+        by = self.means[-1] if by is None else by
         found: dict[str, list[Judged]] = {}
         for each in self.judged:
-            found.setdefault(each.task.group, []).append(each)
+            if each.by == by:
+                found.setdefault(each.task.group, []).append(each)
         return found
 
-    def figures(self) -> dict[str, dict[str, dict[str, float]]]:
+    def figures(self, by: str | None = None) -> dict[str, dict[str, dict[str, float]]]:
         """By set and control: the figures, and the first of them for shuffled pieces under "shuffled"."""
         out: dict[str, dict[str, dict[str, float]]] = {}
-        for group, mine in self.groups().items():
+        for group, mine in self.groups(by).items():
             out[group] = {}
             for name in mine[0].asked:
                 figures = scores(name, [(j.asked[name], j.found[name]) for j in mine])
@@ -209,33 +221,37 @@ class ControlAdherence:
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: by set and control."""
-        figures = self.figures()
-        return {
-            "pieces": len(self.judged), "duration_s": self.duration_s,
-            "sets": {
+        """Plain JSON values: by set and control, of the last of the means under "sets", of each under "by"."""
+
+        def sets(by: str) -> dict[str, Any]:
+            return {
                 group: {name: {k: plain(x) for k, x in each.items()} for name, each in by_name.items()}
-                for group, by_name in figures.items()
-            },
-        }  # fmt: skip
+                for group, by_name in self.figures(by).items()
+            }
+
+        every = {by: sets(by) for by in self.means}
+        last = every[self.means[-1]]
+        return {"pieces": len(self.judged), "duration_s": self.duration_s, "sets": last, "by": every}
 
     def to_markdown(self) -> str:
         """A section: a row for each set, control and figure, beside the papers'."""
         rows: list[list[str | float]] = []
-        for group, by_name in self.figures().items():
+        every = {by: self.figures(by) for by in self.means}
+        for group, by_name in every[self.means[-1]].items():
             for name, figures in by_name.items():
-                for figure, value in figures.items():
+                for figure in figures:
                     if figure != "shuffled":
                         first = figure == next(iter(figures))
                         paper = PAPERS.get(name, {}).get(figure, "")
-                        rows.append([group, name, figure, value, figures["shuffled"] if first else math.nan, paper])
+                        values = [every[by].get(group, {}).get(name, {}).get(figure, math.nan) for by in self.means]
+                        rows.append([group, name, figure, *values, figures["shuffled"] if first else math.nan, paper])
         return "\n".join(
             [
                 "## Control adherence", "",
                 f"{len(self.judged)} pieces of {self.duration_s:g} s. Shuffled: against what other pieces of the set "
-                "were asked for. The papers' figures are of audio: controllable-v2m with extracted / created controls; "
-                "HPM where it says so.", "",
-                *table(["set", "control", "figure", "obeyed", "shuffled", "papers"], rows), "",
+                "were asked for (the last way). The papers' figures are of audio: controllable-v2m with extracted / "
+                "created controls; HPM where it says so.", "",
+                *table(["set", "control", "figure", *self.means, "shuffled", "papers"], rows), "",
             ]
         )  # fmt: skip
 
@@ -282,6 +298,8 @@ def measure(
 ) -> ControlAdherence:
     """Compose `count` pieces for every set of controls and measure how well they are obeyed.
 
+    A model with lanes for controls composes each three times: by its lanes alone, by steering alone, and by both.
+
     Args:
         decoder: A model; without mood, the emotions are left out.
         songs: Real songs: controls are extracted from them, and they give the scale of moods.
@@ -294,15 +312,19 @@ def measure(
     """
     scale = judges_scale(songs) if decoder.knows_mood else None
     every = tasks(songs, count, duration_s, seed, mood=decoder.knows_mood)
+    ways = list(MEANS) if decoder.hears_controls else ["steering"]
+    rounds = [
+        (number, task, by) for number, task in enumerate(every) for by in ways if len(task.curves) or by == ways[-1]
+    ]
     judged: list[Judged] = []
-    for number, task in enumerate(every):
+    for number, task, by in rounds:
         own_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         asked = replace(
             recipe, seed=own_seed, tempo_qpm=task.tempo_qpm, finish="off", form="none", controls=task.curves,
-            intensity="none", density="none",
+            intensity="none", density="none", lane_strength=MEANS[by][0], control_strength=MEANS[by][1],
         )  # fmt: skip
         track = soundtrack.compose(decoder, duration_s, (), asked, mood=task.mood)
-        judged.append(judge_piece(track.score, task, duration_s, scale))
+        judged.append(replace(judge_piece(track.score, task, duration_s, scale), by=by))
         if progress:
-            progress((number + 1) * duration_s, len(every) * duration_s)
+            progress(len(judged) * duration_s, len(rounds) * duration_s)
     return ControlAdherence(tuple(judged), duration_s)
