@@ -123,7 +123,9 @@ class FixedGrammar(Grammar):
             assert due is not None, "a part begins before the first bar"
             return only(due)
         mask = Mask(state)
-        for rule in (*self._ends, *self._rules):
+        for rule in self._ends:  # each of them: an OFF that one asks for must not pass those that another does
+            rule.forbid(mask)
+        for rule in self._rules:
             if mask.settled:
                 break
             rule.forbid(mask)
