@@ -17,8 +17,7 @@ import numpy as np
 from emsync import control_curves as controls_
 from emsync import describe as describes
 from emsync import form as forms
-from emsync import keys, palettes
-from emsync import vocabulary as v
+from emsync import keys, palettes, recipe_values
 from emsync.choice import Choice, check_style, choice_of
 from emsync.choice import choice as _choice
 from emsync.control_curves import ControlCurves
@@ -296,15 +295,7 @@ class Recipe:
         for name, choice in CHOICES.items():
             if name != "by_kind":
                 choice.check(name, getattr(self, name))
-        pairs = {}
-        for kind, pair in self.by_kind.items():
-            if kind not in v.KINDS:
-                raise InputError(f"there is no kind of event {kind!r}; kinds are {', '.join(v.KINDS)}")
-            temperature, top_p = pair
-            CHOICES["temperature"].check(f"temperature of {kind}", temperature)
-            CHOICES["top_p"].check(f"top_p of {kind}", top_p)
-            pairs[kind] = (float(temperature), float(top_p))
-        object.__setattr__(self, "by_kind", pairs)
+        object.__setattr__(self, "by_kind", recipe_values.checked_kinds(self.by_kind, CHOICES))
         for name in ("intensity", "density"):
             if getattr(self, name) != "none" and self.controls is not None and name in self.controls:
                 raise InputError(f"the controls have a curve for {name} already; leave out --{name}, or the curve")
@@ -384,14 +375,7 @@ class Recipe:
             KeyError, TypeError, ValueError, AttributeError: The record is not one of a recipe.
 
         """
-        given = dict(values)
-        given["seed"]  # the one field that every record has: KeyError without
-        given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
-        if given.get("describe") and "style" not in given:  # from before the families that are named played alone
-            given["describe"] = f"mainly {given['describe']}"[: describes.LONGEST]
-        readers: tuple[tuple[str, Any], ...] = (("controls", ControlCurves.from_json), ("like", Likeness.from_dict))
-        given |= {name: read(given[name]) for name, read in readers if given.get(name) is not None}
-        return cls(**{name: x.since for name, x in CHOICES.items() if x.since is not None} | given)
+        return cls(**recipe_values.upgraded(values, CHOICES))
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
