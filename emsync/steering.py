@@ -7,8 +7,8 @@
 - density: notes are made likelier or less likely by how many there were in the last seconds, against how many were
   asked for.
 - intensity: time does not pass until as many notes sound as the loudness needs, and the last of these do not end;
-  where rhythm or density is given, too, notes are only kept from ending. `obey_intensity` then scales the velocities,
-  which is exact as far as velocities reach.
+  where rhythm or density is given, too, notes are kept from ending, so that there is no silence. `obey_intensity` then
+  scales the velocities, which is exact as far as velocities reach.
 - melody: one family leads. Time does not pass a note of the melody until the lead plays its pitch class; other families
   stay below, and the lead plays nothing else from middle C on.
 - rhythm: notes begin on the sixteenths of the pattern, and time does not pass one without a note.
@@ -170,8 +170,11 @@ class Steering:
             out[_PITCHED_OFFS] -= WANTED * strength * min(lacking + 1, 1.0)
         if lacking > 0:
             out[v.END] += BARRED * strength
-            if not busy:
+            if busy and len(sounding) == 1:  # its end would be silence
+                out[v.PARTNER[sounding[0]]] += BARRED * strength
+            if not busy or not sounding:
                 out[_PITCHED_ONS] += WANTED * strength * min(lacking, 1.0)
+            if not busy:
                 out[_SHIFTS] += BARRED * strength * min(lacking, 1.0)
         since = grammar.state.since
         for on in sounding:

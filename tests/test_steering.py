@@ -28,11 +28,11 @@ def held(name: str, *values: str, every_s: float = 4.0, strength: float = 1.0) -
     return ControlCurves({name: Control(np.arange(len(values)) * every_s, levels, strength)})
 
 
-def composed(curves: ControlCurves | None, shy: float = 0.0, **choices: object) -> Score:
-    """A piece; `shy` makes notes so much unlikelier."""
+def composed(curves: ControlCurves | None, shy: float = 0.0, brief: float = 0.0, **choices: object) -> Score:
+    """A piece; `shy` makes notes so much unlikelier, `brief` their ends likelier."""
     recipe = plain_recipe(seed=5, grid="sixteenths", tempo_qpm=100.0, loose_ends=False, controls=curves, **choices)
     four = np.where(np.arange(v.SIZE) == v.ID_OF["BAR_4"], 50.0, 0.0)  # the pattern is counted from the bar
-    four -= np.where(v.KIND == v.K_ON, shy, 0.0)
+    four += np.where(v.KIND == v.K_OFF, brief, 0.0) - np.where(v.KIND == v.K_ON, shy, 0.0)
     (piece,) = composer.compose(Fake(bias=four), [asked(LENGTH_S)], recipe)
     return composer.score_of(piece, LENGTH_S)
 
@@ -138,6 +138,12 @@ def test_a_density_says_how_many_notes_begin_however_loud() -> None:
     )
     found = controls.density(composed(both).start_s, controls.frame_times(LENGTH_S), LENGTH_S)[INSIDE].mean()
     assert found == pytest.approx(4.0, rel=0.3)
+    both = ControlCurves({**both.by_name, "density": Control(np.zeros(1), np.array([1.5]))})
+    score = composed(both, brief=11.0)
+    pitched = score.instrument != v.DRUMS
+    times = controls.frame_times(LENGTH_S)[INSIDE]
+    heard = (score.start_s[pitched] <= times[:, None]) & (score.end_s[pitched] > times[:, None])
+    assert heard.any(axis=1).mean() > 0.95
 
 
 def test_a_gap_leaves_velocities_alone(free: Score) -> None:
