@@ -359,7 +359,7 @@ def test_a_graph_without_states_cannot_recall(copied: Path, monkeypatch: pytest.
 
 def test_both_backends_recall_alike(copied: Path) -> None:
     Mixture((0.0, *[0.3] * (N_STRENGTHS - 1)), recall=(0.4,) * N_STRENGTHS).write(copied)
-    asked = [Conditions(boundaries_s=np.array([3.0]), end_s=5.0), Conditions(end_s=4.0)]
+    asked = [Conditions(boundaries_s=np.array([2.0]), end_s=3.5), Conditions(end_s=2.5)]
     pieces = [compose(open_decoder(copied, backend=backend), asked, plain_recipe(seed=3)) for backend in BACKENDS]
     for one, other in zip(*pieces, strict=True):
         assert one.events.ids.tolist() == other.events.ids.tolist()
