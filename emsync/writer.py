@@ -182,6 +182,8 @@ class Writer:
         self._arrangement: Arrangement | None = None
         if recipe.balance and self.count == v.MORE and not recipe.described.family_biases:
             shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
+            if plan.theme is not None:  # its family plays, whatever was drawn
+                shares[plan.theme.family] = shares.max()
             self._arrangement = Arrangement(recipe.balance, shares)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes

@@ -192,7 +192,7 @@ def test_time_leaves_the_grid_only_for_what_may_be_closed_there() -> None:
 def test_on_the_grid_no_note_is_a_click(policy: str) -> None:
     end, shortest = 1500, 3 * BEAT // 24
     lengths: list[int] = []
-    for seed in range(3):
+    for seed in range(9):
         ids, steps, _ = finished(end, [400, 1100], POLICIES[policy], seed)
         begun: dict[int, int] = {}
         for event, step in zip(ids, steps.tolist(), strict=True):

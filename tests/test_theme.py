@@ -101,7 +101,7 @@ def test_a_return_in_the_other_mode_is_found() -> None:
 def made(form: str, *, theme: Theme | None = None, strength: float = 1.0, seed: int = 0) -> Score:
     """A piece of 32 s of random music with a form, in bars of four quarters."""
     recipe = Recipe(
-        seed=seed, form=form, theme_strength=strength, tempo_qpm=120.0, finish="off", hits="free", mode="off"
+        seed=seed, form=form, theme_strength=strength, tempo_qpm=120.0, finish="off", hits="free", mode="off", balance=0
     )  # fmt: skip
     plan = Plan(plan_form(form, 32.0), theme)
     bias = np.where(v.KIND == v.K_BAR, -20.0, 0.0)

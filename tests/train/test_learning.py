@@ -35,7 +35,7 @@ def test_the_loss_falls_on_songs_that_repeat(
     assert ended.valid["bits_per_event"] < 0.6 * losses[0]
     assert ended.valid["velocity_bits_per_note"] < math.log2(v.VELOCITY_LEVELS) + 0.1
     assert set(ended.valid) == {
-        "bits_per_event", "bits_per_note", "velocity_bits_per_note", "chord_bits", "controlled_bits_per_note",
+        "bits_per_event", "bits_per_note", "velocity_bits_per_note", "chord_bits", "controls_save_bits_per_note",
     }  # fmt: skip
     assert (ended.step, ended.share, ended.tokens) == (28, 1.0, 28 * 4 * preset.crops.context)
     about = checkpoint.read_config(tmp_path / "run" / "model")["training"]
