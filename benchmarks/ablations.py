@@ -245,8 +245,8 @@ def train_all(args: argparse.Namespace) -> None:
         mine = chosen_songs(arm.songs, args.archive)
         run = args.output / "runs" / arm.key.replace("/", "-").replace(" ", "_").replace("`", "")
         about = learned(arm, songs if mine is None else picked(songs, mine), run, args.positions, args.model)
-        songs_heard = judges(tokenized(args.valid, args.output / "valid", strings=False))
-        figures = {**about, **measured(run / "model", held_out, songs_heard)}
+        same_songs = judges(tokenized(args.valid, args.output / "valid", strings=False))
+        figures = {**about, **measured(run / "model", held_out, same_songs)}
         results = read_results(args.output) | {arm.key: figures}  # read again: another process may have added its own
         with atomic_path(args.output / "results.json") as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n")

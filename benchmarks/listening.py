@@ -83,11 +83,11 @@ def figures(score: Score, boundaries_s: npt.ArrayLike = (), *, ends: bool = True
     sixteenth = np.arange(0, end, 0.25)
     beats = np.bincount(start[drums].astype(int), minlength=1)
     # Which families sound at each sixteenth: drums for a beat after a hit.
-    heard = np.zeros((5, len(sixteenth)), dtype=bool)
+    sounding = np.zeros((5, len(sixteenth)), dtype=bool)
     for f, a, b in zip(score.instrument, start, np.where(drums, start + 1.0, stop), strict=True):
-        heard[f, int(a * 4 + 1e-6) : max(int(np.ceil(b * 4 - 1e-6)), int(a * 4 + 1e-6) + 1)] = True
+        sounding[f, int(a * 4 + 1e-6) : max(int(np.ceil(b * 4 - 1e-6)), int(a * 4 + 1e-6) + 1)] = True
     inside = slice(None) if ends else slice(int(start.min() * 4), None)
-    count = heard.sum(axis=0)[inside]
+    count = sounding.sum(axis=0)[inside]
     final = score.end_s[pitched].max(initial=0.0)
     closing = pitched & (score.end_s >= final - 0.06)
     last_beat = pitched & (stop >= q(final) - 1.0) & (start >= q(final) - 1.0) & ~closing
@@ -100,7 +100,7 @@ def figures(score: Score, boundaries_s: npt.ArrayLike = (), *, ends: bool = True
         start.min(initial=end), float(last_beat.sum()), float(late.sum()), float(closing.sum()),
         float(np.median((stop - start)[closing])) if closing.any() else 0.0,
         score.duration_s - final, float(length.max(initial=0)), stay, bass, roll, float(beats.max()),
-        max(stretches(heard[f][inside] & (count == 1)) for f in range(5)) / 4, stretches(count == 0) / 4,
+        max(stretches(sounding[f][inside] & (count == 1)) for f in range(5)) / 4, stretches(count == 0) / 4,
         velocity.mean(), velocity.std(), velocity[on_cut].mean() - velocity.mean() if on_cut.any() else np.nan,
     ]  # fmt: skip
 

@@ -22,7 +22,7 @@ from emsync.joins import Window
 from emsync.mood import MoodCurve
 from emsync.mood_adapter import MoodAdapter
 from emsync.musicgen import MusicGen, Sampling
-from emsync.training.adapter import TrainingClip, loss_of, told, train
+from emsync.training.adapter import TrainingClip, loss_of, states_of, train
 from tests.music_models import tiny_musicgen
 from tests.songs import with_a_chord
 
@@ -50,7 +50,7 @@ def main() -> None:
         clips = [make(number, backend.step_hz) for number in range(CLIPS)]
         known, held = clips[HELD_OUT:], clips[:HELD_OUT]
         adapter, losses = train(backend, known, epochs=EPOCHS, learning_rate=5e-3)
-        states = told(backend, "")
+        states = states_of(backend, "")
 
         def mean(one: MoodAdapter | None, sign: float = 1.0) -> float:
             some = [with_mood(clip, sign) for clip in held]

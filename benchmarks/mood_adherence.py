@@ -91,11 +91,11 @@ def other_judges(folder: Path) -> dict[str, tuple[Regressor, float, float]]:
     return found
 
 
-def rows_of(label: str, heard: Sequence[Judged]) -> list[list[str | float]]:
+def rows_of(label: str, judged: Sequence[Judged]) -> list[list[str | float]]:
     """A row for each axis."""
     rows: list[list[str | float]] = []
     for axis, name in enumerate(AXES):
-        o = adherence(heard, axis)
+        o = adherence(judged, axis)
         rows.append(
             [label, name, o.pearson, o.within, o.separation, o.corner_auc, o.crosstalk, o.shuffled_pearson,
              o.shuffled_within]
@@ -104,7 +104,7 @@ def rows_of(label: str, heard: Sequence[Judged]) -> list[list[str | float]]:
 
 
 def listened(label: str, pieces: Pieces, songs: Archive, vgmidi: Path | None) -> list[Judged]:
-    """Print the judges' tables of pieces; what the shipped judge heard."""
+    """Print the judges' tables of pieces; returns those of the shipped judge."""
     judges = {"the judge": (judge(), np.nan, np.nan)} if vgmidi is None else other_judges(vgmidi)
     head = ["", "axis", "Pearson", "within ramps and steps", "high − low corners", "AUC of corners",
             "with the other axis", "Pearson, shuffled", "within, shuffled"]  # fmt: skip
@@ -112,10 +112,10 @@ def listened(label: str, pieces: Pieces, songs: Archive, vgmidi: Path | None) ->
     first: list[Judged] = []
     for name, (regressor, *ceilings) in judges.items():
         scale = judges_scale(songs, regressor)
-        heard = [judge_piece(score, task, scale, regressor) for task, score in pieces]
-        own = rows_of(name, heard)
+        judged = [judge_piece(score, task, scale, regressor) for task, score in pieces]
+        own = rows_of(name, judged)
         rows += own if vgmidi is None else [[*row, ceilings[axis]] for axis, row in enumerate(own)]
-        first = first or heard
+        first = first or judged
     print(f"\n{label or 'as users get it'}: {len(pieces)} pieces\n")
     print("\n".join(table(head if vgmidi is None else [*head, "Pearson with people"], rows)), flush=True)
     return first
@@ -197,10 +197,10 @@ def main() -> None:
         decoder = open_decoder(options.model, backend=options.backend)
         pieces = composed(decoder, recipe, corners * options.corners, options.corner_duration, options.together)
         pieces += composed(decoder, recipe, moving * options.moving, options.duration, options.together)
-        heard = listened(setting, pieces, songs, options.vgmidi)
+        judged = listened(setting, pieces, songs, options.vgmidi)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        MoodAdherence.of(heard, recipe.mood_strength).plot(options.output)
+        MoodAdherence.of(judged, recipe.mood_strength).plot(options.output)
     if options.keys:
         draw_keys(pieces, options.keys)
     if options.bits:

@@ -4,10 +4,10 @@
     mood, controls = reader.suggest(Path("film.mp4"), scene)
 
 Semantic, aesthetic and emotion features of every second are fused by attention into one vector (`fusion.FilmEncoder`).
-HPM hands that vector to a music model that it trains with it. Here a linear layer says from it what the film's music
-does: valence, arousal, intensity and density, second by second; the composer obeys these as it does curves that a
-person draws (docs/decisions/0034-the-film-encoder.md). Features are averaged over nine seconds, where HPM takes the
-means of clips of ten.
+HPM conditions a music model on that vector and trains both together. Here a linear layer predicts from it what the
+film's music does, second by second: valence, arousal, intensity and density. The composer follows these as it follows
+curves that a person draws (docs/decisions/0034-the-film-encoder.md). Features are averaged over nine seconds, where
+HPM takes the means of clips of ten.
 
 - semantic: CLIP's embeddings of the frames.
 - aesthetic: light, colour, motion and pace (`affect_terms`), where HPM has the six attributes of TAVAR.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from emsync.fusion import FilmEncoder
 
 FEATURES: Final = ("semantic", "aesthetic", "emotion")
-#: What is told of the music, in this order. Density is the logarithm of 1 + notes a second.
+#: What is predicted of the music, in this order. Density is the logarithm of 1 + notes a second.
 TARGETS: Final = ("valence", "arousal", "intensity", "density")
 #: The terms of pictures; every film has them.
 TERMS: Final = ("brightness", "saturation", "lighting_key", "colour_energy", "motion", "pace")
@@ -80,15 +80,15 @@ class FilmReader:
         self, video: Path, scene: Scene, *, progress: Progress | None = None
     ) -> tuple[MoodCurve, ControlCurves]:
         """The mood and the controls for a film, once a second. Raises `VideoError`, `InputError`."""
-        return curves_of(*told(self.network, self.eyes.look(video, scene, progress), self.mean, self.deviation))
+        return curves_of(*predicted(self.network, self.eyes.look(video, scene, progress), self.mean, self.deviation))
 
     def read(self, video: Path, scene: Scene, *, progress: Progress | None = None) -> MoodCurve:
         """The mood alone."""
         return self.suggest(video, scene, progress=progress)[0]
 
 
-def told(network: FilmEncoder, features: FilmFeatures, mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
-    """The moments (M,) and what the music does there, (M, 4) `TARGETS`."""
+def predicted(network: FilmEncoder, features: FilmFeatures, mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
+    """The moments (M,), and what the encoder predicts of the music there, (M, 4) `TARGETS`."""
     import torch
 
     rows, known = tensors(features)

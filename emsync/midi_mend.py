@@ -93,7 +93,7 @@ def playable(data: bytes, *, name: str = "MIDI data") -> Playable:
     offs = _missing_offs(file, last)
     tracks = []
     for number, track in enumerate(file.tracks):
-        events = list(_heard(track.events, tempo is None, last))
+        events = list(_audible(track.events, tempo is None, last))
         if tempo is not None and number == 0:
             events.insert(0, (0, 0, tempo))
         tracks.append(
@@ -166,7 +166,7 @@ def _with_ports(events: list[Event]) -> Iterator[PortEvent]:
         yield tick, port, data
 
 
-def _heard(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[PortEvent]:
+def _audible(events: list[Event], keeps_tempo: bool, last: int) -> Iterator[PortEvent]:
     """The audible events: of meta events only tempo, and nothing hours after the last note."""
     for tick, port, data in _with_ports(events):
         if data[:2] == bytes((0xFF, TEMPO)):

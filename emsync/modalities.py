@@ -286,7 +286,7 @@ class Senses:
         if progress is not None:
             progress(0.5)
         if "sound" in self._model:
-            found["sound"] = self._heard(path, len(times))
+            found["sound"] = self._sound_features(path, len(times))
         if said.get("speech") is None and "hearing" in self._model:
             said["speech"] = self._spoken(path)
         for name, cues in said.items():
@@ -333,7 +333,7 @@ class Senses:
                 best = part
         return best
 
-    def _heard(self, path: Path, moments: int) -> dict[int, Features]:
+    def _sound_features(self, path: Path, moments: int) -> dict[int, Features]:
         """Features of the sound around each moment that is not silent."""
         model = self._model["sound"]
         found: dict[int, Features] = {}

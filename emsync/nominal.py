@@ -95,10 +95,12 @@ def families_of_notes(song: Song) -> IntArray:
     return np.where(has_sound(np.maximum(family, 0), song.pitch), family, -1)
 
 
-def kept_events(song: Song, stays: BoolArray, time: NominalTime, heard: IntArray | None = None) -> tuple[Kept, ...]:
+def kept_events(
+    song: Song, stays: BoolArray, time: NominalTime, context_velocity: IntArray | None = None
+) -> tuple[Kept, ...]:
     """The bars of a file and those of its notes (N,) that stay, as events in nominal time.
 
-    heard: (N,) the velocities to read, if not those of the file.
+    context_velocity: (N,) the velocities that the model reads, if not those of the file.
     """
     kinds, which = np.unique(song.program << 1 | song.drum, return_inverse=True)
     scale = time.beat_steps * v.STEP_S
@@ -106,7 +108,7 @@ def kept_events(song: Song, stays: BoolArray, time: NominalTime, heard: IntArray
     # No note may end in the step where it begins.
     end_s = np.maximum(song.quarters(song.off[stays]) * scale, start_s + v.STEP_S)
     bars = song.score.bars
-    loud = song.velocity if heard is None else heard
+    loud = song.velocity if context_velocity is None else context_velocity
     score = Score(
         tuple(Instrument("", int(kind) >> 1, bool(kind & 1)) for kind in kinds), which[stays],
         song.pitch[stays], loud[stays], start_s, end_s, TempoMap.constant(60 / scale),

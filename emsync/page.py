@@ -97,14 +97,14 @@ def save_page(
         downloads.append(
             {"name": f"{stem}.mid.json", "type": "application/json", "base64": _base64(kept), "label": "Record"}
         )
-    heard = None if sound is None else _medium(sound, target, MAX_SOUND_BYTES, "sound file", stem)
-    seen = None if film is None else _medium(film, target, max_film_bytes, "video", stem)
-    contents = _contents(piece) | {"downloads": downloads, "sound": heard, "film": seen}
+    sound_medium = None if sound is None else _medium(sound, target, MAX_SOUND_BYTES, "sound file", stem)
+    film_medium = None if film is None else _medium(film, target, max_film_bytes, "video", stem)
+    contents = _contents(piece) | {"downloads": downloads, "sound": sound_medium, "film": film_medium}
     page = fill("piece.html", ("roll.js", "piece.js"), title=piece.title or "Untitled piece", data=contents).encode(
         "utf-8"
     )
     write_bytes(target, page, overwrite=overwrite)
-    return Page(target, len(page), _place(seen), _place(heard))
+    return Page(target, len(page), _place(film_medium), _place(sound_medium))
 
 
 def fill(template: str, scripts: Iterable[str], *, title: str, data: Mapping[str, Any]) -> str:

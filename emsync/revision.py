@@ -75,7 +75,7 @@ class Asked:
         conditions: The cuts that want a chord, the end and the mood of the whole piece, in seconds.
         plan: Its form, in seconds.
         tries: How many continuations are composed.
-        heard: (N,) The velocities of the song's notes as the model reads them; None: as they are in the file.
+        context_velocity: (N,) The velocities of the song's notes as the model reads them; None: those of the file.
         arousal: What loudness follows, as of `finish.finish`; None: what is before the part.
 
     """
@@ -84,7 +84,7 @@ class Asked:
     conditions: Conditions
     plan: Plan = field(default_factory=Plan)
     tries: int = TRIES
-    heard: npt.NDArray[np.int64] | None = None
+    context_velocity: npt.NDArray[np.int64] | None = None
     arousal: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]] | None = None
 
 
@@ -236,7 +236,8 @@ def _composed(
     boundaries = _cut_places(song, span, asked.conditions, time) if asked.recipe.lands else {}
     begin, end = time.step(begin_q), time.step(end_q)
     gap = Gap(
-        time.beat_steps, begin, max(end, begin + 1), kept_events(song, stays & playable, time, asked.heard), families,
+        time.beat_steps, begin, max(end, begin + 1),
+        kept_events(song, stays & playable, time, asked.context_velocity), families,
         tuple(sorted(step for step in boundaries if begin <= step < end)), closes,
     )  # fmt: skip
     assert conditions.end_s is not None

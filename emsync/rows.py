@@ -2,7 +2,8 @@
 
 The second rows are for classifier-free guidance, which makes the model follow a mood more strongly than it learned to
 (Ho and Salimans 2022, on logits as in Sanchez et al. 2023). Both rows of a piece get the same events and boundaries,
-and their logits are combined into one. A model that hears controls is led by them likewise, by rows without them.
+and their logits are combined into one. A model with lanes for controls is guided by them
+in the same way, with rows that lack them.
 """
 
 from __future__ import annotations
@@ -91,16 +92,16 @@ class Rows:
         return self.of([self.writers[row] for row in left], self.strength, hears=self.hears)
 
     def window(self, decoder: Decoder, keep: int) -> Answer:
-        """Start a window with the latest `keep` events after the prefix, and behind what the model heard before them.
+        """Start a window with the prefix, each piece's prime, and the latest `keep` events.
 
         Each event sees the velocity of the one before. The latest event has none yet: its velocity is sampled from the
         logits at its own position.
         """
         pieces = self.writers
-        heard = [_heard(w, decoder.context) for w in pieces]
-        n = min(len(prime.ids) for prime in heard)  # rows are of one length
-        heard = [prime.latest(n, whole_bars=len(pieces) == 1) for prime in heard]
-        every = [(w, prime, len(w.ids) - keep) for w, prime in zip(pieces, heard, strict=True)]
+        primes = [_prime(w, decoder.context) for w in pieces]
+        n = min(len(prime.ids) for prime in primes)  # rows are of one length
+        primes = [prime.latest(n, whole_bars=len(pieces) == 1) for prime in primes]
+        every = [(w, prime, len(w.ids) - keep) for w, prime in zip(pieces, primes, strict=True)]
         ids = np.stack([[*_MOOD_SLOTS, w.count, *_behind(p.ids, w.ids, at)] for w, p, at in every]).astype(np.int64)
         own = np.stack([[0, 0, 0, *_behind(p.velocities, w.velocities, at)] for w, p, at in every]).astype(np.int64)
         previous_velocity = np.pad(own[:, :-1], ((0, 0), (1, 0)))
@@ -123,12 +124,12 @@ class Rows:
 
     @property
     def _moodless(self) -> slice:
-        """The rows that are not told the mood."""
+        """The rows that are not conditioned on the mood."""
         n = len(self.writers)
         return slice(None) if self.strength == 0 else slice(n, n + len(self.again))
 
     def _lanes(self, lanes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(n, ..., N_LANES) -> (n + len(again) + len(free), ..., N_LANES), NaN for what a row is not told."""
+        """(n, ..., N_LANES) -> (n + len(again) + len(free), ..., N_LANES), NaN for what a row does not see."""
         lanes = self._rows(lanes)
         lanes[self._moodless, ..., MOOD_LANES] = np.nan
         lanes[len(self.writers) + len(self.again) :, ..., CONTROL_LANES] = np.nan
@@ -159,8 +160,8 @@ class Rows:
         return guided
 
 
-def _heard(writer: Writer, context: int) -> Prime:
-    """What the model hears before a piece, as far as there is room for it."""
+def _prime(writer: Writer, context: int) -> Prime:
+    """The excerpt that primes a piece, as far as there is room for it."""
     if writer.prime is None:
         return Prime.none(writer.lanes[0])
     return writer.prime.latest(int(PRIMED * context))

@@ -198,7 +198,7 @@ class _Rhythm:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._heard = -1  # the sixteenth, counted from the bar, on which a note began last
+        self._last_slot = -1  # the sixteenth, counted from the bar, on which a note began last
 
     def _wants(self, slot: int, bar: int, sixteenth: float) -> bool | None:
         """Whether a note begins on a sixteenth, counted from the bar; None where nothing is asked."""
@@ -208,10 +208,10 @@ class _Rhythm:
 
     def accept(self, event: int, grammar: Grammar) -> None:
         if v.KIND[event] == v.K_BAR:
-            self._heard = -1
+            self._last_slot = -1
         elif v.KIND[event] == v.K_ON:
             bar = grammar.bars[-1][0]
-            self._heard = round((grammar.step - bar) * SLOTS / grammar.beat_steps)
+            self._last_slot = round((grammar.step - bar) * SLOTS / grammar.beat_steps)
 
     def steer(self, out: FloatArray, grammar: Grammar) -> None:
         sixteenth, bar = grammar.beat_steps / SLOTS, grammar.bars[-1][0]
@@ -222,7 +222,7 @@ class _Rhythm:
         strength = self._control.strength
         if wanted is not None and not (here and wanted):
             out[_ONS] += BARRED * strength
-        if wanted and here and self._heard != slot:
+        if wanted and here and self._last_slot != slot:
             out[_SHIFTS] += BARRED * strength
             out[_ONS] += WANTED * strength
             return

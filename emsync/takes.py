@@ -335,8 +335,8 @@ def _loudness(
     )  # fmt: skip
     hits = measure(families.reduce(song.score).score, cuts_s, to_end=known.recipe.late_accents)
     chords_s = [hit.chord_s for hit in hits if hit.within_frame and hit.chord_s is not None]
-    heard = unfinished(song.clock.seconds(song.on), song.velocity, chords_s, _arousal_of(before))
-    return heard, _arousal_of(now) if recipe.finishes else None
+    context_velocity = unfinished(song.clock.seconds(song.on), song.velocity, chords_s, _arousal_of(before))
+    return context_velocity, _arousal_of(now) if recipe.finishes else None
 
 
 def _arousal_of(curve: tuple[Floats, Floats] | None) -> Callable[[FloatArray], FloatArray] | None:

@@ -73,10 +73,10 @@ def test_zero_shot_is_the_formula(model: Path, short: Path) -> None:
 def test_batches_do_not_matter(clip: Clip, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = clip.sight(short)
     monkeypatch.setattr(affect_clip, "BATCH", 4)
-    heard: list[float] = []
-    parts = clip.sight(short, heard.append, 6.0)
+    reported: list[float] = []
+    parts = clip.sight(short, reported.append, 6.0)
     assert parts.features == pytest.approx(whole.features, abs=1e-6)
-    assert heard == pytest.approx([3.5 / 6, 1.0])
+    assert reported == pytest.approx([3.5 / 6, 1.0])
 
 
 def test_a_picture_like_an_emotion_reads_as_that_emotion(clip: Clip) -> None:

@@ -256,12 +256,12 @@ def test_fitting_leaves_chance_as_it_was() -> None:
 
 def test_a_clip_head_from_films_to_a_reader(tmp_path: Path, source: dict[str, bytes], clip: Path) -> None:
     films = labelled(tmp_path / "films", source, 5)
-    heard: list[tuple[int, int, float]] = []
+    reports: list[tuple[int, int, float]] = []
     report = train(
-        films, tmp_path / "head", kind="clip", model=str(clip), progress=lambda *reported: heard.append(reported)
+        films, tmp_path / "head", kind="clip", model=str(clip), progress=lambda *reported: reports.append(reported)
     )
     assert (report.films, report.seconds) == (5, 10)
-    assert heard[-1] == (4, 5, 1.0)
+    assert reports[-1] == (4, 5, 1.0)
     assert report.head is not None
     assert report.zero_shot is not None
     assert np.isfinite(report.head[0].pearson)

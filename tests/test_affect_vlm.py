@@ -89,12 +89,12 @@ def test_the_chat_format_is_the_models_own(probes: dict[str, Probe], tmp_path: P
 def test_a_film_is_read_in_windows_that_overlap(probes: dict[str, Probe], tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", COLOURS)
     probe = probes["llava"]
-    heard: list[float] = []
-    sight = probe.sight(path, heard.append, 7.0)
+    reported: list[float] = []
+    sight = probe.sight(path, reported.append, 7.0)
     assert sight.times_s.tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
     assert sight.moment.tolist() == [0, 1, 2, 3, 2, 3, 4, 5, 3, 4, 5, 6]
     assert sight.weight.tolist() == [1, 2, 2, 1] * 3
-    assert heard == pytest.approx([3.5 / 7, 5.5 / 7, 6.5 / 7, 1.0])
+    assert reported == pytest.approx([3.5 / 7, 5.5 / 7, 6.5 / 7, 1.0])
     shown = [picture for _, picture in pictures(path, shortest_px=32)]
     assert sight.features[4:8] == pytest.approx(probe.of_window(2, shown[2:6]), abs=1e-6)
     # The same second in another window has another past.

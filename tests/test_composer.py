@@ -58,9 +58,9 @@ def test_instruments_are_asked_for_first() -> None:
         decoder = Fake()
         (piece,) = compose(decoder, [asked(2.0)], seed=0, instruments=how)  # type: ignore[arg-type]
         assert piece.events.ids[0] == event
-        ids, heard, lanes, mood = decoder.prefills[0]
+        ids, previous_velocity, lanes, mood = decoder.prefills[0]
         assert ids.tolist() == [[VALENCE_SLOT, AROUSAL_SLOT, event, v.START]]
-        assert not heard.any()
+        assert not previous_velocity.any()
         assert (lanes[:, :, 0] == 8.0).all()
         assert np.isnan(mood).all()
 
@@ -178,11 +178,11 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
     decoder = Fake(context=128)
     (piece,) = compose(decoder, [asked(30.0, 5.0, 12.0, 21.0)], seed=1)
     ids, velocities = piece.events.ids[1:].tolist(), piece.events.velocities[1:].tolist()
-    lanes = [told[2][0] for told in decoder.inputs]
+    lanes = [inputs[2][0] for inputs in decoder.inputs]
     assert len(ids) > 300
     assert len(decoder.prefills) > 4
     reached = 1
-    for i, (window, heard, window_lanes, _) in enumerate(decoder.prefills):
+    for i, (window, previous_velocity, window_lanes, _) in enumerate(decoder.prefills):
         kept = window.shape[1] - 3
         assert window[0, :3].tolist() == [VALENCE_SLOT, AROUSAL_SLOT, v.MORE]
         if i:
@@ -192,8 +192,8 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
             if kept < 64:
                 assert v.KIND[window[0, 3]] == v.K_BAR, "shortened to begin with a bar"
         assert window[0, 3:].tolist() == ids[reached - kept : reached]
-        assert heard[0, :4].tolist() == [0, 0, 0, 0]
-        assert heard[0, 4:].tolist() == velocities[reached - kept : reached - 1]
+        assert previous_velocity[0, :4].tolist() == [0, 0, 0, 0]
+        assert previous_velocity[0, 4:].tolist() == velocities[reached - kept : reached - 1]
         assert np.array_equal(window_lanes[0, 3:], np.stack(lanes[reached - kept : reached]), equal_nan=True)
         assert np.array_equal(window_lanes[0, :3], np.repeat(window_lanes[0, 3:4], 3, axis=0), equal_nan=True)
 

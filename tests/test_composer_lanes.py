@@ -66,7 +66,7 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
     for at, one in enumerate(decoder.inputs):
         for when, left in decoder.selected:
             rows = rows[left] if when == at else rows
-        for ids, heard, lanes in [one, *([windows[at][:3]] if at in windows else [])]:
+        for ids, previous_velocity, lanes in [one, *([windows[at][:3]] if at in windows else [])]:
             assert len(ids) == len(rows)
             for row, name in enumerate(rows):
                 inputs = ~np.isnan(lanes[row, ..., 1:3])
@@ -74,7 +74,7 @@ def test_each_piece_with_a_mood_is_read_again_without(context: int) -> None:
                 assert inputs.all() or name != "JOY"
                 if name.endswith(" again"):
                     (first,) = np.flatnonzero(rows == name.removesuffix(" again"))
-                    for part in (ids, heard, lanes[..., [0, 3]]):
+                    for part in (ids, previous_velocity, lanes[..., [0, 3]]):
                         assert np.array_equal(part[row], part[first], equal_nan=True)
         if at in windows:
             for name, mood in zip(rows, windows[at][3], strict=True):
@@ -139,8 +139,8 @@ def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
         whole[:, METER_LANES] = meter.of_events(piece.events.ids[1:], steps, sixteenth)
         whole[:, COPY_LANES] = lanes_of_song(piece.events.ids[1:])
         assert np.isfinite(whole[-1, METER_LANES]).all()
-        heard = np.stack([lanes[0] for _, _, lanes in inputs])
-        assert np.allclose(heard[first:], whole[first:], atol=1e-6, equal_nan=True)
+        read_lanes = np.stack([lanes[0] for _, _, lanes in inputs])
+        assert np.allclose(read_lanes[first:], whole[first:], atol=1e-6, equal_nan=True)
     assert n_chords >= 3
 
 
@@ -184,20 +184,20 @@ def test_cuts_are_met_while_copying() -> None:
 def test_a_barred_copy_is_not_in_the_lanes() -> None:
     decoder = Fake(bias=FEW, mixture=MOSTLY_COPIED)
     (piece,) = compose(decoder, [asked(60.0)], seed=2, longest_copy_bars=1)
-    heard = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.inputs])
-    barred = np.isnan(heard).any(axis=1)
+    copy_lanes = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.inputs])
+    barred = np.isnan(copy_lanes).any(axis=1)
     assert 0 < barred.sum() < len(barred) / 2
     right = lanes_of_song(piece.events.ids[1:])
-    np.testing.assert_array_equal(heard[~barred], right[~barred])
+    np.testing.assert_array_equal(copy_lanes[~barred], right[~barred])
     assert (v.KIND[piece.events.ids[1:]][np.flatnonzero(np.diff(barred.astype(int))) + 1] == v.K_BAR).all()
 
 
 def test_each_event_is_given_the_velocity_of_the_one_before() -> None:
     decoder = Fake()
     (piece,) = compose(decoder, [FILM], seed=2)
-    heard = [int(h[0]) for _, h, _ in decoder.inputs]
+    previous_velocity = [int(velocity[0]) for _, velocity, _ in decoder.inputs]
     velocities = piece.events.velocities[1:].tolist()
-    assert heard == [0, *velocities[:-1]]
+    assert previous_velocity == [0, *velocities[:-1]]
     is_on = v.KIND[piece.events.ids] == v.K_ON
     assert (piece.events.velocities[~is_on] == 0).all()
     assert set(piece.events.velocities[is_on].tolist()) <= set(range(1, 17))

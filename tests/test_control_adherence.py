@@ -129,5 +129,5 @@ def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatc
     prefills = [given[2][0, 0, place] for given in decoder.prefills[:3]]
     assert np.isnan(prefills[1])  # by steering alone the model is told nothing
     assert prefills[0] == prefills[2] == keys[0].task.curves["key"].at(0.0)
-    heard = [figures["accuracy"] for by in found.means for figures in [found.figures(by)["key"]["key"]]]
-    assert min(heard[1:]) > heard[0]  # this model has no ear: its lanes change nothing, and steering does
+    accuracies = [figures["accuracy"] for by in found.means for figures in [found.figures(by)["key"]["key"]]]
+    assert min(accuracies[1:]) > accuracies[0]  # this model has no ear: its lanes change nothing, and steering does

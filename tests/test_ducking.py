@@ -70,7 +70,7 @@ def write_music(path: Path, sound: np.ndarray, rate: int = 44100) -> Path:
     return path
 
 
-def heard(path: Path) -> np.ndarray:
+def samples_of(path: Path) -> np.ndarray:
     """The sound of a film from its first frame on, (n,), at 48 kHz."""
     with av.open(str(path)) as made:
         first_s = min(float(frame.pts * frame.time_base) for frame in made.decode(video=0))
@@ -104,7 +104,7 @@ def test_both_sounds_are_where_they_belong(tmp_path: Path, name: str, options: A
     video = film(tmp_path / name, clicks(2.0 - shift_s, options.get("rate", RATE), LENGTH_S - shift_s), **options)
     music = write_music(tmp_path / "music.wav", clicks(0.5, 44100))
     made = mux(video, music, tmp_path / out, under=Ducking(amount_db=0))
-    assert onsets_s(heard(made)) == pytest.approx([0.5, 2.0], abs=0.010)
+    assert onsets_s(samples_of(made)) == pytest.approx([0.5, 2.0], abs=0.010)
     with av.open(str(made)) as container:
         assert len(container.streams.audio) == 1
         assert container.duration / 1e6 == pytest.approx(LENGTH_S, abs=0.05)
@@ -116,7 +116,7 @@ def test_speech_ducks_the_music_and_keeps_its_level(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mp4", speech)
     music = write_music(tmp_path / "music.wav", tone(LENGTH_S, 0.2, 3000.0, 44100))
     ducking = Ducking(amount_db=15, attack_s=0.05, release_s=0.1, voice="level")
-    sound = heard(mux(video, music, tmp_path / "b.mp4", under=ducking))
+    sound = samples_of(mux(video, music, tmp_path / "b.mp4", under=ducking))
 
     def level_db(from_s: float, to_s: float, pitch_hz: float) -> float:
         piece = sound[round(from_s * RATE) : round(to_s * RATE)]
@@ -188,14 +188,14 @@ def test_the_limiter_leaves_alone_what_does_not_clip() -> None:
 def test_loud_film_and_loud_music_do_not_clip(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", tone(LENGTH_S, 0.95), codec="pcm_s16le")
     music = write_music(tmp_path / "music.wav", tone(LENGTH_S, 0.95, rate=44100))
-    sound = heard(mux(video, music, tmp_path / "b.mkv", under=Ducking(amount_db=0)))
+    sound = samples_of(mux(video, music, tmp_path / "b.mkv", under=Ducking(amount_db=0)))
     assert 0.8 < np.abs(sound[RATE:-RATE]).max() < 1.0
 
 
 def test_the_music_alone_may_be_louder_or_softer(tmp_path: Path) -> None:
     video = film(tmp_path / "a.mkv", None)
     music = write_music(tmp_path / "music.wav", tone(LENGTH_S, 0.4, rate=44100))
-    sound = heard(mux(video, music, tmp_path / "b.mkv", music_db=-12))
+    sound = samples_of(mux(video, music, tmp_path / "b.mkv", music_db=-12))
     assert np.abs(sound[RATE:-RATE]).max() == pytest.approx(0.4 * 10 ** (-12 / 20), rel=0.05)
 
 
@@ -321,7 +321,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     capsys.readouterr()
     assert main([*arguments, "--keep-sound"]) == 0
     assert capsys.readouterr().out == f"Wrote {tmp_path / 'b.mp4'}. The film has no sound of its own.\n"
-    assert np.abs(heard(tmp_path / "b.mp4")).max() == pytest.approx(0.4, rel=0.05)
+    assert np.abs(samples_of(tmp_path / "b.mp4")).max() == pytest.approx(0.4, rel=0.05)
     with pytest.raises(InputError, match="music_db of 30 dB is not from -60 to 20"):
         mux(silent, music, tmp_path / "c.mp4", music_db=30)
     assert main(["compose", str(silent), "--keep-sound", "-o", str(tmp_path / "x.mid")]) == 2

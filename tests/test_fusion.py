@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from emsync.affect_emotions import WINDOW, mood_of_shares, network_of, probabilities, weights_of
-from emsync.affect_film import TARGETS, curves_of, told
+from emsync.affect_film import TARGETS, curves_of, predicted
 from emsync.emotions import EMOTION_NAMES, MU_MAX, emotion_point
 from emsync.errors import InputError, ModelError
 from emsync.fusion import EmotionClassifier, FilmEncoder, Shape
@@ -206,10 +206,12 @@ def test_a_film_encoder_finds_what_there_is_and_no_more() -> None:
     seen = pairs(6)
     network, mean, deviation = film_encoder.fit(seen, how)
     assert mean[2] == pytest.approx(-3.0, abs=1.0)
-    times, found = told(network, seen[0].features, mean, deviation)
+    times, found = predicted(network, seen[0].features, mean, deviation)
     assert np.corrcoef(found[:18, 2], seen[0].targets[:18, 2])[0, 1] > 0.95
     other = pairs(7, seed=5)[6]
-    assert np.corrcoef(told(network, other.features, mean, deviation)[1][:18, 2], other.targets[:18, 2])[0, 1] > 0.6
+    assert (
+        np.corrcoef(predicted(network, other.features, mean, deviation)[1][:18, 2], other.targets[:18, 2])[0, 1] > 0.6
+    )
     rng = np.random.default_rng(1)
     nothing = [Pair(p.features, p.targets[rng.permutation(len(p.targets))]) for p in pairs(5)]
     found_r = film_encoder.cross_validated(nothing, film_encoder.How(epochs=20), 0)

@@ -26,7 +26,7 @@ ALL = """
 """
 
 
-def heard(data: bytes) -> list[tuple[float, bytes]]:
+def audible(data: bytes) -> list[tuple[float, bytes]]:
     """(seconds, bytes) of every event that is no meta event, as mido plays the file."""
     import io
 
@@ -39,10 +39,10 @@ def heard(data: bytes) -> list[tuple[float, bytes]]:
 
 
 def test_everything_audible_stays() -> None:
-    assert heard(playable(smf(ALL)).data) == heard(smf(ALL))
-    assert len(heard(smf(ALL))) == 8
+    assert audible(playable(smf(ALL)).data) == audible(smf(ALL))
+    assert len(audible(smf(ALL))) == 8
     data = midi.to_bytes(band())
-    assert heard(playable(data).data) == heard(data)
+    assert audible(playable(data).data) == audible(data)
     assert playable(data).data == playable(playable(data).data).data
 
 
@@ -59,18 +59,18 @@ def test_everything_audible_stays() -> None:
 )
 def test_what_is_wrong_with_the_file_costs_nothing(faulty: bytes) -> None:
     mended = playable(faulty).data
-    assert heard(mended) == heard(smf(ALL))
+    assert audible(mended) == audible(smf(ALL))
     assert midi.from_bytes(mended).warnings == ()
 
 
 def test_running_status_over_sysex() -> None:
     plain = "00 90 3c 40  00 f0 05 7e 7f 09 01 f7  83 60 90 3c 00"
-    assert heard(playable(smf(plain.replace("83 60 90", "83 60"))).data) == heard(smf(plain))
+    assert audible(playable(smf(plain.replace("83 60 90", "83 60"))).data) == audible(smf(plain))
 
 
 def test_negative_delta_times() -> None:
     mended = playable(smf("81 00 90 3c 40  8f ff ff ff 40  90 3e 40  83 60 80 3c 00  00 80 3e 00")).data
-    assert [(event[0], event[1]) for _, event in heard(mended)] == [
+    assert [(event[0], event[1]) for _, event in audible(mended)] == [
         (0x90, 0x3E),
         (0x90, 0x3C),
         (0x80, 0x3C),
@@ -81,7 +81,7 @@ def test_negative_delta_times() -> None:
 
 def test_data_bytes_out_of_range() -> None:
     mended = playable(smf("00 b0 07 ff  00 90 3c 40  83 60 80 3c 00")).data
-    assert heard(mended)[0] == (0.0, b"\xb0\x07\x7f")
+    assert audible(mended)[0] == (0.0, b"\xb0\x07\x7f")
 
 
 @pytest.mark.parametrize("frames", [24, 25, 29, 30])
@@ -102,9 +102,9 @@ def test_tracks_of_type_2_follow_one_another() -> None:
 
 def test_a_note_without_an_end_ends_with_its_track() -> None:
     data = smf("00 90 3c 40  83 60 b0 07 64")
-    assert heard(playable(data).data)[-1] == (0.5, b"\x80\x3c\x40")
+    assert audible(playable(data).data)[-1] == (0.5, b"\x80\x3c\x40")
     on, off = "00 90 3c 40  8f 00 b0 07 64", "83 60 80 3c 40"
-    assert heard(playable(smf(on, off)).data) == heard(smf(on, off)), "ended by another track"
+    assert audible(playable(smf(on, off)).data) == audible(smf(on, off)), "ended by another track"
 
 
 def test_gaps_longer_than_a_delta_time() -> None:

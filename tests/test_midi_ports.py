@@ -66,7 +66,7 @@ def test_a_file_with_the_usual_drums_is_one_file() -> None:
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory: pytest.TempPathFactory):
+def played(tmp_path_factory: pytest.TempPathFactory):
     """(frames,) the first quarter of a second of a file of these tracks."""
     pytest.importorskip("fluidsynth")
     folder: Path = tmp_path_factory.mktemp("ports")
@@ -82,8 +82,8 @@ def heard(tmp_path_factory: pytest.TempPathFactory):
     return sound
 
 
-def test_drums_are_heard_as_drums_on_any_channel_and_port(heard) -> None:
-    drum, piano = heard(SNARE), heard(CHANNEL_11)
+def test_drums_are_heard_as_drums_on_any_channel_and_port(played) -> None:
+    drum, piano = played(SNARE), played(CHANNEL_11)
     assert abs((drum * piano).sum()) < 0.1
     for tracks in (
         ("00 ba 00 7f  00 ca 00" + CHANNEL_11,),
@@ -93,12 +93,12 @@ def test_drums_are_heard_as_drums_on_any_channel_and_port(heard) -> None:
         (QUIET, PORT_2 + GS_PART + CHANNEL_11),
         (GM + QUIET, PORT_2 + SNARE),
     ):
-        assert (heard(*tracks) * drum).sum() > 0.98, tracks
+        assert (played(*tracks) * drum).sum() > 0.98, tracks
     for tracks in ((GM2 + "00 b9 00 79  00 c9 00" + SNARE,), (QUIET, PORT_2 + GM + CHANNEL_11)):
-        assert (heard(*tracks) * piano).sum() > 0.98, tracks
+        assert (played(*tracks) * piano).sum() > 0.98, tracks
 
 
-def test_a_scale_is_tuned_on_its_port(heard) -> None:
+def test_a_scale_is_tuned_on_its_port(played) -> None:
     note = "00 90 45 64  83 60 80 45 00"
     tune = "00 f0 14 7f 7f 08 08 00 00 01" + " 72" * 12 + " f7  "
 
@@ -107,7 +107,7 @@ def test_a_scale_is_tuned_on_its_port(heard) -> None:
         return float(power.argmax() * 44100 / (1 << 17))
 
     plain, up, beside = (
-        peak_hz(heard(*tracks)) for tracks in ((note,), (QUIET, PORT_2 + tune + note), (note, PORT_2 + tune + QUIET))
+        peak_hz(played(*tracks)) for tracks in ((note,), (QUIET, PORT_2 + tune + note), (note, PORT_2 + tune + QUIET))
     )
     assert 1200 * np.log2(up / plain) == pytest.approx(50, abs=4)
     assert beside == pytest.approx(plain, rel=1e-3)

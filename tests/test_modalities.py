@@ -70,8 +70,8 @@ def test_each_modality_is_seen_where_it_is(place: Path) -> None:
     # The film's own sound is heard where there are no subtitles.
     (place / "film.srt").unlink()
     (place / "film.text.srt").unlink()
-    heard = Senses(models(place, hearing="hearing", words="words")).look(place / "film.mkv")
-    assert set(heard.rows) <= {"speech"}
+    with_sound = Senses(models(place, hearing="hearing", words="words")).look(place / "film.mkv")
+    assert set(with_sound.rows) <= {"speech"}
 
 
 def test_sound_comes_second_by_second(place: Path) -> None:

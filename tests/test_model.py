@@ -248,16 +248,16 @@ def test_every_lane_can_be_left_out(name: str, lane: str) -> None:
     model, inputs = random_model(CONFIGS[name]), random_inputs(LENGTH)
     index = LANE_NAMES.index(lane)
 
-    def heard(value: float) -> Tensor:
+    def outputs_with(value: float) -> Tensor:
         lanes = inputs[2].clone()
         lanes[:, :, index] = value
         logits, velocity_logits = model(inputs[0], inputs[1], lanes, inputs[3])
         return torch.cat([logits, velocity_logits], dim=-1)
 
-    absent, zero = heard(float("nan")), heard(0.0)
+    absent, zero = outputs_with(float("nan")), outputs_with(0.0)
     assert absent.isfinite().all()
     assert (absent - zero).abs().amax(-1).min() > 1e-4
-    assert (heard(LANES[index].high) - zero).abs().amax(-1).min() > 1e-5
+    assert (outputs_with(LANES[index].high) - zero).abs().amax(-1).min() > 1e-5
 
 
 def test_all_lanes_and_the_mood_can_be_left_out_and_still_train() -> None:
@@ -323,10 +323,10 @@ def test_a_model_from_before_meter_is_given_its_lanes(name: str) -> None:
 def test_the_mood_prefix_has_an_effect(name: str) -> None:
     model, (ids, velocities, lanes, _) = random_model(CONFIGS[name]), random_inputs(LENGTH)
 
-    def heard(valence: float, arousal: float, ids: Tensor = ids) -> Tensor:
+    def outputs_with(valence: float, arousal: float, ids: Tensor = ids) -> Tensor:
         return torch.cat(model(ids, velocities, lanes, torch.tensor([[valence, arousal]] * 2)), dim=-1)
 
-    sad, glad, valence_only = heard(-0.6, -0.3), heard(0.8, -0.3), heard(0.8, math.nan)
+    sad, glad, valence_only = outputs_with(-0.6, -0.3), outputs_with(0.8, -0.3), outputs_with(0.8, math.nan)
     assert (sad - glad).abs().amax(-1).min() > 1e-5
     assert valence_only.isfinite().all()
     # Arousal comes after valence, which therefore does not depend on it.
@@ -335,7 +335,7 @@ def test_the_mood_prefix_has_an_effect(name: str) -> None:
     # Without its positions, the mood has no effect.
     elsewhere = ids.clone()
     elsewhere[:, :2] = v.START
-    assert torch.equal(heard(-0.6, -0.3, elsewhere), heard(0.8, -0.3, elsewhere))
+    assert torch.equal(outputs_with(-0.6, -0.3, elsewhere), outputs_with(0.8, -0.3, elsewhere))
 
 
 def test_the_mood_positions_have_ids_behind_the_vocabulary() -> None:

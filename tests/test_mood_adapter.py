@@ -21,7 +21,7 @@ from emsync.joins import Window  # noqa: E402
 from emsync.mood import MoodCurve  # noqa: E402
 from emsync.mood_adapter import AdapterShape, MoodAdapter  # noqa: E402
 from emsync.musicgen import MusicGen  # noqa: E402
-from emsync.training.adapter import TrainingClip, loss_of, read_folder, silence, told, train  # noqa: E402
+from emsync.training.adapter import TrainingClip, loss_of, read_folder, silence, states_of, train  # noqa: E402
 from tests.music_models import RATE_HZ  # noqa: E402
 from tests.songs import with_a_chord  # noqa: E402
 
@@ -87,10 +87,10 @@ def test_the_control_does_not_depend_on_the_window(backend: MusicGen) -> None:
 
 
 def test_steps_are_told_the_mood_of_their_own_time(backend: MusicGen) -> None:
-    """Sampling step by step with a cache is told what one pass over all steps is told."""
+    """Sampling step by step with a cache gets the same control as one pass over all steps."""
     made = lively(backend)
     codes = generated(backend, None, None)
-    states = told(backend, "slow strings")
+    states = states_of(backend, "slow strings")
     rows = backend.laid_out(codes.astype(np.int64), codes.shape[1])
     with torch.no_grad(), made.steering(backend.network, made.control(RISING, 0.0, 25, 25.0)):
         whole = backend.network.decoder(input_ids=rows[:, :-1], encoder_hidden_states=states).logits
@@ -124,7 +124,7 @@ def test_a_tiny_model_overfits_one_clip_and_only_the_adapter_moves(backend: Musi
     one = clip(backend)
     fresh = MoodAdapter.fresh(AdapterShape.for_network(backend.network))
     made, losses = train(backend, [one], epochs=60, learning_rate=1e-2)
-    plain = float(loss_of(backend, None, one, told(backend, one.text)).detach())
+    plain = float(loss_of(backend, None, one, states_of(backend, one.text)).detach())
     assert losses[0] == pytest.approx(plain, abs=1e-5)
     assert losses[-1] < 0.85 * plain
     after = backend.network.state_dict()

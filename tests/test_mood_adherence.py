@@ -38,7 +38,7 @@ from tests.models import LOCAL, archive_file, model_folder, random_model, toy_ar
 SECONDS = 40
 
 
-def heard(follow: float, *, noise: float = 0.0) -> list[Judged]:
+def judged(follow: float, *, noise: float = 0.0) -> list[Judged]:
     """Pieces that follow what they were asked for, `follow` times as far."""
     generator = np.random.default_rng(3)
     times_s = np.arange(SECONDS) + 0.5
@@ -63,7 +63,7 @@ def test_tasks_cover_the_corners_and_move_one_axis_at_a_time() -> None:
 
 def test_perfect_adherence() -> None:
     for axis in range(2):
-        found = adherence(heard(1.0), axis)
+        found = adherence(judged(1.0), axis)
         assert found.pearson == pytest.approx(1)
         assert found.within == pytest.approx(1)
         assert found.separation == pytest.approx(2 * FAR)
@@ -74,15 +74,15 @@ def test_perfect_adherence() -> None:
 
 
 def test_opposite_and_unrelated_music() -> None:
-    assert adherence(heard(-1.0), 0).pearson == pytest.approx(-1)
-    unrelated = adherence(heard(0.0, noise=1.0), 1)
+    assert adherence(judged(-1.0), 0).pearson == pytest.approx(-1)
+    unrelated = adherence(judged(0.0, noise=1.0), 1)
     assert abs(unrelated.pearson) < 0.1
     assert abs(unrelated.separation) < 0.3
     assert 0.4 < unrelated.corner_auc < 0.6
 
 
 def test_without_corners_there_is_no_separation_and_json_says_none() -> None:
-    ramps = [h for h in heard(1.0) if h.task.kind == "ramp"]
+    ramps = [h for h in judged(1.0) if h.task.kind == "ramp"]
     found = adherence(ramps, 0)
     assert math.isnan(found.separation)
     assert found.to_dict()["separation"] is None

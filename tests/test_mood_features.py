@@ -13,12 +13,12 @@ from emsync.training.mood.features import FEATURES, N_FEATURES, Notes, features
 from tests.mood_music import MINOR_TRIADS, chords
 
 
-def heard(score: Score, name: str) -> Any:
+def feature(score: Score, name: str) -> Any:
     return features(Notes.of_score(score))[:, FEATURES.index(name)]
 
 
 def middle(score: Score, name: str) -> float:
-    values = heard(score, name)
+    values = feature(score, name)
     return float(values[len(values) // 2])
 
 
@@ -90,10 +90,10 @@ def test_windows_are_local() -> None:
         quiet.tempo,
         quiet.bars,
     )
-    loudness = heard(both, "loudness")
+    loudness = feature(both, "loudness")
     assert (loudness[:27] == 40).all()
     assert (loudness[37:] == 110).all()
-    change = heard(both, "loudness_change")
+    change = feature(both, "loudness_change")
     assert change[31] == pytest.approx(70)
     assert change[10] == 0
 
@@ -126,4 +126,4 @@ def test_instruments_that_are_no_family_are_passed_over() -> None:
         score.tempo,
         score.bars,
     )
-    assert heard(noise, "onsets_pitched").max() == 0
+    assert feature(noise, "onsets_pitched").max() == 0

@@ -103,7 +103,7 @@ def test_the_sound_of_the_page_keeps_its_time(browser: Any, tmp_path: Path) -> N
     sound[33_075:33_575] = np.sin(np.arange(500) / 5)[:, None] * 0.7
     soundfile.write(tmp_path / "click.mp3", sound, 44_100, subtype="MPEG_LAYER_III")
     with opened(browser, save_page(piece(), tmp_path / "song.html", sound=tmp_path / "click.mp3").path) as page:
-        heard = page.evaluate(
+        onset_and_length_s = page.evaluate(
             """async () => {
               const bytes = Uint8Array.from(atob(data.sound.base64), (c) => c.charCodeAt(0));
               const decoded = await new OfflineAudioContext(2, 1, 44100).decodeAudioData(bytes.buffer);
@@ -111,7 +111,7 @@ def test_the_sound_of_the_page_keeps_its_time(browser: Any, tmp_path: Path) -> N
               return [samples.findIndex((x) => Math.abs(x) > 0.2) / 44100, decoded.duration];
             }"""
         )
-    assert heard == pytest.approx([0.75, 2.0], abs=0.005)
+    assert onset_and_length_s == pytest.approx([0.75, 2.0], abs=0.005)
 
 
 def test_the_lists_say_what_was_measured(browser: Any, tmp_path: Path) -> None:

@@ -265,8 +265,8 @@ def test_a_mood_is_given_at_the_cursor_and_its_mean_to_the_piece() -> None:
     clock_s = track.tempo_plan.to_film(nominal_s)
     assert np.abs(clock_s - nominal_s).max() > 0.05
     for lane, end in ((1, 0.8), (2, 0.5)):
-        heard = np.array([lanes[0, lane] for _, _, lanes in decoder.inputs])
-        np.testing.assert_allclose(heard, end * np.clip((clock_s - 4) / 2, -1, 1), atol=2e-3)
+        levels = np.array([lanes[0, lane] for _, _, lanes in decoder.inputs])
+        np.testing.assert_allclose(levels, end * np.clip((clock_s - 4) / 2, -1, 1), atol=2e-3)
     assert (clock_s < 2).any()
     assert (clock_s > 6).any()
     for *_, mood in decoder.prefills:

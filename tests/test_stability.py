@@ -85,11 +85,11 @@ def test_sound_and_silence_as_a_plain_loop_finds_them(drawn: list[tuple[int, int
     found = minute_by_minute(score(notes, 150.0), 2)
     at = np.arange(1200) / 10 + 0.05  # tenths of a second: notes begin and end between them
     pitched = sum((np.array([s <= t < e for t in at]) for f, _, _, s, e in notes if f), np.zeros(1200))
-    heard = np.zeros(1200, dtype=bool)
+    sounding = np.zeros(1200, dtype=bool)
     for family, _, _, start, end in notes:
-        heard |= (start <= at) & (at < (end if family else start + 0.5))
+        sounding |= (start <= at) & (at < (end if family else start + 0.5))
     assert found["polyphony"] == pytest.approx(pitched.reshape(2, 600).mean(axis=1))
-    assert found["silence"] == pytest.approx(1 - heard.reshape(2, 600).mean(axis=1))
+    assert found["silence"] == pytest.approx(1 - sounding.reshape(2, 600).mean(axis=1))
 
 
 def made(notes: list[Note], *, duration_s: float = 120.0, steps: int = 125 * 118) -> Composed:

@@ -142,8 +142,8 @@ def test_a_density_says_how_many_notes_begin_however_loud() -> None:
     score = composed(both, brief=11.0)
     pitched = score.instrument != v.DRUMS
     times = controls.frame_times(LENGTH_S)[INSIDE]
-    heard = (score.start_s[pitched] <= times[:, None]) & (score.end_s[pitched] > times[:, None])
-    assert heard.any(axis=1).mean() > 0.95
+    sounding = (score.start_s[pitched] <= times[:, None]) & (score.end_s[pitched] > times[:, None])
+    assert sounding.any(axis=1).mean() > 0.95
 
 
 def test_a_gap_leaves_velocities_alone(free: Score) -> None:

@@ -264,9 +264,9 @@ def test_changed_cuts_keep_what_must_have_a_chord(composed: Path, tmp_path: Path
 def test_the_model_reads_velocities_without_the_finish_and_new_ones_get_it(
     composed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    song, heard, nothing = Song.read(composed), [], np.zeros(0, dtype=bool)
+    song, briefs, nothing = Song.read(composed), [], np.zeros(0, dtype=bool)
     monkeypatch.setattr(
-        takes.revision, "revise", lambda *given: heard.append(given[2]) or Change(song.data, nothing, ())
+        takes.revision, "revise", lambda *given: briefs.append(given[2]) or Change(song.data, nothing, ())
     )
     monkeypatch.setattr(takes._Brief, "take", lambda *given: None)
     arousal = float(Record.read(f"{composed}.json").mood.arousal[0])  # type: ignore[union-attr]
@@ -274,11 +274,11 @@ def test_the_model_reads_velocities_without_the_finish_and_new_ones_get_it(
     accented = np.abs(song.clock.seconds(song.on)[:, None] - [5.0, 9.2]).min(axis=1) < 2e-3
     lower = np.where(accented, ACCENT, 0.0) + AROUSAL_VELOCITY * arousal
     assert accented.any()
-    assert heard[0].heard.tolist() == np.clip(np.rint(song.velocity - lower), 1, 127).tolist()
-    assert heard[0].arousal(np.array([3.0])) == pytest.approx(arousal)
+    assert briefs[0].context_velocity.tolist() == np.clip(np.rint(song.velocity - lower), 1, 127).tolist()
+    assert briefs[0].arousal(np.array([3.0])) == pytest.approx(arousal)
     (tmp_path / "alone.mid").write_bytes(composed.read_bytes())  # without its record, nothing is known
     revised(tmp_path / "alone.mid")
-    assert (heard[1].heard, heard[1].arousal) == (None, None)
+    assert (briefs[1].context_velocity, briefs[1].arousal) == (None, None)
     loud = np.array([v.velocity_value(np.array(level)) for level in range(16)])
     assert (finish.loudened(np.zeros(16), loud, lambda t: np.full(len(t), 0.5)) - loud == [8] * 15 + [3]).all()
 

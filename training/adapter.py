@@ -4,8 +4,8 @@
     adapter, losses = train(backend, clips, epochs=50)
 
 Recordings are cut into clips of 30 s every 15 s, and clips that are silent for more than 40 % are left out (Section
-4.1). The loss is the model's own: the cross-entropy of the codes, all codebooks alike (eq. 7). Every clip is told its
-text, so that the adapter learns what the text does not say; the melody is left out.
+4.1). The loss is the model's own: the cross-entropy of the codes, all codebooks alike (eq. 7). Every clip is
+conditioned on its text, so that the adapter learns what the text does not say; the melody is left out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Samples = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class TrainingClip:
-    """A stretch of a recording: its codes (books, steps), the mood from its beginning on, and what it is told."""
+    """A stretch of a recording: its codes (books, steps), the mood from its beginning on, and its text."""
 
     codes: npt.NDArray[np.int16]
     mood: MoodCurve
@@ -144,7 +144,7 @@ def encoded(backend: MusicGen, samples: Samples) -> npt.NDArray[np.int16]:
 
 
 def loss_of(backend: MusicGen, adapter: MoodAdapter | None, clip: TrainingClip, states: Tensor) -> Tensor:
-    """The cross-entropy of a clip's codes (eq. 7), in nats a code; it is told `states` (1, positions, width)."""
+    """The cross-entropy of a clip's codes (eq. 7), in nats a code, conditioned on `states` (1, positions, width)."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -164,8 +164,8 @@ def loss_of(backend: MusicGen, adapter: MoodAdapter | None, clip: TrainingClip, 
         return forward()
 
 
-def told(backend: MusicGen, text: str) -> Tensor:
-    """What the decoder is told of a clip: its text, and no melody; (1, positions, width)."""
+def states_of(backend: MusicGen, text: str) -> Tensor:
+    """What the decoder is conditioned on: the text, and no melody; (1, positions, width)."""
     null = np.zeros((backend.network.config.chroma_length, 12), dtype=np.float32)
     null[:, 0] = 1
     return backend.states(text, null)[:1].clone()
@@ -196,7 +196,7 @@ def train(
     adapter.convert.to(backend.network.device)
     adapter.gains.data = adapter.gains.data.to(backend.network.device)
     optimizer = torch.optim.AdamW(adapter.parameters, lr=learning_rate, weight_decay=0.0)
-    states = {text: told(backend, text) for text in {clip.text for clip in clips}}
+    states = {text: states_of(backend, text) for text in {clip.text for clip in clips}}
     rng = np.random.default_rng(seed)
     losses = []
     for epoch in range(1, epochs + 1):

@@ -124,7 +124,7 @@ def tasks(songs: Archive, count: int, duration_s: float, seed: int, *, mood: boo
 def judge_piece(score: Score, task: Asked, duration_s: float, scale: Scale | None) -> Judged:
     """Measure one piece."""
     times = controls.frame_times(duration_s)
-    heard = controls.of_score(score, duration_s) if len(score) else ControlCurves({})
+    measured = controls.of_score(score, duration_s) if len(score) else ControlCurves({})
     asked: dict[str, FloatArray] = {}
     found: dict[str, FloatArray] = {}
     for name in task.curves:
@@ -135,7 +135,7 @@ def judge_piece(score: Score, task: Asked, duration_s: float, scale: Scale | Non
             continue
         asked[name] = task.curves[name].at(times)
         silent = {"intensity": controls.SILENT_DB, "density": 0.0, "melody": float(REST)}.get(name, math.nan)
-        found[name] = heard[name].at(times) if name in heard else np.full(len(times), silent)
+        found[name] = measured[name].at(times) if name in measured else np.full(len(times), silent)
     if task.mood is not None and scale is not None:
         levels = scale.apply(readings(score, judge()))
         seconds = np.arange(len(levels)) + 0.5

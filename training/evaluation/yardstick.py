@@ -150,13 +150,13 @@ def measure_parts(
             )
     if wanted.mood_adherence:
 
-        def heard(done_s: float, total_s: float) -> None:
+        def composed_moods(done_s: float, total_s: float) -> None:
             if progress:
                 progress("composing, moods", round(done_s), round(total_s))
 
         parts["mood_adherence"] = mood_adherence.measure(
             decoder, read_archive(archive), wanted.mood_adherence, recipe, seed=wanted.seed, together=together,
-            progress=heard,
+            progress=composed_moods,
         )  # fmt: skip
     if wanted.controls:
         parts["control_adherence"] = _obeyed(decoder, archive, wanted, recipe, progress)

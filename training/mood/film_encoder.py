@@ -25,7 +25,7 @@ import numpy as np
 from emsync import controls
 from emsync.affect_clip import Clip
 from emsync.affect_emotions import open_emotions, tensors, weights_of
-from emsync.affect_film import TARGETS, Eyes, as_settings, told
+from emsync.affect_film import TARGETS, Eyes, as_settings, predicted
 from emsync.errors import InputError, OutputError
 from emsync.files import check_not_read
 from emsync.fusion import FilmEncoder, Shape
@@ -131,7 +131,7 @@ def fit(pairs: Sequence[Pair], how: How = How(), *, seed: int = 0) -> tuple[Film
 
 @dataclass(frozen=True)
 class Report:
-    """What was trained on how much, and how well held-out films are told: Pearson's correlation by target."""
+    """What was trained on, and Pearson's correlation of each target on held-out films."""
 
     films: int
     seconds: int
@@ -148,8 +148,8 @@ class Report:
 
 
 def cross_validated(pairs: Sequence[Pair], how: How, seed: int) -> dict[str, float | None]:
-    """Pearson's correlation of each target over all seconds, each film told by an encoder that did not see it."""
-    told_rows: list[Floats] = []
+    """Pearson's correlation of each target over all seconds; the encoder of each film was not trained on it."""
+    predicted_rows: list[Floats] = []
     true_rows: list[Floats] = []
     for held, seen in folds(len(pairs), seed):
         if not held:
@@ -157,9 +157,9 @@ def cross_validated(pairs: Sequence[Pair], how: How, seed: int) -> dict[str, flo
         network, mean, deviation = fit([pairs[k] for k in seen], how, seed=seed)
         for k in held:
             inside = ~np.isnan(pairs[k].targets).any(axis=1)
-            told_rows.append(told(network, pairs[k].features, mean, deviation)[1][inside])
+            predicted_rows.append(predicted(network, pairs[k].features, mean, deviation)[1][inside])
             true_rows.append(pairs[k].targets[inside])
-    found, true = np.concatenate(told_rows), np.concatenate(true_rows)
+    found, true = np.concatenate(predicted_rows), np.concatenate(true_rows)
     by_target = {name: pearson(true[:, i], found[:, i]) for i, name in enumerate(TARGETS)}
     return {name: None if math.isnan(r) else round(float(r), 4) for name, r in by_target.items()}
 

@@ -63,8 +63,8 @@ class Regressor:
     def standardised(self, rows: FloatArray) -> FloatArray:
         """(bins, all features) -> (bins, F) in [-CLIP, CLIP]; NaN, a feature without a value, becomes the mean."""
         chosen = rows[:, [FEATURES.index(name) for name in self.names]]
-        heard = self.deviation > 0
-        scaled = np.where(heard, (chosen - self.mean) / np.where(heard, self.deviation, 1.0), 0.0)
+        varies = self.deviation > 0
+        scaled = np.where(varies, (chosen - self.mean) / np.where(varies, self.deviation, 1.0), 0.0)
         return np.clip(np.nan_to_num(scaled), -CLIP, CLIP)
 
     def apply(self, rows: FloatArray) -> FloatArray:
