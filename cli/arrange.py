@@ -22,7 +22,7 @@ from emsync.recipe import OF_A_SONG
     "--add",
     "wanted",
     metavar="FAMILIES",
-    help="The families to add, such as bass,drums.  [default: those that lack]",
+    help="The families to add, such as bass,drums.  [default: those that are missing]",
 )
 @click.option("--cuts", type=options.FILE, metavar="FILE", help="Cuts instead of the markers'.")
 @options.counting

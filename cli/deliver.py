@@ -43,7 +43,7 @@ def command(
     song: Path, output: Path, smpte: str | None, counting: Counting | None, levels: bool, harmony: bool,
     tempo_span: bool, split_tracks: bool, overwrite: bool,
 ) -> None:  # fmt: skip
-    """Write SONG.mid again with what a DAW or an editing program wants beside the notes.
+    """Write SONG.mid again with extras for a DAW or an editing program.
 
     Notes, tempo, meters and markers stay as they are; controllers and lyrics of other programs are left out.
     """

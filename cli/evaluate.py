@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     type=options.FILE,
     metavar="FILE",
     multiple=True,
-    help="Land on the cuts of this video, .csv of cuts or .json of emsync analyze, too; may be repeated.",
+    help="Also land on the cuts of this video, .csv of cuts or .json of emsync analyze; may be repeated.",
 )
 @click.option(
     "--stability",
@@ -128,8 +128,8 @@ if TYPE_CHECKING:
     type=options.FILE,
     multiple=True,
     metavar="FOLDER",
-    help="Measure whether the sound and the movement of these films peak together, beside their own sound shifted and "
-    "one another's sound; may be repeated, and needs no archive.",
+    help="Measure whether the sound and the movement of these films peak together, compared with their own sound "
+    "shifted and with one another's sound; may be repeated, and needs no archive.",
 )
 @click.option(
     "--score",

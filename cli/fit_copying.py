@@ -41,8 +41,8 @@ def command(archive: Path, model: Path, skip: int, songs: int, adapt: bool, over
     """Fit how much of a piece's own repeats is mixed into a model's predictions.
 
     Reads songs that the model was not trained on, and writes copying.json into the model's folder: for every strength
-    of a repeat, the share of the next event's probability that what followed last time gets. Composing and evaluating
-    use it from then on.
+    of a repeat, the share of the next event's probability that goes to what followed last time. Composing and
+    evaluating use it from then on.
     """
     from tqdm import tqdm
 

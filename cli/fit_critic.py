@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many pieces to compose and compare.",
 )
-@options.seed
+@options.seed_of("critic")
 @options.overwrite
 @options.quiet
 def command(archive: Path, model: Path, songs: int, pieces: int, seed: int, overwrite: bool, quiet: bool) -> None:
-    """Fit what chooses among takes (emsync compose --candidates).
+    """Fit the critic that chooses among takes (emsync compose --candidates).
 
     Composes pieces, compares passages of them with passages of real songs, and writes critic.json into the model's
-    folder: how real a passage seems, by its notes and by what the model makes of it. Give other songs than those that
-    you measure on later. Takes some minutes; needs the extra train.
+    folder. The critic rates how real a passage seems, by its notes, its likelihood and the model's hidden states. Use
+    other songs than those that you measure on later. Takes some minutes; needs the extra train.
     """
     from tqdm import tqdm
 

@@ -66,13 +66,13 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("train", "emsync.cli.train", "Train a model from a preset."),
     Entry("train-affect", "emsync.cli.train_affect", "Train a head that reads films' moods."),
     Entry("train-emotions", "emsync.cli.train_emotions", "Train a classifier of films' emotions."),
-    Entry("train-film-encoder", "emsync.cli.train_film_encoder", "Train what film music does to pictures."),
+    Entry("train-film-encoder", "emsync.cli.train_film_encoder", "Train an encoder that predicts film music's curves."),
     Entry("train-adapter", "emsync.cli.train_adapter", "Train a mood adapter for a music model."),
     Entry("evaluate", "emsync.cli.evaluate", "Measure a model on an archive of songs."),
     Entry("survey", "emsync.cli.survey", "Make a blind ranking study, and evaluate its answers."),
     Entry("export", "emsync.cli.export", "Turn a trained model into one that runs without torch."),
     Entry("fit-copying", "emsync.cli.fit_copying", "Fit how much a model may copy from the piece itself."),
-    Entry("fit-critic", "emsync.cli.fit_critic", "Fit what chooses among takes."),
+    Entry("fit-critic", "emsync.cli.fit_critic", "Fit the critic that chooses among takes."),
 )
 
 #: The extra that installs each optional package, by the name it is imported under.

@@ -33,15 +33,14 @@ def mood_options(function: options.Decorated) -> options.Decorated:
         "--draw-emotion",
         type=click.IntRange(min=0),
         metavar="SEED",
-        help="With --emotion, or --affect by way of emotions: draw an emotion by its share, and the mood from its "
-        "Gaussian, by this seed, instead of "
-        "taking the mean.",
+        help="With --emotion, or --affect by way of emotions: instead of the mean mood, draw an emotion by its "
+        "share and a mood from its Gaussian, with this random seed.",
     )(function)
     function = click.option(
         "--mu-max",
         type=options.FiniteFloat(min=0, min_open=True, max=1),
         metavar="M",
-        help=f"With --emotion, or --affect by way of emotions: how far from neutral the furthest lies (μmax).  "
+        help=f"With --emotion, or --affect by way of emotions: how far from neutral the furthest emotion lies (μmax).  "
         f"[default: {MU_MAX:g}]",
     )(function)
     return given_mood_options(function)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,6 +119,13 @@ def overwrite(function: Decorated) -> Decorated:
 def seed(function: Decorated) -> Decorated:
     """`--seed N`, passed as `seed: int`; the same seed gives the same bytes."""
     return _of_choice("seed", CHOICES["seed"], default=DEFAULT_SEED)(function)
+
+
+def seed_of(result: str) -> Callable[[Decorated], Decorated]:
+    """`seed` for a command whose result is not music, such as "classifier"."""
+    return _of_choice(
+        "seed", replace(CHOICES["seed"], help=f"Random seed; the same seed gives the same {result}."), DEFAULT_SEED
+    )
 
 
 def recipe(function: Decorated) -> Decorated:
@@ -300,9 +308,9 @@ def ducking(function: Decorated) -> Decorated:
             "DB",
             "Film sound above this level counts as speech, if no voice model is used.",
         ),
-        "amount_db": ("--duck-amount", "DB", "How far the music goes down under speech."),
-        "attack_s": ("--duck-attack", "SECONDS", "Time constant of going down."),
-        "release_s": ("--duck-release", "SECONDS", "Time constant of coming back."),
+        "amount_db": ("--duck-amount", "DB", "How far the music is lowered under speech."),
+        "attack_s": ("--duck-attack", "SECONDS", "Time constant of lowering the music."),
+        "release_s": ("--duck-release", "SECONDS", "Time constant of raising it again."),
     }
     function = click.option(
         "--music-gain", "music_db", type=FiniteFloat(*MUSIC_DB), metavar="DB",

@@ -77,8 +77,8 @@ def command(
     """Build training archives from MIDI files and Lakh pianorolls, each song with its mood.
 
     INPUTs are files, or folders that are searched: .mid, .midi, .kar, .rmi, and .npz of the Lakh Pianoroll Dataset with
-    five or 17 tracks. Instruments are merged into drums, piano, guitar, bass and strings. Of songs that are the same,
-    or nearly, one is kept. Files that cannot be read are skipped; DIR/report.json counts them and says why.
+    five or 17 tracks. Instruments are merged into drums, piano, guitar, bass and strings. Of identical or nearly
+    identical songs, one is kept. Files that cannot be read are skipped; DIR/report.json counts them and says why.
 
     INPUTs may also be existing archives only: their songs get the mood curves that they lack, and the archives are
     written to DIR under the same names, otherwise unchanged.

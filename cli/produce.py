@@ -34,7 +34,7 @@ def command(
     """Let a music model play SONG.mid: its melody, in the sound of a text, exactly as long as the piece.
 
     The model is MusicGen-melody, or ACE-Step. Nothing is downloaded: if the model is not there, one sentence says what
-    to download. A run that was cut short is taken up by the same command. Needs: pip install 'emsync[musicgen]'.
+    to download. To continue an interrupted run, run the command again. Needs: pip install 'emsync[musicgen]'.
     """
     producing = Producing.taken(choices, model)
     assert producing is not None

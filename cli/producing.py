@@ -44,8 +44,8 @@ def produced(function: options.Decorated) -> options.Decorated:
             ),
             click.option(
                 "--anchor", type=options.FILE, metavar="FILE.json",
-                help="What the whole piece sounds like: genre, instruments, atmosphere, pacing. The record of a "
-                "recording, edited, will do.  [default: from the score]",
+                help="What the whole piece sounds like: genre, instruments, atmosphere, pacing. An edited "
+                "record of a recording works, too.  [default: from the score]",
             ),
             click.option(
                 "--adapter", type=options.FILE, metavar="DIR",

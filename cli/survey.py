@@ -24,7 +24,7 @@ from emsync.errors import InputError, printable
     "--films-each", type=click.IntRange(min=1), metavar="N", default=2, show_default=True,
     help="How many films each rater ranks; the films are dealt out evenly.",
 )  # fmt: skip
-@options.seed
+@options.seed_of("page")
 @options.overwrite
 def command(
     paths: tuple[Path, ...], output: Path | None, results: bool, keys: tuple[Path, ...], title: str, films_each: int,

@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     "--peak-tflops",
     type=options.FiniteFloat(min=0, min_open=True),
     metavar="N",
-    help="The device's dense bf16 peak, for the share that is used.  [default: known for A100, H100, H200]",
+    help="The device's dense bf16 peak, to compute the share that is used.  [default: known for A100, H100, H200]",
 )
 @click.option(
     "--samples/--no-samples",

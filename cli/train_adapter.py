@@ -26,7 +26,7 @@ from emsync.cli.say import say
     "--layers", "share", type=options.FiniteFloat(min=0, min_open=True, max=1), default=0.75, show_default=True,
     metavar="SHARE", help="The share of the decoder's layers, from the first on, that follow the mood.",
 )  # fmt: skip
-@options.seed
+@options.seed_of("adapter")
 @options.overwrite
 @options.quiet
 def command(

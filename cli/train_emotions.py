@@ -20,14 +20,14 @@ NONE = "none"
 @click.argument("videos", type=options.FILE, metavar="FILMS_DIR")
 @options.output("CLASSIFIER_DIR", "The folder to write the classifier into; made if necessary.", required=True)
 @click.option(
-    "--image", metavar="ID", default=DEFAULT_MODEL, show_default=True, help=f"CLIP, which sees frames, or {NONE}."
+    "--image", metavar="ID", default=DEFAULT_MODEL, show_default=True, help=f"The CLIP model for frames, or {NONE}."
 )  # fmt: skip
 @click.option("--face", metavar="ID", help="A classifier of faces' expressions; needs --detector.")
 @click.option("--detector", metavar="ID", help="A detector of objects that finds faces.")
 @click.option("--sound", metavar="ID", help="A classifier of sounds.")
-@click.option("--hearing", metavar="ID", help="A recogniser of speech (CTC) for films without NAME.srt.")
+@click.option("--hearing", metavar="ID", help="A speech recogniser (CTC) for films without NAME.srt.")
 @click.option("--words", metavar="ID", help="A classifier of sentiment, for speech and text on screen.")
-@options.seed
+@options.seed_of("classifier")
 @options.overwrite
 @options.quiet
 def command(

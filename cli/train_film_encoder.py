@@ -24,16 +24,19 @@ from emsync.cli.say import say
     "--emotions", type=options.FILE, metavar="CLASSIFIER_DIR",
     help="A classifier of emsync train-emotions for the emotion features, instead of CLIP's sentences.",
 )  # fmt: skip
-@options.seed
+@options.seed_of("encoder")
 @options.overwrite
 @options.quiet
 def command(
     pairs: Path, output: Path, model: str, emotions: Path | None, seed: int, overwrite: bool, quiet: bool
 ) -> None:
-    """Train a film encoder: what film music does to such pictures, for emsync compose --affect film:ENCODER_DIR.
+    """Train a film encoder, for emsync compose --affect film:ENCODER_DIR.
 
-    PAIRS_DIR holds films, each with its score beside it: NAME.mp4 and NAME.mid (or .npz, a pianoroll), both from the
-    film's first frame on. With five films or more, the encoder is measured on held-out films. Needs the extra "vision".
+    From a film's pictures, the encoder predicts what the music does: valence, arousal, intensity and density over time.
+
+    PAIRS_DIR holds films, each with its score beside it: NAME.mp4 and NAME.mid (or .npz, a pianoroll). Both begin at
+    the film's first frame. With five films or more, the encoder is measured on held-out films. Needs the extra
+    "vision".
     """
     import torch  # noqa: F401  # if missing, fail now and not after the films were read
     import transformers  # noqa: F401

@@ -77,5 +77,5 @@ def read_adapter(folder: str | Path, kind: str) -> tuple[dict[str, Any], dict[st
 
 
 def digest_of(data: bytes) -> str:
-    """What tells one set of weights from another."""
+    """A digest that identifies a set of weights."""
     return hashlib.sha256(data).hexdigest()[:16]

@@ -52,7 +52,7 @@ def windows(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Windows (B, WINDOW, D) of a film that begin at the moments `firsts`, and whether each moment is known.
 
-    Moments before the film's first and after its last are not known, and nor is a modality that the film lacks.
+    Moments before the film's first and after its last are not known, and neither is a modality that the film lacks.
     """
     import torch
 

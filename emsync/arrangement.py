@@ -3,7 +3,7 @@
 The model alone lets the bass play in one bar of seven, where most real songs have it in every bar, and gives the
 strings twice their share (docs/decisions/0036-arrangements.md). So each piece draws an arrangement: what share of its
 notes each family has. While a family has less than its share, its notes become likelier, and those of the others
-unlikelier, so that there are as many notes as before.
+less likely, so that there are as many notes as before.
 """
 
 from __future__ import annotations

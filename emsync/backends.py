@@ -1,7 +1,7 @@
 """What turns a score into a recording: the interface of a backend, and what backends share.
 
-A backend works in windows of steps (`emsync.joins`). For each window it makes an array that is kept: from it the next
-window goes on, and the sound of the window is made. So a run that was killed can go on where it was.
+A backend works in windows of steps (`emsync.joins`). It makes an array for each window, which is kept. The next window
+continues from this array, and the sound of the window is made from it. So a run that was killed can be continued.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class Brief:
     Attributes:
         score: The notes.
         melody: Which of them are the melody (`chroma.MELODIES`).
-        text: What it shall sound like.
+        text: What it should sound like.
         duration_s: How long it is.
         qpm: The mean tempo, in quarter notes a minute.
         key: The key; None where none is clear.
         beats: Beats in a bar, as written.
         mood: Valence and arousal, for a backend with a mood adapter.
-        render: Renders a stretch of the score to (samples, 2) at a rate, for a backend that listens to one:
+        render: Renders a stretch of the score to (samples, 2) at a rate, for a backend that reads sound:
             `render(start_s, n_samples, rate_hz)`.
 
     """

@@ -40,7 +40,7 @@ RETURN_WEIGHT: Final = 2.0
 def candidates_of(recipe: Recipe, decoder: Decoder) -> int:
     """How many candidates each take has.
 
-    Raises `InputError` if several are asked of a model that has no critic.
+    Raises `InputError` if several are requested and the model has no critic.
     """
     if recipe.candidates > 1 and decoder.critic is None:
         raise InputError(
@@ -64,7 +64,7 @@ def take_starts(writer: Writer) -> list[float]:
 
 @dataclass
 class Candidate:
-    """A candidate in the making.
+    """A candidate that is being composed.
 
     Attributes:
         writer: The piece with this candidate at its end.
@@ -101,7 +101,7 @@ class Candidate:
             self.state = state.astype(np.float64) if self.state is None else self.state + state
 
     def opinion(self) -> Opinion:
-        """What a critic reads of it, the BAR included that the next take begins with."""
+        """What a critic reads of it, including the BAR that the next take begins with."""
         state = None if self.state is None else self.state / max(len(self.nats), 1)
         writer = self.writer
         # The BAR that begins a take was sampled by the take before it.
@@ -175,7 +175,7 @@ def returned(ids: list[int], begin: int, source: Source) -> float:
 
 
 def _asked_mood(writer: Writer, begin: int) -> FloatArray | None:
-    """The mean of the valence and arousal (2,) that were asked for over a take; None if neither was."""
+    """The mean of the requested valence and arousal (2,) over a take; None if neither is given."""
     lanes = np.stack(writer.lanes[begin:])[:, MOOD_LANES]
     if not writer.recipe.mood_strength or np.isnan(lanes).all():
         return None
@@ -183,7 +183,7 @@ def _asked_mood(writer: Writer, begin: int) -> FloatArray | None:
 
 
 def _line(writer: Writer) -> float:
-    """Up to here, in steps, a take that begins is already begun: half a bar beyond the clock."""
+    """The step up to which a take counts as begun: half a bar beyond the clock."""
     return writer.grammar.step + 2 * writer.grammar.beat_steps
 
 
@@ -232,7 +232,7 @@ def _next(rows: Rows, decoder: Decoder) -> Answer:
 
 
 def _has_ended(writer: Writer, until: float | None) -> bool:
-    """Whether the piece is over, or the BAR came that the next take begins with."""
+    """Whether the piece has ended, or has reached the BAR that the next take begins with."""
     if writer.done or until is None:
         return writer.done
     return v.KIND[writer.ids[-1]] == v.K_BAR and _line(writer) >= until

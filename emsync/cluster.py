@@ -101,7 +101,7 @@ class Cluster(Generic[T, R]):
         return found
 
     def stop(self, worker: Any) -> None:
-        """Let an actor end."""
+        """End an actor."""
         self._actors.discard(worker)
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(worker)
@@ -119,7 +119,7 @@ class Cluster(Generic[T, R]):
 
 
 class _WithoutRay:
-    """A stream without what Ray prints by itself: a paragraph for each worker that is killed, which it tells us too."""
+    """A stream without what Ray prints by itself: a paragraph for each worker that is killed."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -165,7 +165,7 @@ def _check_answers(address: str) -> None:
 
 
 def _how(error: Exception) -> str:
-    """How a worker was lost, in a few words."""
+    """Why a worker was lost, in a few words."""
     text = str(error)
     if "No module named 'emsync" in text:
         raise InputError("emsync is not installed on the cluster; install the same version on each machine") from error

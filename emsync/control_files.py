@@ -153,8 +153,8 @@ def proposed(scene: Scene) -> ControlCurves:
     """Intensity and density by a film's motion, cuts and loudness, and its change; none where nothing changes.
 
     Each of the three is averaged over `AROUND_S` seconds and ranked within the film; intensity and density follow the
-    mean of the ranks from the first to the second value of `PROPOSED`. Ranks, since films differ in how much they move
-    and in how loud they are, and a score tells a film's own story.
+    mean of the ranks from the first to the second value of `PROPOSED`. Ranks are used because films differ in
+    how much they move and in how loud they are, and a score follows its own film.
     """
     times_s = np.arange(0.0, scene.duration_s, 1.0)
     rate = np.array([((scene.cuts_s >= t - AROUND_S / 2) & (scene.cuts_s < t + AROUND_S / 2)).sum() for t in times_s])
@@ -176,7 +176,7 @@ def proposed(scene: Scene) -> ControlCurves:
 
 
 def film_change(scene: Scene) -> Control | None:
-    """How much a film's picture changes: what V2M-Zero's music is given in place of its own curve.
+    """How much a film's picture changes: the curve that V2M-Zero's music is conditioned on in place of its own.
 
     As `controls.change` compares the second before each moment with the second after it, here by motion, brightness,
     saturation, contrast and warmth, each in its own standard deviations. None for a film in which nothing changes.

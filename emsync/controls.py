@@ -32,12 +32,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 #: Controls are measured at the middle of every tenth of a second.
 FRAME_S: Final = 0.1
-#: A drum is heard for so long.
+#: A drum sounds for this long.
 DRUM_S: Final = 0.15
 #: The mean intensity of 600 songs of the corpus while anything sounds, in dB against one note of velocity 127. Songs
 #: differ from it by 4.5 dB, and moments from their song by 3.6 dB (standard deviations).
 TYPICAL_DB: Final = 0.0
-#: The quietest intensity that is told apart.
+#: The quietest intensity; anything quieter counts as this.
 SILENT_DB: Final = KINDS["intensity"].low
 #: Frames and order of the smoothing: a second, as both papers have it.
 SMOOTH_FRAMES: Final = 11
@@ -126,7 +126,7 @@ def skyline(
 ) -> tuple[IntArray, FloatArray, IntArray]:
     """The highest pitch (T,) of every frame, -1 for none; and when its notes begin (K,), with their pitches (K,).
 
-    Notes below `LEAD_FROM` do not count. A note is heard in a frame if it sounds in the middle of it.
+    Notes below `LEAD_FROM` do not count. A note counts in a frame if it sounds in the middle of it.
     """
     lead = np.asarray(pitch) >= LEAD_FROM
     on, off, p = start_s[lead], end_s[lead], np.asarray(pitch)[lead].astype(np.int64)
@@ -217,7 +217,7 @@ def change(
 ) -> FloatArray:
     """(T,) How much the music changes at every frame, 0 to 1, 1 for the largest changes of the piece itself.
 
-    Where only one of the two seconds has music, it changes altogether; where neither has any, not at all.
+    Where only one of the two seconds has music, the change is 1; where neither has any, it is 0.
     """
     times_s = frame_times(duration_s)
     edges = np.arange(len(times_s) + 1) * FRAME_S

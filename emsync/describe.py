@@ -70,7 +70,7 @@ OTHERS_BIAS: Final = -3.0
 
 @dataclass(frozen=True)
 class Description:
-    """What a description says; None, or nothing, for what it does not speak of.
+    """What a description says; None, or empty, for what it does not mention.
 
     Attributes:
         families, without: Names of families that play, and that do not.
@@ -125,9 +125,9 @@ class Description:
 
 
 def chord_families(biases: Mapping[str, float]) -> tuple[int, ...]:
-    """The families that may play the chords on cuts: piano and guitar, where neither may play the strings.
+    """The families that may play the chords on cuts: piano and guitar, or the strings where neither may play.
 
-    Where none of the three may play, it is piano and guitar all the same. biases: as of `likeness.family_biases`.
+    Where none of the three may play, it is piano and guitar nevertheless. biases: as of `likeness.family_biases`.
     """
     plays = [family for family, name in enumerate(FAMILIES) if biases.get(name, 0.0) != LEFT_OUT_BIAS]
     usual = tuple(family for family in CHORD_FAMILIES if family in plays)

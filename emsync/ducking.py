@@ -26,9 +26,9 @@ class Ducking:
     Attributes:
         threshold_db: Without a voice model: film sound above this level counts as speech, in dB of full scale,
             from -90 to 0.
-        amount_db: How far the music goes down, from 0 to 60 dB.
-        attack_s: Time constant of going down, from 0.001 to 10 s.
-        release_s: Time constant of coming back, from 0.001 to 10 s.
+        amount_db: How far the music is lowered, from 0 to 60 dB.
+        attack_s: Time constant of lowering the music, from 0.001 to 10 s.
+        release_s: Time constant of raising it again, from 0.001 to 10 s.
         voice: The file of a voice model; "auto" takes one that is installed, else the level; "level" takes the level.
 
     """

@@ -36,7 +36,7 @@ _SCALES: Final = {0x08: 12, 0x09: 24}  # one or two bytes for each of twelve not
 
 @dataclass(frozen=True)
 class Order:
-    """What the player tells the synthesizer; `channels` are of its port, from 0 to 15.
+    """A command of the player to the synthesizer; `channels` are of its port, from 0 to 15.
 
     - is_drum: whether they become drum kits; None for a tuning.
     - cents: (12,) by how much each note of the scale from C on is off, in hundredths of a cent.
@@ -90,7 +90,7 @@ def for_port(events: Iterable[Event], kinds: Iterable[tuple[int, int, int]]) -> 
 
 
 def is_reset(event: bytes) -> bool:
-    """Whether a SysEx event puts a whole synthesizer back: GM, GM2, GS or XG System On."""
+    """Whether a SysEx event resets a whole synthesizer: GM, GM2, GS or XG System On."""
     data = _body(event)
     if data[:1] == b"\x7e":
         return data[2:3] == b"\x09"

@@ -1,4 +1,4 @@
-"""What several models see and hear of a film, second by second: picture, faces, sound, speech, text on screen.
+"""Features of a film by several models, second by second: picture, faces, sound, speech, text on screen.
 
     senses = Senses.open(Models(image="openai/clip-vit-base-patch32", sound="MIT/ast-finetuned-audioset-10-10-0.4593"))
     features = senses.look("film.mp4")
@@ -11,7 +11,7 @@ a moment without what it needs: a face, sound above silence, or words.
 - image: the frame at each moment.
 - face: the largest face that the detector finds in it.
 - sound: three seconds around the moment.
-- speech: the words of ten seconds, heard by a model, or the subtitles beside the film (NAME.srt) where there are any.
+- speech: the words of ten seconds, from the subtitles beside the film (NAME.srt), or transcribed by a model.
 - text: the text on screen, from NAME.text.srt beside the film, as programs for reading text from pictures write it.
 """
 
@@ -45,7 +45,7 @@ FACES_PX: Final = 720
 SURE: Final = 0.5
 #: A second below this level is silent.
 SILENT_DB: Final = -60.0
-#: Sound is classified in pieces of this many seconds; speech is heard in pieces of `SPEECH_S`.
+#: Sound is classified in pieces of this many seconds; speech is transcribed in pieces of `SPEECH_S`.
 SOUND_S: Final = 3
 SPEECH_S: Final = 10
 #: A file of subtitles has at most this many bytes.
@@ -62,7 +62,7 @@ class Models:
         face: A classifier of faces' expressions. It needs `detector`.
         detector: A detector of objects with a class of faces.
         sound: A classifier of sounds.
-        hearing: A recogniser of speech with a CTC head. Subtitles beside a film do without it.
+        hearing: A recogniser of speech with a CTC head. Films with subtitles do not need it.
         words: A classifier of sentiment, for speech and for text.
 
     """

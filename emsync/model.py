@@ -92,7 +92,7 @@ class Fusion(nn.Module):
 
 
 class Guide(nn.Module):
-    """A copy of a layer that hears the controls and adds to what the layer says: controllable-v2m, eq. 10.
+    """A copy of a layer that reads the controls and adds to the layer's output: controllable-v2m, eq. 10.
 
     F(x) + L2(F'(x + L1(C))), with F' the copy, and L1 and L2 linear and zero at the beginning.
     """

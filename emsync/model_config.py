@@ -25,7 +25,7 @@ class ModelConfig:
     lanes: those of `conditions.LANES` that the model listens to: all, or the first ones.
     fusion: how the lanes of controls are joined: "sum" (all alike) or "dynamic" (each by a weight that follows from
     the event and from all of them; controllable-v2m, Section 3.5).
-    guided_every: with n, beside the first of every n layers stands a copy that hears the controls, which the layers
+    guided_every: with n, beside the first of every n layers stands a copy that reads the controls, which the layers
     then do not (control-guided decoding, there, eq. 10); 0 for none.
     style_positions: so many positions, from the first on, have a trained vector of a style; at most 3, the prefix.
     unknown_offsets: what stands beside the learned positions where no boundary is given: a vector of its own

@@ -112,7 +112,7 @@ class MusicGen:
 
     @property
     def settings(self) -> dict[str, Any]:
-        weights = float(self.network.decoder.lm_heads[0].weight.double().sum())  # tells one set from another
+        weights = float(self.network.decoder.lm_heads[0].weight.double().sum())  # identifies the weights
         adapter = None if self.adapter is None else self.adapter.digest
         return {"sampling": asdict(self.sampling), "weights": weights, "adapter": adapter}
 

@@ -6,7 +6,7 @@
 
 In nominal time every quarter note of the file has the same whole number of steps, whatever its tempo map says: bars and
 beats stay what they are, and a sixteenth of the file is a sixteenth of the model's. The tempo is the mean one of the
-part that is composed. What stays is rounded to steps for the model's eyes only; the file keeps its ticks.
+part that is composed. What stays is rounded to steps only for the model to read; the file keeps its ticks.
 
 Conventions: `_q` are quarter notes from the file's beginning, steps are those of 8 ms.
 """

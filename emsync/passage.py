@@ -2,8 +2,8 @@
 
     figures = figures_of(ids, velocities, begin)    # of events `begin` to the end, in a piece from its first event on
 
-They are computed from the events, not from a score, because a piece in the making has no score yet; training a critic
-and choosing among takes call the same function.
+They are computed from the events, not from a score, because a piece that is being composed has no score yet. Training a
+critic and choosing among takes call the same function.
 
 Conventions: the passage begins with a BAR; one at its very end is where it stops. Places are in sixteenths since the
 BAR before. A figure that has nothing to count is NaN. Values are of pitched notes where drums are not named.

@@ -7,7 +7,7 @@ The score stays the source of truth. The model is given its melody (MusicGen-mel
 key (ACE-Step), and goes on from window to window. What was made is measured: onsets at the film's cuts. As a model may
 blur them, the chords at the cuts can be rendered by FluidSynth and mixed in (`hits_db`).
 
-One window is in memory at a time. A run that is killed is taken up by the next one with the same arguments.
+One window is in memory at a time. The next run with the same arguments continues one that was killed.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Production:
         text: Its prompt.
         anchor: Where that text is from; None if it was given.
         melody: Which notes were the melody.
-        n_windows: In how many windows, of which
-        n_found: were there already from a run that was cut short.
+        n_windows: In how many windows it was made.
+        n_found: How many of them an interrupted run had left.
         onsets: How its onsets meet the cuts; None without cuts.
         hits_db: The level of the rendered hits in it; None without.
 
@@ -116,7 +116,7 @@ def produce(
         song: Any Standard MIDI File with pitched notes.
         output: The .wav file, as long as the piece (the record's length, if there is a record).
         backend: The model (`backends.open_backend`).
-        text: What it shall sound like. By default the text of `anchor`.
+        text: What it should sound like. By default the text of `anchor`.
         anchor: What the whole piece sounds like. By default it follows from the score and its mood.
         melody: Which notes are the melody, one of `chroma.MELODIES`.
         seed: The same seed and model give the same bytes on the same machine.
@@ -237,7 +237,7 @@ def _plan(
     song: str | os.PathLike[str], backend: Backend, text: str, melody: str, seed: int, mood: MoodCurve | None,
     windows: tuple[Window, ...],
 ) -> dict[str, Any]:  # fmt: skip
-    """All that a recording depends on, as JSON values: what was kept of another plan is of no use."""
+    """All that a recording depends on, as JSON values: what was kept for another plan cannot be used."""
     digest = hashlib.sha256(read_limited(song, midi.MAX_BYTES, "MIDI file")).hexdigest()
     return {
         "format": _FORMAT, "song_sha256": digest, "backend": backend.name,

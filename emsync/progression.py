@@ -1,4 +1,4 @@
-"""The chords that a piece in the making goes through, one a bar, in loops of four.
+"""The chords of a piece that is being composed, one per bar, in loops of four.
 
     progression = Progression(rng)
     progression.begin_bar("A", is_minor=True, valence=-0.6)     # Chord(degree=0, is_minor=True)

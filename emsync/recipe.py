@@ -134,14 +134,14 @@ class Recipe:
     )  # fmt: skip
     mode_strength: float = _choice(
         0.8,
-        "How strongly pitches lean towards the key: their log probability there is added so many times to their "
-        "logits, times half of --mood-strength and the root of the magnitude of valence.",
+        "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to their "
+        "logits. It is multiplied by half of --mood-strength and the root of the magnitude of valence.",
         "--mode-strength", "S", low=0, high=10,
     )  # fmt: skip
     progression: Literal["on", "off"] = _choice(
         "on",
-        "Where pitches lean towards a key: whether each bar leans towards a chord as well, of loops drawn as in real "
-        "songs.",
+        "Whether each bar also leans towards a chord, from loops drawn as in real songs. Only where pitches lean "
+        "towards a key.",
         "--progression", choices=("on", "off"), since="off",
     )  # fmt: skip
     register_bias: float = _choice(
@@ -176,8 +176,8 @@ class Recipe:
     )
     candidates: int = _choice(
         1,
-        "How many candidates are composed of every eight seconds or so, of which the best is kept. More than 1 needs a "
-        "model with critic.json (emsync fit-critic).",
+        "How many candidates to compose for every eight seconds or so; the best is kept. More than 1 needs a model "
+        "with critic.json (emsync fit-critic).",
         "--candidates", "K", low=1, high=16, whole=True, since=1,
     )  # fmt: skip
     copying: float = _choice(
@@ -187,7 +187,7 @@ class Recipe:
         "--copying", "SHARE", low=0, high=1, since=0.0,
     )  # fmt: skip
     longest_copy_bars: int = _choice(
-        4, "After so many bars in a row that were copied, one must be new before copying goes on.",
+        4, "After this many copied bars in a row, copying stops until a new bar has been played.",
         "--copy-bars", "N", low=1, high=1000, whole=True,
     )  # fmt: skip
     form: str = _choice(
@@ -208,8 +208,8 @@ class Recipe:
     )  # fmt: skip
     density_limit: float = _choice(
         1.0,
-        "No four seconds have more notes than this times what 95 of 100 such stretches of real songs of the same "
-        "arousal have at most; 0 sets no limit.",
+        "The most notes in four seconds, as a multiple of what 95 of 100 such stretches of real songs of the same "
+        "arousal do not exceed; 0 sets no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     balance: float = _choice(
@@ -264,11 +264,11 @@ class Recipe:
     )  # fmt: skip
     density: str = _choice(
         "none",
-        "Notes that begin a second: build, fade, arc, stinger, or a number; real songs have 4 to 34, half have 19.",
+        "Notes that begin per second: build, fade, arc, stinger, or a number; real songs have 4 to 34, median 19.",
         "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"),
     )  # fmt: skip
     style: str = _choice(
-        "", "A style that emsync train --adapter lora made of some pieces: composed in their manner.",
+        "", "A style to compose in, trained on a few pieces by emsync train --adapter lora.",
         "--style", "ADAPTER", text=check_style, default_text="none",
     )  # fmt: skip
     style_strength: float = _choice(
@@ -287,7 +287,7 @@ class Recipe:
         "--control-strength", "SHARE", low=0, high=1,
     )  # fmt: skip
     lane_strength: float = _choice(
-        1.0, "How strongly a model that learned controls follows them itself: 0 not at all, 1 as learned, more guided.",
+        1.0, "How strongly a model that learned controls follows them: 0 not at all, 1 as learned, above 1 guided.",
         "--lane-strength", "STRENGTH", low=0, high=4,
     )  # fmt: skip
 

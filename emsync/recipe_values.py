@@ -36,7 +36,7 @@ def upgraded(values: Mapping[str, Any], choices: Mapping[str, Choice]) -> dict[s
     given = dict(values)
     given["seed"]  # the one field that every record has: KeyError without
     given["by_kind"] = {kind: tuple(pair) for kind, pair in given.get("by_kind", {}).items()}
-    if given.get("describe") and "style" not in given:  # from before the families that are named played alone
+    if given.get("describe") and "style" not in given:  # older: named families did not play alone yet
         given["describe"] = f"mainly {given['describe']}"[: describes.LONGEST]
     for name, read in (("controls", ControlCurves.from_json), ("like", Likeness.from_dict)):
         if given.get(name) is not None:

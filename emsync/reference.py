@@ -1,4 +1,4 @@
-"""A reference piece: read from a MIDI file, heard by the model before it begins, and kept from being copied.
+"""A reference piece: read from a MIDI file, used to prime the model, and protected from being copied.
 
     like = read("song.mid")
     Recipe(like=like)
@@ -31,7 +31,7 @@ from emsync.tempo_map import TempoMap
 from emsync.tokenizer import families
 from emsync.tokenizer.events import encode, times_steps
 
-#: An excerpt has about so many notes, in whole bars: more than the model hears, at any tempo.
+#: An excerpt has about this many notes, in whole bars: more than the model reads, at any tempo.
 EXCERPT_NOTES: Final = 400
 #: No line of a family goes on like the reference for more notes than this: fewer than the 16 of a window that
 #: `emsync evaluate --memorization` counts as copied.

@@ -7,7 +7,7 @@
 
 What stays
 - Notes of other tracks, and notes that begin before the part or behind it. Those that hang over its beginning are kept
-  whole: they sound on under what is new. Controllers, texts, tempo and bars stay, too (`midi_edit.Song.patched`).
+  whole: they continue under what is new. Controllers, texts, tempo and bars stay, too (`midi_edit.Song.patched`).
 - Notes that the model does not play: effects, and drums without a General MIDI sound.
 
 What is new
@@ -17,7 +17,7 @@ What is new
 - Cuts in the part get their chords, where piano or guitar is composed. The tempo map stays, so a chord for a cut within
   a step of a sixteenth is on the sixteenth, and on the cut itself otherwise.
 
-Several continuations are composed at once. The one counts under which the model finds what follows the part likeliest
+Several continuations are composed at once. The one after which the model finds what follows the part likeliest is kept
 (docs/decisions/0022-revising.md).
 """
 
@@ -90,7 +90,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What becomes of a song.
+    """The changes to a song.
 
     Attributes:
         data: The MIDI file.
@@ -139,7 +139,7 @@ def between(song: Song, from_s: float, to_s: float | None = None) -> Span:
 
 
 def chosen_parts(song: Song, tracks: Sequence[str] = ()) -> tuple[Part, ...]:
-    """The parts to compose anew: those of these names or families; by default all that play and that a model plays.
+    """The parts to compose anew: those of these names or families; by default all with notes that the model plays.
 
     Names are those of the file's tracks, in any case. Raises `InputError` for one that nothing is called.
     """

@@ -1,4 +1,4 @@
-"""A part of a piece in the making: composed anew, between events that stay and under others that stay.
+"""A part of a piece that is composed anew, between events that stay and under others that stay.
 
     writer = Rewriter(conditions, recipe, rng, gap=gap)
     composer.write_all(decoder, [writer], recipe.mood_strength)
@@ -116,7 +116,7 @@ def shifts(steps: int) -> list[int]:
 
 
 class Rewriter(Writer):
-    """A part of a piece in the making.
+    """A part of a piece that is being composed.
 
     Args:
         conditions: Those of the whole piece, in the time of the gap.

@@ -1,4 +1,4 @@
-"""The rows that a decoder reads: pieces in the making, and some of them once more without their mood.
+"""The rows that a decoder reads: the pieces being composed, and some of them once more without their mood.
 
 The second rows are for classifier-free guidance, which makes the model follow a mood more strongly than it learned to
 (Ho and Salimans 2022, on logits as in Sanchez et al. 2023). Both rows of a piece get the same events and boundaries,

@@ -1,11 +1,10 @@
-"""Makes a piece obey controls while it is composed, by biases on the model's logits; the grammar keeps its say.
+"""Makes a piece obey controls while it is composed, by biases on the model's logits; the grammar still decides.
 
     steering = Steering(curves, lead=v.STRINGS)         # times of the piece's own clock
     logits = steering.steer(logits, grammar)            # before each event
     steering.accept(event, grammar)                     # after it
 
-- density: notes are made likelier or less likely by how many there were in the last seconds, against how many were
-  asked for.
+- density: notes become more or less likely, by how many there were in the last seconds and how many were requested.
 - intensity: time does not pass until as many notes sound as the loudness needs, and the last of these do not end;
   where rhythm or density is given, too, notes are kept from ending, so that there is no silence. `obey_intensity` then
   scales the velocities, which is exact as far as velocities reach.
@@ -53,7 +52,7 @@ MOVED_DB: Final = 2.5
 BARRED: Final = -14.0
 WANTED: Final = 6.0
 #: What a pitch outside the key loses; and what the tonic gains over the scale's rarest degree, the others by how well
-#: they fit (`controls.MAJOR`, `controls.MINOR`), so that a key is told from others with nearly the same notes.
+#: they fit (`controls.MAJOR`, `controls.MINOR`), so that a key differs from others with nearly the same notes.
 FOREIGN: Final = -6.0
 TONAL: Final = 1.6
 #: The lead plays in the octave from here on; other families stay below it.
@@ -77,7 +76,7 @@ def scale_bias(key: int, strength: float = 1.0) -> npt.NDArray[np.float32]:
 
 
 class Steering:
-    """The controls of one piece in the making.
+    """The controls of one piece that is being composed.
 
     Args:
         curves: The controls, in the time of the piece's events.

@@ -4,8 +4,8 @@
     stored = style.merged(model_folder, strength=0.5)     # the weights that change, as the model's file holds them
 
 W = W0 + α B A: W0 are the base model's weights, A (rank, n_in) and B (n_out, rank) the style's, α the strength. The
-product is added once, when the model is loaded, so that composing costs what it did, and needs NumPy alone. A matrix
-of 8 bits is made one again (`checkpoint.quantise`), by the same rule, so that ONNX Runtime and torch get the same.
+product is added once, when the model is loaded, so composing costs as much as before, and needs only NumPy. A matrix
+of 8 bits is quantised again (`checkpoint.quantise`), by the same rule, so ONNX Runtime and torch get the same weights.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Style:
         down: A of each matrix by its name, (rank, n_in).
         up: B of each, (n_out, rank).
         training: How it was trained.
-        digest: Tells one style from another.
+        digest: Identifies the style.
         place: Where it was read from.
 
     """

@@ -130,7 +130,7 @@ def revise(
         mood: A mood to use instead of the record's.
         from_record: The record; by default SONG.mid.json, if there is one.
         session: The model; by default the record's, or the embedded one.
-        tries: How many continuations are composed; the one counts that leads best to what follows.
+        tries: How many continuations are composed; the one that leads best to what follows is kept.
         choices: Fields of `Recipe` that differ from the record's.
         progress: Called with the share that is done, from 0 to 1.
 
@@ -319,7 +319,7 @@ def _in_key(recipe: Recipe, score: Score, plan: Plan, at_s: float, choices: Mapp
 def _loudness(
     song: Song, known: Record | None, recipe: Recipe, conditions: Conditions
 ) -> tuple[npt.NDArray[np.int64] | None, Callable[[FloatArray], FloatArray] | None]:
-    """What `Asked` says of loudness: the velocities before the song was finished, and the arousal that it was for.
+    """What `Asked` says about loudness: the velocities before the song was finished, and the arousal that it was for.
 
     Without the record of a song that was finished, the model reads what the file has, and goes on from there.
     """

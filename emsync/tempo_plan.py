@@ -215,7 +215,7 @@ def plan_tempo(
 
 
 def _far(qpm: FloatArray, center_qpm: float) -> FloatArray:
-    """What a tempo costs for being another than the one to stay near, a bar."""
+    """The cost per bar of a tempo that differs from the one to stay near."""
     return np.asarray(np.square(np.log(qpm / center_qpm) / _FAR))
 
 
@@ -242,7 +242,7 @@ def _planned(path: Path, search: Search, cuts: FloatArray, duration_s: float) ->
 
 
 class _BarLines:
-    """Bars of four beats in the making; one or two shorter ones before a cut that asks for a bar line.
+    """Bars of four beats, one after the other; one or two shorter ones before a cut that asks for a bar line.
 
     beats: how many each bar has. open: how many have passed in the bar that has begun. total: how many in all.
     """

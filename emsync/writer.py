@@ -124,7 +124,7 @@ class Writer:
         count: The event that asks for many or few instruments.
         ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
-        prime: What the model hears before the piece, if it is composed like another.
+        prime: The excerpt that primes the model, if the piece is composed like another.
         done: Whether the piece has ended.
 
     """

@@ -1,6 +1,6 @@
 """Low-rank adaptation (Hu et al. 2021) of a frozen network: each weight W becomes W + B A, and only A and B learn.
 
-B begins at zero, so that the network says at first what it said.
+B begins at zero, so at first the network's outputs do not change.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def attach(model: EventTransformer, rank: int, seed: int = 0) -> dict[str, LowRa
 
 
 def parameters(added: dict[str, LowRank]) -> list[nn.Parameter]:
-    """What learns."""
+    """The parameters that are trained."""
     return [parameter for each in added.values() for parameter in each.parameters()]
 
 

@@ -122,7 +122,7 @@ def validate(
 ) -> dict[str, float]:
     """Bits per event, per note (of events, and of velocities apart), over fixed crops; CHORD counts as one event.
 
-    controlled: the first of the batches once more, with the controls of their songs; what these save is then told.
+    controlled: the first of the batches once more, with the controls of their songs; what these save is then reported.
     """
     nats = velocity_nats = 0.0
     events = notes = 0

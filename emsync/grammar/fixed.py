@@ -8,9 +8,9 @@
 
 *Fixed* events are what stays: bars, the chords and notes of other tracks, and the ends of notes that began before the
 part. They are played as they are, and no rule ends them. All else follows the rules of `emsync.grammar`, except that:
-- No TIMESHIFT passes a fixed event. In its moment come the events that the order puts before it, then it itself.
+- No TIMESHIFT passes a fixed event. At its time come the events that the order puts before it, then the fixed event.
 - BAR and END are never chosen: bars are fixed, and the part ends where it ends, with all of its own notes.
-- Only some families are composed. A note of the part ends where a fixed equal one begins.
+- Only some families are composed. A note of the part ends where a fixed note of the same pitch and family begins.
 - A chord leaves out pitches that a fixed note strikes before the chord has been held, if it can.
 - A boundary wants a chord only where piano or guitar is composed. A fixed chord meets it only if it is on it.
 - Nothing is left out shortly before the end, and there is no last chord (rule 9), unless the piece ends there, too.
@@ -60,8 +60,8 @@ class FixedGrammar(Grammar):
     Args:
         recipe: As of `Grammar`.
         end_step: Where the part ends, in steps.
-        fixed: (step, event) of the fixed events from the part's beginning on, in their order. Those behind its end tell
-            which pitches a chord should leave alone.
+        fixed: (step, event) of the fixed events from the part's beginning on, in their order. Those behind its end say
+            which pitches a chord should leave out.
         boundaries: The steps of the part where a CHORD must come, increasing.
         beat_steps: The length of a quarter note in steps, 25 to 187.5.
         families: The families that are composed.

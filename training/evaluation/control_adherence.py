@@ -10,7 +10,7 @@ Conventions
   joins both.
 - Emotions are read by the judge of `mood_adherence`.
 - The control pairs every piece with what another piece of its set was asked for.
-- Only composing is measured: no piece has the finishing rules, whose last chord obeys nobody.
+- Only composing is measured: no piece has the finishing rules, whose last chord follows no control.
 """
 
 from __future__ import annotations

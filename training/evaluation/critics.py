@@ -1,7 +1,7 @@
 """Fitting a critic of takes (`emsync.critic`): passages of real songs against passages that the model composes.
 
 Both sides are treated alike. A composed piece becomes a song: the model reads it as it reads real ones, conditioned on
-its own chords, bars, end and repeats, without a mood. So a critic hears the music, and not what was asked for.
+its own chords, bars, end and repeats, without a mood. So a critic judges the music, and not what was requested.
 Passages are about as long as takes (`candidates.TAKE_S`) and begin on bar lines. A critic is judged by held-out songs
 and pieces: all passages of one are on the same side of each fold.
 

@@ -240,7 +240,7 @@ def guesses(network: EmotionClassifier, examples: Iterable[Example]) -> list[int
 
 @dataclass(frozen=True)
 class Report:
-    """What was trained, on what, and how well it tells held-out films apart."""
+    """What was trained, on what, and how well it classifies held-out films."""
 
     films: int
     modalities: dict[str, int]
