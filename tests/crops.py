@@ -18,7 +18,7 @@ MOOD = [LANE_NAMES.index("valence"), LANE_NAMES.index("arousal")]
 PLAIN = CropConfig(
     context=64, at_bar=0, at_start=0, at_end=0, near_chord=0, transpose=0, drop_chord=0,
     drop_boundaries=0, sparse_boundaries=0, drop_end=0, late_end=0, drop_mood=0, drop_piece_mood=0,
-    drop_mood_lanes=0, drop_axis=0, drop_meter=0, drop_tempo=0, drop_copy=0,
+    drop_mood_lanes=0, drop_axis=0, drop_meter=0, drop_tempo=0, drop_copy=0, drop_lane=1,
 )  # fmt: skip
 
 
