@@ -18,11 +18,18 @@ import zipfile
 #: Modules that may fail to import without an extra, and the extra each needs.
 NEEDS_EXTRA: dict[str, str] = {
     "emsync.attention": "train",
+    "emsync.fusion": "train",
+    "emsync.lane_layers": "train",
     "emsync.model": "train",
     "emsync.tokenizer.event_sequence": "train",
     "emsync.tokenizer.midi_tokenizer": "train",
     "emsync.training.batches": "train",
+    "emsync.training.low_rank": "train",
+    "emsync.training.mood.emotion_classifier": "train",
+    "emsync.training.mood.film_encoder": "train",
+    "emsync.training.muon": "train",
     "emsync.training.objective": "train",
+    "emsync.training.styles": "train",
     "emsync.training.train": "train",
 }
 
