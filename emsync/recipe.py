@@ -214,7 +214,7 @@ class Recipe:
     )  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
-        "--instruments fewer, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
+        "a mood, --instruments fewer, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
     )  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",

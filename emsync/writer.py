@@ -180,7 +180,8 @@ class Writer:
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self._arrangement: Arrangement | None = None
-        if recipe.balance and self.count == v.MORE and not recipe.described.family_biases:
+        moody = bool(recipe.mood_strength) and not np.isnan(conditions.mood).all()
+        if recipe.balance and self.count == v.MORE and not (moody or recipe.described.family_biases):
             shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
             if plan.theme is not None:  # its family plays, whatever was drawn
                 shares[plan.theme.family] = shares.max()

@@ -87,3 +87,14 @@ def test_what_users_say_of_families_counts_alone() -> None:
     for choices in ({"instruments": "fewer"}, {"describe": "strings"}):
         composed = [compose(Fake(bias=bias), [asked(8.0)], balance=balance, **choices)[0] for balance in (0.0, 1.0)]
         assert np.array_equal(composed[0].events.ids, composed[1].events.ids)
+
+
+def test_a_piece_that_follows_a_mood_is_not_arranged() -> None:
+    """Held to an arrangement, it would follow the mood less (docs/decisions/0036)."""
+    bias = np.where((v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS), 2.0, 0.0)
+    sad = asked(8.0, piece_arousal=-0.5)
+    for strength, same in ((2.0, True), (0.0, False)):
+        with_balance, without = (
+            compose(Fake(bias=bias), [sad], balance=balance, mood_strength=strength)[0] for balance in (1.0, 0.0)
+        )
+        assert np.array_equal(with_balance.events.ids, without.events.ids) is same
