@@ -10,6 +10,7 @@ almost no time. docs/affect.md gives every formula, the sources of its constants
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable
@@ -43,6 +44,11 @@ NO_READER: Final = "none"
 ENTRY_POINTS: Final = "emsync.affect"
 #: Modules that the readers with a vision model need.
 _VISION_NEEDS: Final = ("torch", "transformers")
+#: The readers that need them: the module and the function that opens each.
+_VISION_READERS: Final = {
+    "clip": ("emsync.affect_clip", "open_clip"), "vlm": ("emsync.affect_vlm", "open_vlm"),
+    "emotions": ("emsync.affect_emotions", "open_emotions"), "film": ("emsync.affect_film", "open_film"),
+}  # fmt: skip
 
 
 class AffectReader(Protocol):
@@ -186,26 +192,11 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
                 f"the affect reader {name!r} takes only pictures or emotions after the colon, not {rest!r}"
             )
         return BuiltinReader(hears=spec != PICTURES_READER, by_emotions=spec == EMOTIONS_READER)
-    if name == "clip":
+    if name in _VISION_READERS:
         _need_vision(name)
-        from emsync.affect_clip import open_clip
-
-        return open_clip(argument)
-    if name == "vlm":
-        _need_vision(name)
-        from emsync.affect_vlm import open_vlm
-
-        return open_vlm(argument)
-    if name == "emotions":
-        _need_vision(name)
-        from emsync.affect_emotions import open_emotions
-
-        return open_emotions(argument)
-    if name == "film":
-        _need_vision(name)
-        from emsync.affect_film import open_film
-
-        return open_film(argument)
+        module, function = _VISION_READERS[name]
+        opened: AffectReader = getattr(importlib.import_module(module), function)(argument)
+        return opened
     offered = {point.name: point for point in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in offered:
         others = "".join(f", {other}" for other in sorted(offered))

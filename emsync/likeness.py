@@ -112,11 +112,8 @@ class Likeness:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the inverse."""
-        rounded = {
-            name: np.round(getattr(self, name), 4).tolist()
-            for name in ("onset_quarters", "length_quarters", "bar_quarters")
-        }
-        whole = {name: np.asarray(getattr(self, name)).tolist() for name in ("family", "pitch", "velocity")}
+        rounded = {name: np.round(getattr(self, name), 4).tolist() for name in _TIMES}
+        whole = {name: np.asarray(getattr(self, name)).tolist() for name in _WHOLE}
         figures = {name: getattr(self, name) for name in ("name", "tempo_qpm", "density", "tonic")}
         return {**figures, "programs": list(self.programs), "shares": list(self.shares), **whole, **rounded}
 

@@ -232,7 +232,9 @@ class Writer:
         if self.done:
             self._append(v.PAD, self.lanes[-1])
             return
-        self.take(self._draw(self._sections.copier.mix(self._arranged(logits), state)))
+        allowed = self.grammar.allowed()
+        logits = self._sections.copier.mix(self._arranged(logits, allowed), state)
+        self.take(self._draw(logits, allowed))
 
     def take(self, event: int) -> None:
         """Take the next event, which the grammar must allow."""
@@ -288,17 +290,16 @@ class Writer:
             tuple((step * v.STEP_S, key) for step, key in self._sections.tonality.keys),
         )  # fmt: skip
 
-    def _arranged(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _arranged(self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Logits (vocabulary,) that lean towards families that have played too little. Repeats are mixed in later."""
         if self._arrangement is None:
             return logits
         biases = of_families(self._arrangement.biases(self.grammar.step))
-        return towards_families(logits, biases, self.grammar.allowed())
+        return towards_families(logits, biases, allowed)
 
-    def _draw(self, logits: npt.NDArray[np.float32]) -> int:
+    def _draw(self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> int:
         """Sample an event that the grammar allows, with the biases of the recipe."""
         grammar, recipe = self.grammar, self.recipe
-        allowed = grammar.allowed()
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
         fill = self._density.fill(grammar.step, float(arousal))
         if self._steering is not None and self._steering.gives_density(grammar.step * v.STEP_S):

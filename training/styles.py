@@ -19,7 +19,6 @@ import torch
 
 from emsync import checkpoint
 from emsync.errors import InputError
-from emsync.files import check_not_read
 from emsync.style import Style
 from emsync.training import low_rank
 from emsync.training.batches import tensors
@@ -99,11 +98,6 @@ def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
         raise InputError(f"none of the {len(files)} MIDI files of {shown} can be used ({refused[0]}); give others")
     kept = list(songs.values())
     return Pieces(pack([song for song, _ in kept]), tuple(name for _, name in kept), tuple(refused))
-
-
-def check_apart(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise `OutputError` if the style would be written over what it is learned from."""
-    check_not_read(output, list(inputs))
 
 
 def train(

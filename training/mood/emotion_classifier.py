@@ -17,9 +17,7 @@ chosen here: see the table in docs/affect-models.md.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -33,12 +31,11 @@ import numpy as np
 from emsync.affect_emotions import WINDOW, probabilities, weights_of, windows
 from emsync.emotions import EMOTION_NAMES, probabilities_of_text
 from emsync.errors import InputError, ModelError, OutputError
-from emsync.files import atomic_path, check_not_read, read_limited
+from emsync.files import atomic_path, check_not_read
 from emsync.fusion import EmotionClassifier, Shape
 from emsync.modalities import SUBTITLES, FilmFeatures, Models, Senses
-from emsync.table import MAX_BYTES
 from emsync.training.mood.heads import FEATURES, FOLDS, folds, working_folder
-from emsync.training.mood.labelled_films import FILMS, LABELS
+from emsync.training.mood.labelled_films import LABELS, film_files, label_rows
 from emsync.vision import Floats, Head
 
 if TYPE_CHECKING:
@@ -86,13 +83,11 @@ def read_folder(folder: str | os.PathLike[str]) -> list[tuple[Path, Floats]]:
     place = Path(folder)
     if not place.is_dir():
         raise InputError(f"{place} is not a folder; give one that holds films and their emotions")
-    films = {path.name: path for path in sorted(place.iterdir()) if _is_film(path)}
+    films = {path.name: path for path in film_files(place)}
     found = _labelled(place / LABELS, films) if films else []
     for name in EMOTION_NAMES:
         if (place / name).is_dir():
-            found += [
-                (path, probabilities_of_text(name)) for path in sorted((place / name).iterdir()) if _is_film(path)
-            ]
+            found += [(path, probabilities_of_text(name)) for path in film_files(place / name)]
     if not found:
         raise InputError(
             f"{place} holds no film; give films with {LABELS} (file,emotion), or in folders called "
@@ -101,27 +96,12 @@ def read_folder(folder: str | os.PathLike[str]) -> list[tuple[Path, Floats]]:
     return found
 
 
-def _is_film(path: Path) -> bool:
-    return path.suffix.lower() in FILMS and path.is_file()
-
-
 def _labelled(file: Path, films: dict[str, Path]) -> list[tuple[Path, Floats]]:
     if not file.is_file():
         first = next(iter(films))
         raise InputError(f"{films[first]} has no emotion; write {LABELS} (file,emotion) beside it")
-    try:
-        text = read_limited(file, MAX_BYTES, "list of emotions").decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read ({error}); give a header file,emotion") from error
     shares: dict[str, Floats] = {}
-    for number, row in enumerate(rows, start=2):
-        if not {"file", "emotion"} <= set(row):
-            raise InputError(f"{file} has the columns {', '.join(map(str, row))}; give file,emotion")
-        name = (row["file"] or "").strip()
-        if name not in films or name in shares:
-            problem = "is named twice" if name in shares else "is not a film in the same folder"
-            raise InputError(f"row {number} of {file}: {name!r} {problem}; correct the name, or remove the row")
+    for number, name, row in label_rows(file, films, ("emotion",), "list of emotions"):
         try:
             shares[name] = probabilities_of_text(row["emotion"] or "")
         except InputError as error:

@@ -36,7 +36,7 @@ from emsync.training.corpus.song_to_score import to_score
 from emsync.training.mood.agreement import pearson
 from emsync.training.mood.curves import readings, scale
 from emsync.training.mood.heads import FOLDS, folds, working_folder
-from emsync.training.mood.labelled_films import FILMS
+from emsync.training.mood.labelled_films import film_files
 from emsync.video import analyze
 from emsync.vision import Floats, Head
 
@@ -73,7 +73,7 @@ def read_pairs(folder: str | os.PathLike[str]) -> list[tuple[Path, Score]]:
     place = Path(folder)
     if not place.is_dir():
         raise InputError(f"{place} is not a folder; give one that holds films and their scores")
-    films = [path for path in sorted(place.iterdir()) if path.suffix.lower() in FILMS and path.is_file()]
+    films = film_files(place)
     if not films:
         raise InputError(f"{place} holds no film; give films and, beside each, its score (NAME.mp4 and NAME.mid)")
     return [(film, _score_beside(film)) for film in films]
@@ -111,8 +111,8 @@ def fit(pairs: Sequence[Pair], how: How = How(), *, seed: int = 0) -> tuple[Film
     spread = [((pair.targets[k] - mean) ** 2).mean(axis=0) for pair, k in zip(pairs, known, strict=True)]
     deviation = np.maximum(np.sqrt(np.mean(spread, axis=0)), 1e-3)
     sizes = {name: row.shape[1] for name, row in pairs[0].features.rows.items()}
-    rows = {name: torch.cat([tensors(p.features)[0][name] for p in pairs], dim=1) for name in sizes}
-    masks = {name: torch.cat([tensors(p.features)[1][name] for p in pairs], dim=1) for name in sizes}
+    given = [tensors(pair.features) for pair in pairs]
+    rows, masks = ({name: torch.cat([each[i][name] for each in given], dim=1) for name in sizes} for i in range(2))
     target = torch.from_numpy(((np.concatenate([p.targets for p in pairs]) - mean) / deviation).astype(np.float32))
     weight = torch.from_numpy(np.concatenate([k / k.sum() / len(pairs) for k in known]).astype(np.float32))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -56,6 +56,11 @@ class Labelled:
             raise InputError(f"{self.path}: {error}") from error
 
 
+def film_files(folder: Path) -> list[Path]:
+    """The files of a folder that are taken for films, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FILMS and path.is_file())
+
+
 def read_folder(folder: str | os.PathLike[str]) -> tuple[Labelled, ...]:
     """The films of a folder, by name, with their labels; every label is checked, and every film opened.
 
@@ -65,7 +70,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[Labelled, ...]:
     place = Path(folder)
     if not place.is_dir():
         raise InputError(f"{place} is not a folder; give one that holds films and their labels")
-    films = sorted(path for path in place.iterdir() if path.suffix.lower() in FILMS and path.is_file())
+    films = film_files(place)
     if not films:
         raise InputError(f"{place} holds no film ({', '.join(sorted(FILMS))}); give the folder that the films are in")
     constant = _constants(place / LABELS, {path.name for path in films})
@@ -92,23 +97,38 @@ def _labelled(path: Path, constant: dict[str, MoodCurve]) -> Labelled:
     return film
 
 
+def label_rows(
+    file: Path, films: Collection[str], columns: Sequence[str], what: str
+) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """The rows of labels.csv: their line, the film's name, and the row by column.
+
+    films: the names of the films of the folder. columns: what there must be besides `file`.
+    Raises `InputError` for a file that cannot be read, lacks a column, or names a film twice or one that is not there.
+    """
+    header = ",".join(("file", *columns))
+    try:
+        text = read_limited(file, MAX_BYTES, what).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file} cannot be read ({error}); give a header {header}") from error
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=2):
+        if not {"file", *columns} <= set(row):
+            raise InputError(f"{file} has the columns {', '.join(map(str, row))}; give {header}")
+        name = (row["file"] or "").strip()
+        if name not in films or name in seen:
+            problem = "is named twice" if name in seen else "is not a film in the same folder"
+            raise InputError(f"row {number} of {file}: {name!r} {problem}; correct the name, or remove the row")
+        seen.add(name)
+        yield number, name, row
+
+
 def _constants(file: Path, films: set[str]) -> dict[str, MoodCurve]:
     """Moods by a film's name, of labels.csv; none where there is no such file."""
     if not file.is_file():
         return {}
-    try:
-        text = read_limited(file, MAX_BYTES, "list of moods").decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file} cannot be read ({error}); give a header file,valence,arousal") from error
     moods: dict[str, MoodCurve] = {}
-    for number, row in enumerate(rows, start=2):
-        if not {"file", *AXES} <= set(row):
-            raise InputError(f"{file} has the columns {', '.join(map(str, row))}; give file,valence,arousal")
-        name = (row["file"] or "").strip()
-        if name not in films or name in moods:
-            problem = "is named twice" if name in moods else "is not a film in the same folder"
-            raise InputError(f"row {number} of {file}: {name!r} {problem}; correct the name, or remove the row")
+    for number, name, row in label_rows(file, films, AXES, "list of moods"):
         try:
             moods[name] = MoodCurve.constant(*(float(row[axis]) for axis in AXES))
         except (TypeError, ValueError) as error:
