@@ -126,6 +126,7 @@ class Writer:
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
         prime: The excerpt that primes the model, if the piece is composed like another.
         done: Whether the piece has ended.
+        arrangement: What share of the notes each family should have; None where nothing holds them to one.
 
     """
 
@@ -179,13 +180,13 @@ class Writer:
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
-        self._arrangement: Arrangement | None = None
+        self.arrangement: Arrangement | None = None
         moody = bool(recipe.mood_strength) and not np.isnan(conditions.mood).all()
         if recipe.balance and self.count == v.MORE and not (moody or recipe.described.family_biases):
             shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
             if plan.theme is not None:  # its family plays, whatever was drawn
                 shares[plan.theme.family] = shares.max()
-            self._arrangement = Arrangement(recipe.balance, shares)
+            self.arrangement = Arrangement(recipe.balance, shares)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -254,8 +255,8 @@ class Writer:
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
             if self._originality is not None:
                 self._originality.strike(event, self.grammar.step, self.grammar.beat_steps)
-            if self._arrangement is not None:
-                self._arrangement.strike(int(v.FAMILY[event]), self.grammar.step)
+            if self.arrangement is not None:
+                self.arrangement.strike(int(v.FAMILY[event]), self.grammar.step)
         # All lanes but the copy lanes change only with the clock, a CHORD or BAR, or the boundaries.
         changed = kind in (v.K_TIMESHIFT, v.K_CHORD, v.K_BAR) or self._conditioned is not before
         lanes = self._lanes_now(is_chord=kind == v.K_CHORD) if changed else self.lanes[-1].copy()
@@ -292,9 +293,9 @@ class Writer:
 
     def _arranged(self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Logits (vocabulary,) that lean towards families that have played too little. Repeats are mixed in later."""
-        if self._arrangement is None:
+        if self.arrangement is None:
             return logits
-        biases = of_families(self._arrangement.biases(self.grammar.step))
+        biases = of_families(self.arrangement.biases(self.grammar.step))
         return towards_families(logits, biases, allowed)
 
     def _draw(self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_]) -> int:

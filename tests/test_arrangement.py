@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from emsync import reference
 from emsync import vocabulary as v
 from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, Arrangement, drawn
+from emsync.sections import Plan
+from emsync.theme import Theme
+from emsync.writer import Writer
 from tests.composing import asked, compose
-from tests.fakes import Fake
+from tests.fakes import Fake, plain_recipe
+from tests.test_reference import song as song  # a reference: drums, bass and a melody of strings
+from tests.test_theme import reduced, tune
 
 
 def arrangement(seed: int, *, strength: float = 1.0) -> Arrangement:
@@ -98,3 +105,30 @@ def test_a_piece_that_follows_a_mood_is_not_arranged() -> None:
             compose(Fake(bias=bias), [sad], balance=balance, mood_strength=strength)[0] for balance in (1.0, 0.0)
         )
         assert np.array_equal(with_balance.events.ids, without.events.ids) is same
+
+
+def written(seed: int = 0, plan: Plan | None = None, **choices: object) -> Writer:
+    recipe = plain_recipe(balance=1.0, tempo_qpm=120.0, **choices)
+    return Writer(asked(8.0), recipe, np.random.default_rng(seed), plan=plan)
+
+
+def test_the_family_of_a_theme_always_plays() -> None:
+    plan = Plan(theme=Theme.of_score(reduced(tune())))
+    without, with_theme = (
+        [
+            writer.arrangement.shares[v.STRINGS] / writer.arrangement.shares.max()
+            for writer in writers
+            if writer.arrangement
+        ]
+        for writers in ((written(seed) for seed in range(12)), (written(seed, plan) for seed in range(12)))
+    )
+    assert len(without) == 12
+    assert min(without) < 0.2
+    assert with_theme == [1.0] * 12
+
+
+def test_a_piece_that_is_like_another_has_its_arrangement(song: Path) -> None:
+    like = reference.read(song)
+    writer = written(like=like)
+    assert writer.arrangement is not None
+    assert writer.arrangement.shares == pytest.approx(np.array(like.shares) / sum(like.shares), abs=0.03)
