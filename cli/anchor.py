@@ -9,6 +9,7 @@ import click
 from emsync.cli import options
 from emsync.cli.say import say
 from emsync.errors import printable
+from emsync.extras import VISION, need
 
 
 @click.command()
@@ -37,6 +38,7 @@ def command(source: Path, output: Path | None, model: str | None, overwrite: boo
         piece = Piece.read(source)
         found = Anchor.of_score(piece.score, piece.mood)
     else:
+        need(VISION)
         from emsync.anchor_vlm import anchor_of_film
 
         found = anchor_of_film(source, model)

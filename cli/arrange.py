@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from emsync.cli import options
+from emsync.cli.checked import warn_of_controls
 from emsync.cli.moods import given_mood_options
 from emsync.cli.progress import StageBar
 from emsync.cli.revise import brief_of, names_of, summary
@@ -56,3 +57,4 @@ def command(
         )  # fmt: skip
     take.save(place, overwrite=overwrite)
     say(summary(take, place))
+    warn_of_controls(choices.get("controls", ()), take.found["model"]["folder"])

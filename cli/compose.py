@@ -11,6 +11,7 @@ import click
 
 from emsync import hits, palettes
 from emsync.cli import options
+from emsync.cli.checked import need_all, recipe_for
 from emsync.cli.moods import mood_options, mood_source
 from emsync.cli.outputs import Outputs
 from emsync.cli.producing import Producing, produced
@@ -128,6 +129,11 @@ def command(
     lying = options.ducking_of(choices)
     _steer_by_anchor(choices)
     lying["producing"] = Producing.taken(choices, producer, wanted=wants_recording)
+    renders = wav is not None or mp4 is not None or (html is not None and soundfont is not None)
+    need_all(
+        choices, lying["producing"], torch=backend == "torch", renders=renders,
+        loudness=renders and loudness_lufs is not None, cluster=ray is not None,
+    )  # fmt: skip
     if len(videos) > 1 or any(path.is_dir() for path in videos):
         from emsync.cli.compose_many import compose_many
         from emsync.cli.outputs_many import Folders
@@ -202,7 +208,7 @@ def _anew(
     from emsync.theme import Theme
 
     references = (choices["controls"], choices["like"])
-    recipe = options.recipe_of(choices)
+    recipe = recipe_for(choices, model)
     video, duration, cuts, theme_file = (choices.pop(name) for name in ("video", "duration", "cuts", "theme"))
     changes = {name: choices.pop(name) for name in ("counting", "start", "add", "drop")}
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}

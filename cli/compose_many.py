@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emsync.affect import BuiltinReader
-from emsync.cli import options
+from emsync.cli.checked import recipe_for
 from emsync.cli.moods import mood_source
 from emsync.cli.outputs_many import Folders
 from emsync.cli.say import say
@@ -40,7 +40,7 @@ def compose_many(
             raise InputError(f"{flag} is for one film, and several are given; leave it out, or give one film")
     if output is None:
         raise InputError("give -o FOLDER, for the songs of several films")
-    recipe = options.recipe_of(choices)
+    recipe = recipe_for(choices, model)
     detection = {name: choices.pop(name) for name in ("detector", "threshold")}
     described = MoodSource.described(recipe)
     source = mood_source(**choices, has_video=True, knows_mood=soundtrack.knows_mood(model), described=described)

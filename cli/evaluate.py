@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emsync.affect import reads_by_model
 from emsync.cli import options
 from emsync.cli.evaluate_films import align_films, check_options, check_picture, draw, score_films
 from emsync.cli.say import say
 from emsync.errors import InputError
+from emsync.extras import LEARN, RENDER, TRAIN, VISION, need_of
 from emsync.mood_source import not_followed
 from emsync.recipe import MAX_SEED, Hits, Recipe
 from emsync.session import knows_mood
@@ -192,9 +194,9 @@ def command(
     """
     check_options(score, affect, tagger, tagger_rate)
     check_picture(plot, overwrite=overwrite)
-    panels = []
-    if av_align:
-        panels += align_films(av_align, output, seed=seed, overwrite=overwrite, quiet=quiet)
+    by_model = reads_by_model(affect) or (tagger is not None and tagger.is_dir())
+    need_of({TRAIN: archive is not None, LEARN: similarity, RENDER: bool(score), VISION: by_model})
+    panels = align_films(av_align, output, seed=seed, overwrite=overwrite, quiet=quiet) if av_align else []
     if score:
         panels += score_films(
             score, output, model=model, seed=seed, affect=affect, tagger=tagger, tagger_rate=tagger_rate, keep=keep,

@@ -9,6 +9,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.say import say
+from emsync.extras import LEARN, TRAIN, need
 from emsync.files import check_new
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def command(archive: Path, model: Path, songs: int, pieces: int, seed: int, over
     from emsync.critic import CRITIC
     from emsync.training.evaluation.critics import fit_critic
 
+    need(TRAIN, LEARN)
     check_new(model / CRITIC, overwrite=overwrite)
     bars: dict[str, tqdm] = {}
 

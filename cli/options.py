@@ -131,7 +131,7 @@ def seed_of(result: str) -> Callable[[Decorated], Decorated]:
 def recipe(function: Decorated) -> Decorated:
     """One option for every field of `Recipe` that has a flag, passed by the field's name; None if it was not given.
 
-    `recipe_of` turns them into a recipe. Names, ranges, defaults and help texts are the fields' own.
+    `choices_of` reads them. Names, ranges, defaults and help texts are the fields' own.
     """
     return recipe_without()(function)
 
@@ -146,14 +146,6 @@ def recipe_without(*left_out: str) -> Callable[[Decorated], Decorated]:
         return function
 
     return decorate
-
-
-def recipe_of(values: dict[str, Any]) -> Recipe:
-    """Take the options of `recipe` out of `values` and make a recipe of them.
-
-    Raises `InputError` for values that a recipe cannot have.
-    """
-    return Recipe(**choices_of(values))
 
 
 def choices_of(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from emsync.cli import options
 from emsync.cli.producing import Producing, produced, report
 from emsync.cli.progress import StageBar
 from emsync.cli.say import say
+from emsync.extras import need
 
 
 @click.command()
@@ -38,6 +39,7 @@ def command(
     """
     producing = Producing.taken(choices, model)
     assert producing is not None
+    need(*producing.needs)
     from emsync.produce import check_output
 
     read = (song, record, soundfont, producing.anchor)

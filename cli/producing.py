@@ -13,6 +13,7 @@ from emsync.anchor import given as given_anchor
 from emsync.chroma import LEAD, MELODIES
 from emsync.cli import options
 from emsync.errors import InputError, printable
+from emsync.extras import ACE_STEP, MUSICGEN, RENDER
 from emsync.produce_sound import ON_CUT_S
 
 if TYPE_CHECKING:
@@ -81,6 +82,14 @@ class Producing:
                 raise InputError(f"{flags[0]} is for a recording by a music model; give --produce, too")
             return None
         return cls(model or DEFAULT_MODEL, **given)
+
+    @property
+    def needs(self) -> list[tuple[str, ...]]:
+        """What the model needs, and what mixes in the chords (`extras.need`)."""
+        from emsync.backends import ACE_STEP as OF_ACE_STEP
+
+        model = ACE_STEP if self.model.startswith(f"{OF_ACE_STEP}:") else MUSICGEN
+        return [model] if self.hits_db is None else [model, RENDER]
 
     @cached_property
     def backend(self) -> Backend:

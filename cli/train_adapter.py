@@ -9,6 +9,7 @@ import click
 from emsync.cli import options
 from emsync.cli.progress import StageBar
 from emsync.cli.say import say
+from emsync.extras import MUSICGEN, need
 
 
 @click.command("train-adapter")
@@ -46,6 +47,7 @@ def command(
     from emsync.musicgen import MusicGen
     from emsync.training import adapter
 
+    need(MUSICGEN)
     check_replaceable(output, ABOUT, "an adapter")
     if output.exists() and not overwrite:
         raise OutputError(f"{output} exists already; give --overwrite to replace it, or another name")

@@ -12,6 +12,7 @@ from emsync.affect_vlm import Settings
 from emsync.cli import options
 from emsync.cli.progress import FilmsBar
 from emsync.cli.say import say
+from emsync.extras import LEARN, VISION, need
 from emsync.recipe import MAX_SEED
 from emsync.vision import Kind
 
@@ -71,15 +72,14 @@ def command(
     or a row in labels.csv (file,valence,arousal) for one mood throughout. All values are from -1 to 1.
 
     With five films or more, the head is measured on held-out films. The model's features of each film are kept in
-    HEAD_DIR/features: to continue an interrupted run, run the command again. Needs the extra "vision".
+    HEAD_DIR/features: to continue an interrupted run, run the command again. Needs the extra "vision", and for
+    --kind clip "train".
     """
     if kind != "vlm" and (window_s is not None or layer is not None):
         raise click.UsageError("--window and --layer are for --kind vlm; leave them out")
     if model is None and kind == "vlm":
         raise click.UsageError("--kind vlm has no default model; give one with --model")
-    import torch  # noqa: F401  # if missing, fail now and not after the films were read
-    import transformers  # noqa: F401
-
+    need(VISION, *((LEARN,) if kind == "clip" else ()))
     from emsync.training.mood.heads import train
 
     window_s = Settings.window_s if window_s is None else window_s

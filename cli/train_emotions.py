@@ -11,6 +11,7 @@ from emsync.affect_clip import DEFAULT_MODEL
 from emsync.cli import options
 from emsync.cli.progress import FilmsBar
 from emsync.cli.say import say
+from emsync.extras import VISION, need
 
 #: The value of --image for none.
 NONE = "none"
@@ -43,9 +44,7 @@ def command(
 
     With five films or more, the classifier is measured on held-out films. Needs the extra "vision".
     """
-    import torch  # noqa: F401  # if missing, fail now and not after the films were read
-    import transformers  # noqa: F401
-
+    need(VISION)
     from emsync.modalities import Models
     from emsync.training.mood.emotion_classifier import train
 

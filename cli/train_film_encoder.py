@@ -11,6 +11,7 @@ from emsync.affect_clip import DEFAULT_MODEL
 from emsync.cli import options
 from emsync.cli.progress import FilmsBar
 from emsync.cli.say import say
+from emsync.extras import VISION, need
 
 
 @click.command("train-film-encoder")
@@ -38,9 +39,7 @@ def command(
     the film's first frame. With five films or more, the encoder is measured on held-out films. Needs the extra
     "vision".
     """
-    import torch  # noqa: F401  # if missing, fail now and not after the films were read
-    import transformers  # noqa: F401
-
+    need(VISION)
     from emsync.training.mood.film_encoder import train
 
     with FilmsBar(quiet or not sys.stderr.isatty()) as bar:

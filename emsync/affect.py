@@ -207,6 +207,11 @@ def open_reader(spec: str = DEFAULT_READER) -> AffectReader:
     return _opened(name, offered[name], argument)
 
 
+def reads_by_model(spec: str | None) -> bool:
+    """Whether the reader of a spec of `open_reader` needs the extra `vision`."""
+    return (spec or "").partition(":")[0] in _VISION_READERS
+
+
 def _need_vision(name: str) -> None:
     missing = [module for module in _VISION_NEEDS if importlib.util.find_spec(module) is None]
     if missing:

@@ -20,6 +20,7 @@ from emsync.likeness import Likeness
 from emsync.mood import MoodCurve, read_curve
 from emsync.mood_source import Mood, MoodSource
 from emsync.recipe import CHOICES, Recipe
+from emsync.session import check_given
 
 if TYPE_CHECKING:
     from emsync.soundtrack import Progress, Session, Soundtrack
@@ -149,7 +150,7 @@ def compose(
         raise InputError("give either a video or duration_s; one of them says how long the music is")
     if mood is not None and emotion is not None:
         raise InputError("mood and emotion each say what the mood is; give one of them")
-    recipe, cuts = Recipe(**choices), changed(cuts, add_cuts, drop_cuts)
+    recipe, cuts = _recipe(choices, session), changed(cuts, add_cuts, drop_cuts)
     source = _source(mood) if emotion is None else MoodSource.given(MoodCurve.of_emotion(emotion), emotion, emotion)
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
@@ -159,6 +160,13 @@ def compose(
         duration_s, () if cuts is None else cuts, recipe,
         mood=None if said is None else said.mood, session=session, progress=progress,
     )  # fmt: skip
+
+
+def _recipe(choices: Choices, session: Session | None) -> Recipe:
+    """The recipe of these choices. Raises `InputError` for one that would change nothing."""
+    recipe = Recipe(**choices)
+    check_given(choices, recipe, None if session is None else session.model.get("folder"))
+    return recipe
 
 
 def _check_names(name: str, choices: Mapping[str, object]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from emsync import checkpoint, record
+from emsync.control_curves import KINDS
+from emsync.errors import InputError
 from emsync.recipe import Recipe
 from emsync.style import Style
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from emsync.decoder import Decoder
 
 Backend = Literal["auto", "onnx", "torch"]
+#: The controls that only a model's lanes follow; steering follows all others with any model.
+LANES_ALONE: Final = ("change",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,5 +68,50 @@ class Session:
 
 def knows_mood(model: str | os.PathLike[str] | None) -> bool:
     """Whether a model was trained with mood, without loading it."""
-    folder = checkpoint.embedded_folder() if model is None else model
-    return bool(checkpoint.read_config(folder)["model"].get("knows_mood"))
+    return bool(_config(model).get("knows_mood"))
+
+
+def not_followed(controls: Collection[str], model: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    """Those of the controls, given by name, that neither steering nor the lanes of this model follow."""
+    return tuple(name for name in LANES_ALONE if name in controls and name not in _lanes(model))
+
+
+def check_given(given: Collection[str], recipe: Recipe, model: str | os.PathLike[str] | None) -> None:
+    """Refuse choices that would change nothing.
+
+    - given: the fields of `recipe` that were given, and are no defaults.
+    - model: the folder of the model; None for the embedded one.
+
+    Raises `InputError` for the strength of a style without a style, the strength of lanes that the model does not have,
+    and controls of which the model follows none.
+    """
+    if "style_strength" in given and not recipe.style:
+        raise InputError("--style-strength says how much of a style is added, and there is none; give --style, too")
+    if "lane_strength" in given and not any(name in _lanes(model) for name in KINDS):
+        raise InputError(
+            "--lane-strength is for models that have lanes for controls, and this one has none; leave it out, or give "
+            "--control-strength, which any model follows"
+        )
+    if "controls" in given and recipe.controls is not None:
+        left_out = not_followed(recipe.controls, model)
+        if left_out and set(recipe.controls) <= set(left_out):
+            raise InputError(
+                f"the controls hold {', '.join(left_out)} alone, for which this model has no lane; give controls that "
+                f"it follows: {followed(model)}"
+            )
+
+
+def followed(model: str | os.PathLike[str] | None) -> str:
+    """The names of the controls that are followed with this model."""
+    return ", ".join(name for name in KINDS if name not in LANES_ALONE or name in _lanes(model))
+
+
+def _lanes(model: str | os.PathLike[str] | None) -> tuple[str, ...]:
+    lanes = _config(model).get("lanes")
+    return tuple(lanes) if isinstance(lanes, list) else ()
+
+
+def _config(model: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The configuration of a model, which is read without its weights."""
+    config: dict[str, Any] = checkpoint.read_config(checkpoint.embedded_folder() if model is None else model)["model"]
+    return config

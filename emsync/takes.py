@@ -42,7 +42,7 @@ from emsync.record import Record, places
 from emsync.revision import TRIES, Asked, Change, Span
 from emsync.score import Score
 from emsync.sections import Plan, plan_piece
-from emsync.session import Session
+from emsync.session import Session, check_given
 from emsync.theme import Theme
 from emsync.tokenizer import families
 
@@ -242,6 +242,7 @@ class _Brief:
         if "candidates" in choices:  # the record of a composed song may have them, too
             raise InputError("--candidates does not apply to a part; --tries of emsync revise chooses among several")
         recipe = replace(Recipe(form=form.NONE) if known is None else known.recipe, **choices)
+        check_given(choices, recipe, session.model.get("folder"))
         length_s = max(song.score.duration_s, 0.0 if known is None else known.duration_s)
         asked = _cuts(song, known, cuts, length_s)
         cuts_s, weights = asked.cuts_s, asked.weights

@@ -135,8 +135,8 @@ def test_old_records_let_other_families_join_those_described() -> None:
 @options.recipe
 @click.pass_context
 def made(context: click.Context, **values: Any) -> None:
-    context.obj.append(options.recipe_of(values))
-    assert not values, "recipe_of takes all of its options"
+    context.obj.append(Recipe(**options.choices_of(values)))
+    assert not values, "choices_of takes all of its options"
 
 
 def parsed(*arguments: str) -> Recipe:
