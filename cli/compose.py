@@ -59,7 +59,8 @@ _HOW = {
     "--cuts",
     type=options.FILE,
     metavar="FILE",
-    help="Cuts instead of the video's: CSV, EDL, OTIO, FCPXML, FCP7 XML, or markers of Premiere, REAPER, Audacity.",
+    help="Cuts instead of the video's: CSV, EDL, OTIO, FCPXML, FCP7 XML, or markers of Premiere, Media Composer, "
+    "REAPER, Audacity.",
 )
 @options.counting
 @options.changes

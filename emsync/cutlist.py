@@ -169,6 +169,7 @@ FORMATS: Final[tuple[Format, ...]] = (
     Format("Final Cut Pro 7 XML", fcp7.suits, fcp7.read),
     Format("FCPXML", fcpx.suits, fcpx.read),
     Format("REAPER project", lists.is_project, lists.read_project),
+    Format("Media Composer markers", lists.is_avid, lists.read_avid),
     Format("CMX3600 EDL", edl.suits, edl.read),
     Format("table", lambda text: True, lists.read_table_cuts),
 )

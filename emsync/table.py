@@ -362,7 +362,8 @@ def _column_of_values(table: Table) -> int:
             "write a header that says which column is time_s"
         )
     counted = [pair[0] for pair in times]
-    if len(both) == len(times) > 1 and counted in ([*range(len(times))], [*range(1, len(times) + 1)]):
+    whole = all("." not in row.cells[0] for row in table.rows)  # Audacity writes 1.000000 for a second
+    if whole and len(both) == len(times) > 1 and counted in ([*range(len(times))], [*range(1, len(times) + 1)]):
         raise InputError(
             f"line {table.rows[0].line}: the first column may count rows; "
             "write a header that says which column is time_s"

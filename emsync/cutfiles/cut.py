@@ -38,6 +38,14 @@ class Cut:
     name: str = ""
 
 
+def in_order(cuts: Iterable[Cut]) -> list[Cut]:
+    """Markers in order of time, the first of those at one time alone: programs keep a row for each track and kind."""
+    first: dict[float, Cut] = {}
+    for cut in cuts:
+        first.setdefault(cut.time_s, cut)
+    return [first[time_s] for time_s in sorted(first)]
+
+
 @dataclass(frozen=True)
 class Found:
     """The cuts of a text, in its order.

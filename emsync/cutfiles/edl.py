@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, visible_cuts
+from emsync.cutfiles.cut import MAX_CLIPS, Clip, Cut, Found, Request, in_order, visible_cuts
 from emsync.errors import InputError
 from emsync.timecode import DROP_30, Counting, whole_hour
 
@@ -25,6 +25,7 @@ _EVENT: Final = re.compile(
     re.IGNORECASE,
 )
 _LOOKS: Final = re.compile(r"\s*[0-9]{1,8}\s+\S.*[0-9][:;][0-9]{2}[:;.][0-9]{2}")
+_MARKER: Final = re.compile(r"\|M:(.*?)(?:\s*\|D:[0-9]+.*)?$")
 _PICTURE: Final = re.compile(r"V[0-9]*|B|AA?/V|A[0-9]*/V|V[0-9]*/A.*|VA.*", re.IGNORECASE)
 
 
@@ -59,10 +60,11 @@ def read(text: str, request: Request) -> Found:
     except InputError as error:
         raise InputError(f"line {first.line}: {error}" if request.start is None else str(error)) from error
     clips = [_clip(event, counting, start_s) for event in events]
-    is_markers = "|M:" in text
-    if is_markers:  # a list of markers that DaVinci Resolve wrote as events of one frame
-        cuts = [Cut(float(clip.start_s), clip.place) for clip in sorted(set(clips))]
-        return Found(cuts, counting, counting.label(start_s))
+    names = _names_of_markers(text, events)
+    if names:  # a list of markers that DaVinci Resolve wrote as events of one frame
+        pairs = zip(events, clips, strict=True)
+        cuts = [Cut(float(clip.start_s), clip.place, name=names.get(event.line, "")) for event, clip in pairs]
+        return Found(in_order(cuts), counting, counting.label(start_s))
     _check_order(events, clips)
     end_s = max(clip.end_s for clip in clips)
     return Found(visible_cuts(_shown(events, clips, counting)), counting, counting.label(start_s), float(end_s))
@@ -89,6 +91,20 @@ def _events(text: str) -> list[_Event]:
         found.append(_Event(number, match[1], fade, match[8], match[9], drop))
         if len(found) > MAX_CLIPS:
             raise InputError(f"line {number}: more than {MAX_CLIPS} events; export a part of the programme")
+    return found
+
+
+def _names_of_markers(text: str, events: Sequence[_Event]) -> dict[int, str]:
+    """What Resolve's markers are called, by the line of the event above; nothing where the list has none."""
+    found: dict[int, str] = {}
+    lines = iter(sorted(event.line for event in events))
+    at, following = 0, next(lines)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if number == following:
+            at, following = number, next(lines, 0)
+        match = _MARKER.search(line)
+        if match is not None:
+            found[at] = match[1].strip()
     return found
 
 

@@ -1,21 +1,28 @@
-"""Lists of times and markers: tables, Premiere Pro's and REAPER's markers, Audacity's labels, REAPER's projects.
+"""Lists of times and markers: tables, Audacity's labels, REAPER's projects, markers of it, Premiere and Media Composer.
 
 `emsync.table` says how a table is written. A table may have a column `weight` of `must` and `may`. Where times are
-timecodes that count frames, as in Premiere's lists, the caller says how many a second has.
+timecodes that count frames, as in Premiere's lists, the caller says how many a second has. Markers of a program may
+come in any order, and several at one time: those of each track in turn, or all regions after all markers.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any, Final, cast
 
-from emsync.cutfiles.cut import Cut, Found, Request, Weight
+from emsync.cutfiles.cut import Cut, Found, Request, Weight, in_order
 from emsync.errors import InputError
 from emsync.table import Row, Table, read_json, read_table, seconds, shown, why_not_seconds
 from emsync.timecode import DROP_30, Counting, is_label, parse_frame_rate, whole_hour
 
 _NAMES: Final = ("name", "marker name", "label", "title", "text")
 _WEIGHTS: Final = ("weight", "weights", "priority")
+#: A marker's author, its timecode, track, colour and comment, and what later versions add.
+_AVID: Final = re.compile(
+    r"[^\t]*\t([0-9]{1,3}[:;][0-9]{2}[:;][0-9]{2}[:;][0-9]{2,3})"
+    r"\t[A-Z]{1,4}[0-9]{0,3}\t[A-Za-z ]{0,20}(?:\t([^\t]*).*)?"
+)
 _MARKER: Final = re.compile(
     r"""\s*MARKER\s+(-?[0-9]{1,9})\s+([0-9.eE+-]{1,40})\s+("[^"]*"|'[^']*'|`[^`]*`|[^\s"'`]\S*)\s*([0-9]{0,9}).*"""
 )
@@ -29,8 +36,13 @@ def read_table_cuts(text: str, request: Request) -> Found:
     column = table.time_column()
     table.check_widths()
     names, weights = table.column(_NAMES), table.column(_WEIGHTS)
+    markers = _is_of_a_program(table)
+    if markers and table.header is None:
+        names = 2  # Audacity: start, end, label
     start_s = counting = None
     known = request.counting or _implied([_cell(row, column) for row in table.rows])
+    labels = [cell for cell in (_cell(row, column) for row in table.rows) if is_label(cell)]
+    first = (min(labels) if markers else labels[0]) if labels else ""
     cuts = []
     for row in table.rows:
         cell = _cell(row, column)
@@ -39,8 +51,7 @@ def read_table_cuts(text: str, request: Request) -> Found:
             counting = known
             try:
                 if start_s is None:
-                    start = request.start
-                    start_s = whole_hour(counting, cell) if start is None else counting.seconds(start)
+                    start_s = _origin(counting, request, first)
                 time_s = float(counting.seconds(cell) - start_s)
             except InputError as error:
                 raise InputError(f"line {row.line}: {error}") from error
@@ -48,7 +59,12 @@ def read_table_cuts(text: str, request: Request) -> Found:
             raise InputError(f"line {row.line}: {why_not_seconds(cell)}")
         cuts.append(Cut(time_s, f"line {row.line}", _weight(row, weights), _cell(row, names)))
     label = None if counting is None or start_s is None else counting.label(start_s)
-    return Found(cuts, counting, label, of_file=counting is not None or _is_of_a_program(table))
+    return Found(in_order(cuts) if markers else cuts, counting, label, of_file=counting is not None or markers)
+
+
+def _origin(counting: Counting, request: Request, first: str) -> Fraction:
+    """Where the programme starts, if `first` is the earliest label of a list."""
+    return whole_hour(counting, first) if request.start is None else counting.seconds(request.start)
 
 
 def _implied(cells: list[str]) -> Counting | None:
@@ -76,6 +92,32 @@ def _is_of_a_program(table: Table) -> bool:
             len(row.cells) >= 2 and seconds(row.cells[1]) is not None for row in table.rows
         )
     return table.header[0] in ("#", "marker name") and table.header[1:2] in (("name",), ("description",))
+
+
+def is_avid(text: str) -> bool:
+    """Whether a text is a list of markers of Media Composer."""
+    lines = (line for line in text.splitlines() if line.strip("\ufeff \t"))
+    return _AVID.fullmatch(next(lines, "")) is not None
+
+
+def read_avid(text: str, request: Request) -> Found:
+    """The markers of Media Composer, of all tracks: name, timecode, track, colour, comment."""
+    rows: list[tuple[int, str, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        match = _AVID.fullmatch(line)
+        if match is not None:
+            rows.append((number, match[1], (match[2] or "").strip()))
+        elif line.count("\t") > 2:  # others continue the comment above
+            raise InputError(f"line {number}: {shown(line)} is no marker of Media Composer; export the markers again")
+    labels = [label for _, label, _ in rows]
+    counting = request.counting or _implied(labels) or request.needed(labels[0])
+    start_s, cuts = _origin(counting, request, min(labels)), []
+    for number, label, name in rows:
+        try:
+            cuts.append(Cut(float(counting.seconds(label) - start_s), f"line {number}", name=name))
+        except InputError as error:
+            raise InputError(f"line {number}: {error}") from error
+    return Found(in_order(cuts), counting, counting.label(start_s))
 
 
 def is_project(text: str) -> bool:
