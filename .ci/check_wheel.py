@@ -21,6 +21,7 @@ NEEDS_EXTRA: dict[str, str] = {
     "emsync.fusion": "train",
     "emsync.lane_layers": "train",
     "emsync.model": "train",
+    "emsync.mood_layers": "train",
     "emsync.tokenizer.event_sequence": "train",
     "emsync.tokenizer.midi_tokenizer": "train",
     "emsync.training.batches": "train",

@@ -138,6 +138,7 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
     """Cost of deciding whether a CHORD comes next: bits per CHORD with boundaries and without; average precision."""
     import torch
 
+    from emsync.training.batches import inputs
     from emsync.training.train import bf16_pays, tensors
 
     place = torch.device("cpu")
@@ -150,7 +151,7 @@ def decisions(model: Any, batches: list[Batch]) -> dict[str, float]:
             if not given:
                 t["lanes"][..., BOUNDARY] = float("nan")
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-                logits, _ = model(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
+                logits, _ = model(*inputs(t))
             counted = t["weights"] > 0
             score.append(logits.float()[counted].log_softmax(-1)[:, v.CHORD].exp().double().numpy())
             true.append((t["targets"][counted] == v.CHORD).numpy())

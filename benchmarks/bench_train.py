@@ -75,7 +75,9 @@ def stepper(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", default="small", help="paper, base, small, tiny or a TOML file (small)")
+    parser.add_argument(
+        "--preset", default="small", help="paper, base, small, tiny, mood-adapter or a TOML file (small)"
+    )
     parser.add_argument("--batch", type=int, help="crops per step (the preset's)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each variant (5)")
     parser.add_argument("--steps", type=int, default=2, help="steps per round (2)")

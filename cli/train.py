@@ -124,8 +124,8 @@ def command(
 ) -> None:  # fmt: skip
     """Train a model from a preset, or a style from a few MIDI files.
 
-    PRESET is paper, base, small, tiny, or a TOML file of your own. DATA are archives made by emsync prepare, or folders
-    of them; or one folder that is tokenized already. They are tokenized once, into OUT/data.
+    PRESET is paper, base, small, tiny, mood-adapter, or a TOML file of your own. DATA are archives made by emsync
+    prepare, or folders of them; or one folder that is tokenized already. They are tokenized once, into OUT/data.
 
     OUT/model is the model, for emsync compose --model; OUT/state is what --resume continues from; OUT/log.jsonl and
     OUT/loss.png show the course of the run. Ctrl-C stops and saves the run. Several GPUs: accelerate launch -m emsync

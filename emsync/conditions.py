@@ -34,6 +34,9 @@ SENSITIVITY_S: Final = 1.0
 MAX_OFFSET_S: Final = 8.0
 #: The largest time to the end; further away, the end does not matter yet.
 MAX_TO_END_S: Final = 32.0
+#: The mood around an event is sampled at so many points of time, so far apart; the middle one is the event's own.
+AROUND_POINTS: Final = 27
+AROUND_STEP_S: Final = 0.5
 
 
 def boundary_offsets(
@@ -172,6 +175,17 @@ class Conditions:
                 lanes[:, i] = value
         return lanes
 
+    def around(self, times_s: FloatArray) -> npt.NDArray[np.float32]:
+        """Valence and arousal around each of a run of events: (T,) -> (T, 2, AROUND_POINTS), NaN where not given.
+
+        Before its first and behind its last point a curve is held. The future is given, too: a mood curve is known
+        before anything is composed.
+        """
+        at = around_times(times_s)
+        return np.stack(
+            [np.broadcast_to(_sample(curve, at), at.shape) for curve in (self.valence, self.arousal)], axis=1
+        ).astype(np.float32)
+
     @property
     def mood(self) -> npt.NDArray[np.float32]:
         """(2,) Valence and arousal of the whole piece, NaN where not given."""
@@ -199,6 +213,12 @@ class Conditions:
         if self.boundaries_s is None:
             return self
         return replace(self, boundaries_s=consume(self.boundaries_s, chord_s))
+
+
+def around_times(times_s: FloatArray) -> npt.NDArray[np.float64]:
+    """The points of time around each event, in seconds: (T,) -> (T, AROUND_POINTS)."""
+    offsets_s = (np.arange(AROUND_POINTS) - AROUND_POINTS // 2) * AROUND_STEP_S
+    return np.asarray(np.asarray(times_s, dtype=np.float64)[:, None] + offsets_s)
 
 
 def _sample(curve: Curve, times_s: FloatArray) -> FloatArray | float:

@@ -26,7 +26,7 @@ import numpy as np
 
 from emsync import vocabulary as v
 from emsync.checkpoint import GRAPH, embedded_folder, read_config
-from emsync.conditions import N_LANES
+from emsync.conditions import AROUND_POINTS, N_LANES
 from emsync.critic import Critic
 from emsync.errors import MissingExtraError, ModelError
 from emsync.mixture import COPYING, Mixture
@@ -80,6 +80,10 @@ class Decoder(Protocol):
         """Whether it has lanes for controls."""
 
     @property
+    def reads_curve(self) -> bool:
+        """Whether it has a mood adapter, which reads the mood curve around each event."""
+
+    @property
     def backend(self) -> str:
         """What runs it: "onnx" or "torch"."""
 
@@ -96,11 +100,14 @@ class Decoder(Protocol):
         """The hidden states (B, width) that the latest logits were read from; None if it does not give them."""
 
     def prefill(
-        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray,
+        around: FloatArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
         """Start over with T positions; see `CachedDecoder.prefill`."""
 
-    def step(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def step(
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, around: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
         """Append one position; see `CachedDecoder.step`."""
 
     def select(self, rows: IntArray) -> None:
@@ -145,6 +152,11 @@ class CachedDecoder:
         return self._geometry.hears_controls
 
     @property
+    def reads_curve(self) -> bool:
+        """Whether the model has a mood adapter, which reads the mood curve around each event."""
+        return self._geometry.reads_curve
+
+    @property
     def backend(self) -> str:
         """What runs the model: "onnx" or "torch"."""
         return self._network.backend
@@ -158,12 +170,14 @@ class CachedDecoder:
         return self._network.states
 
     def prefill(
-        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray,
+        around: FloatArray | None = None,
+    ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
         """Start over: clear the cache and take T positions, numbered from 0.
 
         ids: (B, T), events or the mood slots. previous_velocity: (B, T), the velocity level + 1 of the event before
         each, 0 where that has none. lanes: (B, T, N), NaN where not given. mood: (B, 2), kept for every later step.
+        around: (B, T, 2, P), the mood around each event, NaN where not given; only a model that `reads_curve` reads it.
         Returns the last position's logits (B, V) and velocity logits (B, 16), float32.
         Raises `ModelError` when the shapes do not fit or T is not within 1 … context.
         """
@@ -188,7 +202,7 @@ class CachedDecoder:
             raise ModelError(
                 f"decoder: {ids.shape[1]} positions; the model holds 1 to {self.context}: give it the last of them"
             )
-        geometry = self._geometry
+        geometry, around = self._geometry, self._read(around, ids.shape)
         self._spans = [Span(geometry.layers(local=False), self.context, 0)]
         if geometry.local_block:
             self._spans.append(
@@ -207,13 +221,16 @@ class CachedDecoder:
                 np.ascontiguousarray(ids[:, start:end]),
                 np.ascontiguousarray(previous_velocity[:, start:end]),
                 np.ascontiguousarray(lanes[:, start:end]),
+                None if around is None else np.ascontiguousarray(around[:, start:end]),
             )
             if end == total:
                 return out
             start = end
 
-    def step(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Append one position: ids, previous_velocity (B,), lanes (B, N).
+    def step(
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, around: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Append one position: ids, previous_velocity (B,), lanes (B, N), around (B, 2, P) or None.
 
         Returns its logits (B, V) and velocity logits (B, 16).
 
@@ -237,7 +254,8 @@ class CachedDecoder:
                 "do not fit; "
                 f"{n} rows are held: give ({n},), ({n},) and ({n}, {N_LANES})"
             )
-        return self._take(ids.reshape(n, 1), previous_velocity.reshape(n, 1), lanes.reshape(n, 1, N_LANES))
+        around = self._read(None if around is None else np.asarray(around)[:, None], (n, 1))
+        return self._take(ids.reshape(n, 1), previous_velocity.reshape(n, 1), lanes.reshape(n, 1, N_LANES), around)
 
     def select(self, rows: IntArray) -> None:
         """Keep these rows of the batch, in this order; a row may come twice, or not at all. rows: (B',) int."""
@@ -266,10 +284,28 @@ class CachedDecoder:
         ]
         self._network.forget()
 
-    def _take(self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _read(self, around: FloatArray | None, shape: tuple[int, ...]) -> FloatArray | None:
+        """The mood around the events (B, T) as the network reads it; None if it is not given, or not read.
+
+        Raises `ModelError` when its shape does not fit.
+        """
+        if around is None or not self.reads_curve:
+            return None
+        around = np.ascontiguousarray(around, dtype=np.float32)
+        if around.shape != (*shape, 2, AROUND_POINTS):
+            raise ModelError(
+                f"decoder: the mood around events {around.shape} does not fit; give {(*shape, 2, AROUND_POINTS)}"
+            )
+        return around
+
+    def _take(
+        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, around: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
         """Run T positions, all of one block, and keep their keys and values."""
         start, count = self._length, ids.shape[1]
-        logits, velocity_logits, new = self._network.run(ids, previous_velocity, lanes, self._mood, start, self._spans)
+        logits, velocity_logits, new = self._network.run(
+            ids, previous_velocity, lanes, self._mood, start, self._spans, around
+        )
         for span, kept in zip(self._spans, new, strict=True):
             slot = start % span.ring
             if slot + count > span.capacity:

@@ -37,7 +37,7 @@ from emsync.checkpoint import (
     save,
     weights_header,
 )
-from emsync.conditions import LANES
+from emsync.conditions import AROUND_POINTS, LANES
 from emsync.critic import CRITIC
 from emsync.decoder import CachedDecoder
 from emsync.errors import ModelError, OutputError
@@ -76,12 +76,16 @@ def difference(model: EventTransformer, decoder: CachedDecoder, *, seed: int = 0
     lanes = np.stack([random.uniform(lane.low, lane.high, (2, total)) for lane in LANES], axis=-1).astype(np.float32)
     lanes[random.random(lanes.shape) < 0.25] = np.nan
     mood = np.array([[0.5, -0.5], [np.nan, 1.0]], dtype=np.float32)
+    around = random.uniform(-1, 1, (2, total, 2, AROUND_POINTS)).astype(np.float32)
+    around[random.random(around.shape[:3]) < 0.25] = np.nan
     with torch.inference_mode():
-        right = model(*(torch.from_numpy(x) for x in (ids, previous_velocity, lanes, mood)))
+        right = model(*(torch.from_numpy(x) for x in (ids, previous_velocity, lanes, mood, around)))
         right_logits, right_levels = (y.numpy() for y in right)
     scale = max(1.0, float(np.abs(right_logits).max()), float(np.abs(right_levels).max()))
-    found = [decoder.prefill(ids[:, :begun], previous_velocity[:, :begun], lanes[:, :begun], mood)]
-    found += [decoder.step(ids[:, t], previous_velocity[:, t], lanes[:, t]) for t in range(begun, total)]
+    inputs = ids, previous_velocity, lanes, around
+    *events, curve = (x[:, :begun] for x in inputs)
+    found = [decoder.prefill(*events, mood, curve)]
+    found += [decoder.step(*(x[:, t] for x in inputs)) for t in range(begun, total)]
     worst = 0.0
     for t, (logits, levels) in enumerate(found, begun - 1):
         worst = max(

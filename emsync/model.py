@@ -28,6 +28,7 @@ from emsync.conditions import CONTROL_LANES, LANE_NAMES, LANES, MAX_OFFSET_S
 from emsync.errors import ModelError
 from emsync.lane_layers import CopyLane, LevelLane, layer_of
 from emsync.model_config import ModelConfig
+from emsync.mood_layers import MoodAdapter
 
 VALENCE_SLOT, AROUSAL_SLOT = v.VALENCE_SLOT, v.AROUSAL_SLOT
 MOOD_POSITIONS = 2
@@ -131,6 +132,7 @@ class EventTransformer(nn.Module):
         self.fusion = Fusion(config) if config.fusion == "dynamic" else None
         self.guides = nn.ModuleList(Guide(config, layer) for layer in config.guided_layers)
         self.style = nn.Embedding(config.style_positions, config.width) if config.style_positions else None
+        self.adapter = MoodAdapter(config) if config.adapter_layers else None
         self.norm = _norm(config, config.width)
         self.head = nn.Linear(config.width, config.vocabulary_size, bias=False)
         self.velocity_head = nn.Linear(config.width, v.VELOCITY_LEVELS, bias=True)
@@ -146,9 +148,9 @@ class EventTransformer(nn.Module):
             self.head.weight = self.events.weight
 
     def _silence_parts(self) -> None:
-        """Make fusion, guides and style add nothing yet."""
-        for part in (self.fusion, *self.guides):
-            if isinstance(part, Fusion | Guide):
+        """Make fusion, guides, adapter and style add nothing yet."""
+        for part in (self.fusion, self.adapter, *self.guides):
+            if isinstance(part, Fusion | Guide | MoodAdapter):
                 part.silence()
         if self.style is not None:
             nn.init.zeros_(self.style.weight)
@@ -218,7 +220,7 @@ class EventTransformer(nn.Module):
         return self._grown(replace(self.config, lanes=LANE_NAMES))
 
     def with_parts(self, like: ModelConfig) -> EventTransformer:
-        """A model that gives the same logits and has the fusion, the guides and the style of another as well.
+        """A model that gives the same logits and has the fusion, guides, style and mood adapter of another as well.
 
         Parts that it has already stay. Raises `ModelError` where its lanes are too few for them.
         """
@@ -228,6 +230,7 @@ class EventTransformer(nn.Module):
                 c, fusion=like.fusion if c.fusion == "sum" else c.fusion,
                 guided_every=c.guided_every or min(like.guided_every, c.n_layers),
                 style_positions=c.style_positions or like.style_positions,
+                adapter_layers=c.adapter_layers or min(like.adapter_layers, c.n_layers),
             )
         )  # fmt: skip
 
@@ -265,31 +268,50 @@ class EventTransformer(nn.Module):
             logits = logits + copy.bonus(states, lanes).to(logits.dtype)
         return logits, self.velocity_head(states)
 
-    def forward(self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, around: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits of the next event (B, T, vocabulary) and of an ON's own velocity (B, T, 16), at every position.
 
         `velocities[:, t]` is what position t may know: the velocity of the event *before* it (`shifted_velocities`).
+        around: (B, T, 2, P), the mood around each event, for a model with an adapter; None where none is given.
         """
-        logits, velocity_logits, _ = self.with_states(ids, velocities, lanes, mood)
+        logits, velocity_logits, _ = self.with_states(ids, velocities, lanes, mood, around)
         return logits, velocity_logits
 
     def with_states(
-        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor
+        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, around: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, with the hidden states (B, T, width) that the logits are read from."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         x, asked = self.embed(ids, velocities, lanes, mood, positions)
-        guides = dict(zip(self.config.guided_layers, cast("list[Guide]", self.guides), strict=True))
+        guides, control = self._guides(), self._control(around)
         for layer, block in enumerate(self.blocks):
-            before, x = x, block(x, positions)
+            before = self._adapted(x, layer, control)
+            x = block(before, positions)
             if (guide := guides.get(layer)) is not None:
                 x = x + guide.tell(guide.block(before + guide.hear(asked), positions))
         states = self.norm(x)
         return *self.read_out(states, lanes), states
 
+    def _guides(self) -> dict[int, Guide]:
+        """The guides by their layers."""
+        return dict(zip(self.config.guided_layers, cast("list[Guide]", self.guides), strict=True))
+
+    def _control(self, around: Tensor | None) -> Tensor | None:
+        """What the adapter makes of the mood around each event (B, T, width); None without either."""
+        return None if self.adapter is None or around is None else cast(Tensor, self.adapter(around))
+
+    def _adapted(self, x: Tensor, layer: int, control: Tensor | None) -> Tensor:
+        """The hidden states (B, T, width) that enter a layer."""
+        if self.adapter is None or control is None or layer >= self.config.adapter_layers:
+            return x
+        return self.adapter.join(x, layer, control)
+
     def step(
-        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor, cache: Cache
-    ) -> tuple[Tensor, Tensor, Tensor, Cache]:
+        self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, positions: Tensor, cache: Cache,
+        around: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Cache]:  # fmt: skip
         """T more positions behind a cache: what `with_states` gives for them, and their keys and values.
 
         cache: for each layer, then each guide, its keys and values (B, H, C, D) and the position in each slot (C,), -1
@@ -299,12 +321,12 @@ class EventTransformer(nn.Module):
         x, asked = self.embed(ids, velocities, lanes, mood, positions)
         new: Cache = []
         guided: Cache = []
-        guides = dict(zip(self.config.guided_layers, cast("list[Guide]", self.guides), strict=True))
+        guides, control = self._guides(), self._control(around)
         behind = iter(cache[self.config.n_layers :])
         blocks = cast("list[Block]", self.blocks)
         for layer, (block, past) in enumerate(zip(blocks, cache[: self.config.n_layers], strict=True)):
-            before = x
-            x, kept = block.cached(x, past, positions)
+            before = self._adapted(x, layer, control)
+            x, kept = block.cached(before, past, positions)
             new.append(kept)
             if (guide := guides.get(layer)) is not None:
                 y, kept = guide.block.cached(before + guide.hear(asked), next(behind), positions)

@@ -28,6 +28,8 @@ class ModelConfig:
     guided_every: with n, beside the first of every n layers stands a copy that reads the controls, which the layers
     then do not (control-guided decoding, there, eq. 10); 0 for none.
     style_positions: so many positions, from the first on, have a trained vector of a style; at most 3, the prefix.
+    adapter_layers: so many layers, from the first on, get what the mood adapter makes of the mood curve around each
+    event (NarraScore, Section 3.5; there 75 % of the layers were best); 0 for no adapter.
     unknown_offsets: what stands beside the learned positions where no boundary is given: a vector of its own
     ("learned"), or the positions once more ("positions": paper, Section III-B2; with the boundary lane alone).
     """
@@ -49,6 +51,7 @@ class ModelConfig:
     fusion: Literal["sum", "dynamic"] = "sum"
     guided_every: int = 0
     style_positions: int = 0
+    adapter_layers: int = 0
     unknown_offsets: Literal["learned", "positions"] = "learned"
     knows_mood: bool = True
     vocabulary_size: int = v.SIZE
@@ -70,7 +73,8 @@ class ModelConfig:
             )
         if type(self.local_block) is not int or self.local_block < 0:
             raise ModelError(f"model: local_block is {self.local_block!r}; give a whole number, 0 for none")
-        for name, most in (("guided_every", self.n_layers), ("style_positions", 3)):
+        most_of = {"guided_every": self.n_layers, "style_positions": 3, "adapter_layers": self.n_layers}
+        for name, most in most_of.items():
             if type(getattr(self, name)) is not int or not 0 <= getattr(self, name) <= most:
                 raise ModelError(f"model: {name} is {getattr(self, name)!r}; give a whole number from 0 to {most}")
         if (self.guided_every or self.fusion == "dynamic") and len(self.lanes) <= min(CONTROL_LANES):

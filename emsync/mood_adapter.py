@@ -95,16 +95,12 @@ class MoodAdapter:
         import torch
         from torch import nn
 
+        from emsync.mood_layers import convolutions
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            layers: list[nn.Module] = [nn.Conv1d(2, shape.channels, 1)]
-            for dilation in shape.dilations:
-                layers += [
-                    nn.Conv1d(shape.channels, shape.channels, 3, dilation=dilation, padding=dilation),
-                    nn.LeakyReLU(),
-                ]
-            layers.append(nn.Conv1d(shape.channels, shape.width, 1))
-            return cls(shape, nn.Sequential(*layers), nn.Parameter(torch.zeros(shape.n_layers)))
+            convert = convolutions(2, shape.width, shape.channels, shape.dilations)
+            return cls(shape, convert, nn.Parameter(torch.zeros(shape.n_layers)))
 
     @property
     def parameters(self) -> list[Any]:

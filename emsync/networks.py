@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.checkpoint import CONFIG, GRAPH, WEIGHTS, load, weights_header
-from emsync.conditions import CONTROL_LANES
+from emsync.conditions import AROUND_POINTS, CONTROL_LANES
 from emsync.errors import ModelError
 
 IntArray = npt.NDArray[np.integer]
@@ -43,6 +43,7 @@ class Geometry:
     knows_mood: bool
     guided_every: int = 0
     hears_controls: bool = False
+    reads_curve: bool = False
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Geometry:
@@ -52,7 +53,7 @@ class Geometry:
                 config[name] for name in ("n_layers", "n_heads", "width", "context", "local_block", "global_every")
             ]
             relative, knows_mood = config["attention"] == "relative", bool(config["knows_mood"])
-            numbers.append(config.get("guided_every", 0))  # models from before have none
+            numbers += [config.get(name, 0) for name in ("guided_every", "adapter_layers")]  # before, there were none
         except KeyError as error:
             raise ModelError(f"{CONFIG} lacks {error.args[0]!r}; copy the whole model folder again") from error
         if not all(isinstance(x, int) and x >= 0 for x in numbers) or min(numbers[:4]) < 1 or numbers[5] < 1:
@@ -60,11 +61,12 @@ class Geometry:
                 f"{CONFIG} gives {numbers[0]!r} layers, {numbers[1]!r} heads, width {numbers[2]!r}, "
                 f"context {numbers[3]!r}; these must be whole numbers above 0: copy the whole model folder again"
             )
-        n_layers, n_heads, width, context, local_block, global_every, guided = numbers
+        n_layers, n_heads, width, context, local_block, global_every, guided, adapted = numbers
         lanes = config.get("lanes")
         hears = isinstance(lanes, list) and len(lanes) > min(CONTROL_LANES)
         return cls(
-            n_layers, n_heads, width // n_heads, context, local_block, global_every, relative, knows_mood, guided, hears
+            n_layers, n_heads, width // n_heads, context, local_block, global_every, relative, knows_mood, guided,
+            hears, adapted > 0,
         )  # fmt: skip
 
     def is_local(self, layer: int) -> bool:
@@ -134,10 +136,11 @@ class Network(Protocol):
         mood: FloatArray,
         start: int,
         spans: list[Span],
+        around: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
         """Positions start … start + T - 1 behind the spans.
 
-        Takes ids and previous_velocity (B, T), lanes (B, T, N), mood (B, 2).
+        Takes ids and previous_velocity (B, T), lanes (B, T, N), mood (B, 2), around (B, T, 2, P) or None.
 
         Returns the last position's logits (B, V) and velocity logits (B, 16), and for each span the new keys and values
         (layers, 2, B, H, T, D).
@@ -196,6 +199,7 @@ class OnnxNetwork:
         self._relative = config["attention"] == "relative"
         self._outputs = [output.name for output in session.get_outputs()]
         self._context, self._n_lanes = int(config["context"]), len(config["lanes"])
+        self._reads_curve = bool(config.get("adapter_layers", 0))
         self._pasts: dict[str, FloatArray] = {}
         self.gives_states = "states" in self._outputs
         self.states: FloatArray | None = None
@@ -220,6 +224,7 @@ class OnnxNetwork:
         mood: FloatArray,
         start: int,
         spans: list[Span],
+        around: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
         """See `Network.run`."""
         batch, count = ids.shape
@@ -231,6 +236,9 @@ class OnnxNetwork:
         # The graph calls the previous velocities "heard", as models exported by older versions do.
         feeds = {"ids": ids, "heard": previous_velocity, "lanes": lanes, "mood": mood, **self._pasts}
         feeds["positions"] = np.arange(start, start + count)
+        if self._reads_curve:
+            unknown = np.full((batch, count, 2, AROUND_POINTS), np.nan, dtype=np.float32)
+            feeds["around"] = unknown if around is None else around
         for span in spans:
             feeds["local_mask" if span.block else "global_mask"] = span.mask(start, count)
         if self._relative:
@@ -294,6 +302,7 @@ class TorchNetwork:
         mood: FloatArray,
         start: int,
         spans: list[Span],
+        around: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray, list[Any]]:
         """See `Network.run`."""
         import torch
@@ -312,6 +321,7 @@ class TorchNetwork:
                 torch.tensor(mood, device=place),
                 torch.arange(start, start + ids.shape[1], device=place),
                 cache,
+                None if around is None else torch.tensor(around, device=place),
             )
             kept = [torch.stack([torch.stack(new[layer][:2]) for layer in span.layers]) for span in spans]
             last, last_levels, self.states = (

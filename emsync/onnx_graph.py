@@ -10,7 +10,7 @@ import numpy as np
 
 from emsync import vocabulary as v
 from emsync.checkpoint import WeightsHeader
-from emsync.conditions import CONTROL_LANES, COPY_LANES, LANES
+from emsync.conditions import AROUND_POINTS, CONTROL_LANES, COPY_LANES, LANES
 from emsync.copying import N_STRENGTHS
 from emsync.onnx_nodes import Graph
 
@@ -34,9 +34,12 @@ def build(config: ModelConfig, header: WeightsHeader) -> Any:
     new: dict[bool, list[str]] = {False: [], True: []}  # of global and of local layers
     x, asked = _embedded(g, config)
     guided: dict[bool, list[str]] = {False: [], True: []}  # of the guides, which come behind the layers
+    control = _control(g, config) if config.adapter_layers else ""
     for layer in range(config.n_layers):
         before = x
-        x, key, value = _block(g, config, layer, x, f"blocks.{layer}", rotation)
+        if layer < config.adapter_layers:
+            before = _adapted(g, config, x, layer, control)
+        x, key, value = _block(g, config, layer, before, f"blocks.{layer}", rotation)
         new[config.is_local(layer)] += [key, value]
         if layer in config.guided_layers:
             number = config.guided_layers.index(layer)
@@ -102,6 +105,8 @@ def _signature(config: ModelConfig) -> tuple[list[Any], list[Any]]:
         floats("mood", "B", 2),
     ]
     inputs.append(ints("positions", "T"))
+    if config.adapter_layers:
+        inputs.append(floats("around", "B", "T", 2, AROUND_POINTS))
     outputs = [floats("logits", "B", config.vocabulary_size), floats("velocity_logits", "B", v.VELOCITY_LEVELS)]
     local = [config.is_local(layer) for layer in range(config.n_caches)]
     for kind, name in ((False, "global"), (True, "local")):
@@ -170,6 +175,40 @@ def _embedded(g: Graph, config: ModelConfig) -> tuple[str, str]:
             encoded = g.op("Where", absent, places, encoded)
         encoded = g.op("Concat", encoded, places, axis=-1)
     return g.op("Add", x, encoded), asked
+
+
+def _control(g: Graph, config: ModelConfig) -> str:
+    """`MoodAdapter.forward`: around (B, T, 2, P) -> (B, T, width), the convolutions as products of groups of points."""
+    from onnx import TensorProto
+
+    from emsync.mood_layers import CHANNELS, DILATIONS, FEATURES, TAPS
+
+    absent = g.op("IsNaN", "around")
+    levels = g.op("Where", absent, g.constant(0.0), "around")
+    given = g.op("Cast", g.op("Not", absent), to=TensorProto.FLOAT)
+    x = g.op("Transpose", g.op("Concat", levels, given, axis=2), perm=[0, 1, 3, 2])  # (B, T, P, 4)
+
+    def convolved(x: str, layer: int, n_out: int, n_in: int, taps: int) -> str:
+        """(B, T, points, taps * n_in) -> (B, T, points, n_out)."""
+        matrix = g.op("Transpose", g.weight(f"adapter.convert.{layer}.weight", (n_out, n_in, taps)), perm=[2, 1, 0])
+        matrix = g.op("Reshape", matrix, g.constant([taps * n_in, n_out]))
+        return g.op("Add", g.op("MatMul", x, matrix), g.weight(f"adapter.convert.{layer}.bias", (n_out,)))
+
+    x = convolved(x, 0, CHANNELS, FEATURES, 1)
+    points = AROUND_POINTS
+    for number in range(len(DILATIONS)):
+        points //= TAPS
+        x = g.op("Reshape", x, g.constant([0, 0, points, TAPS * CHANNELS]))
+        x = g.op("LeakyRelu", convolved(x, 1 + 2 * number, CHANNELS, CHANNELS, TAPS), alpha=0.01)
+    x = g.op("Squeeze", convolved(x, 1 + 2 * len(DILATIONS), config.width, CHANNELS, 1), g.constant([2]))
+    return g.op("Mul", x, g.op("ReduceMax", g.op("ReduceMax", given, g.constant([3])), g.constant([2]), keepdims=0))
+
+
+def _adapted(g: Graph, config: ModelConfig, x: str, layer: int, control: str) -> str:
+    """`MoodAdapter.join`: x and control (B, T, width) -> their sum."""
+    gain = g.op("Gather", g.weight("adapter.gains", (config.adapter_layers,)), g.constant(layer))
+    size = g.op("Sqrt", g.op("Add", g.op("ReduceMean", g.op("Mul", x, x), g.constant([-1])), g.constant(1e-12)))
+    return g.op("Add", x, g.op("Mul", g.op("Mul", size, gain), control))
 
 
 def _added(g: Graph, parts: list[str]) -> str:

@@ -108,14 +108,22 @@ class Rows:
         tail = [np.stack(_behind(p.lanes, w.lanes, at)) for w, p, at in every]
         lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
         moods = self._moods(np.stack([w.conditions.mood for w in pieces]))
-        return self._guided(decoder.prefill(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), moods))
+        # An excerpt is played in the mood of the piece's beginning.
+        steps = [np.array(_behind([0] * len(p.ids), w.steps, at)) for w, p, at in every]
+        around = self._around(decoder, [np.concatenate([np.repeat(s[:1], 3), s]) for s in steps])
+        return self._guided(
+            decoder.prefill(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), moods, around)
+        )
 
     def step(self, decoder: Decoder) -> Answer:
         """Append the latest event of each piece."""
         ids = np.array([w.ids[-1] for w in self.writers], dtype=np.int64)
         previous_velocity = np.array([w.velocities[-2] for w in self.writers], dtype=np.int64)
         lanes = np.stack([w.lanes[-1] for w in self.writers]).astype(np.float32)
-        return self._guided(decoder.step(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes)))
+        around = self._around(decoder, [np.array(w.steps[-1:]) for w in self.writers])
+        if around is not None:
+            around = around[:, 0]
+        return self._guided(decoder.step(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), around))
 
     def _rows(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """(n, ...) -> (n + len(again) + len(free), ...)"""
@@ -134,6 +142,18 @@ class Rows:
         lanes[self._moodless, ..., MOOD_LANES] = np.nan
         lanes[len(self.writers) + len(self.again) :, ..., CONTROL_LANES] = np.nan
         return lanes
+
+    def _around(self, decoder: Decoder, steps: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32] | None:
+        """Each piece's steps (T,) -> (n + len(again) + len(free), T, 2, P), NaN for rows without a mood.
+
+        None for a model that does not read it.
+        """
+        if not decoder.reads_curve:
+            return None
+        pieces = zip(self.writers, steps, strict=True)
+        around = self._rows(np.stack([w.conditions.around(at * v.STEP_S) for w, at in pieces]))
+        around[self._moodless] = np.nan
+        return around
 
     def _moods(self, moods: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(n, 2) -> (n + len(again) + len(free), 2), NaN for rows without a mood."""

@@ -124,6 +124,7 @@ class Writer:
         count: The event that asks for many or few instruments.
         ids, velocities: The events so far, from START on, and their velocity levels (0 for events without).
         lanes: (N_LANES,) for each event, what the model is conditioned on after it.
+        steps: The clock after each event, in steps.
         prime: The excerpt that primes the model, if the piece is composed like another.
         done: Whether the piece has ended.
         arrangement: What share of the notes each family should have; None where nothing holds them to one.
@@ -163,7 +164,7 @@ class Writer:
         if plan.theme is not None:
             self.grammar.open_up(plan.theme.family)
         self.ids, self.velocities = [v.START], [0]
-        self.lanes = [conditions.at(np.zeros(1))[0]]
+        self.lanes, self.steps = [conditions.at(np.zeros(1))[0]], [0]
         like = recipe.like
         self.prime = None if like is None else Prime.of(like, beat_steps, self.lanes[0])
         self._originality = None if like is None else Originality(like)
@@ -214,7 +215,7 @@ class Writer:
         What never changes is shared, and so are the events so far (`copying.Past`): a fork of a long piece costs hardly
         more than one of a short piece. Of the forks of one writer, one may be forked again.
         """
-        memo: dict[int, object] = {id(row): row.copy() for row in (self.ids, self.velocities, self.lanes)}
+        memo: dict[int, object] = {id(row): row.copy() for row in (self.ids, self.velocities, self.lanes, self.steps)}
         shared = [self.prime, self.conditions, self._conditioned, self.recipe, self._tempo_plan, *self._sections.shared]
         if self._steering is not None:
             shared.append(self._steering.curves)
@@ -352,3 +353,4 @@ class Writer:
         self.ids.append(event)
         self.velocities.append(0)
         self.lanes.append(lanes)
+        self.steps.append(self.grammar.step)

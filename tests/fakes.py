@@ -74,28 +74,43 @@ class Fake:
     prefilled_at: list[int] = field(default_factory=list)
     #: Which rows were read on when others were finished, and how many events each had been given by then.
     selected: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    #: (B, T, 2, P) the mood around the events of every prefill and step, of a fake that reads it.
+    around: list[np.ndarray] = field(default_factory=list)
 
     knows_mood = False
     hears_controls = False
+    reads_curve = False
     backend = "fake"
     mixture: Mixture | None = None
     critic: Critic | None = None
     states: np.ndarray | None = None
     mood: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
-    def prefill(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray) -> Any:
+    def prefill(
+        self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, mood: np.ndarray,
+        around: np.ndarray | None = None,
+    ) -> Any:  # fmt: skip
         assert ids.shape == previous_velocity.shape == lanes.shape[:2]
         assert lanes.shape[2] == N_LANES
         assert mood.shape == (len(ids), 2)
         assert ids.shape[1] <= self.context
+        assert (around is not None) == self.reads_curve
         self.prefills.append((ids.copy(), previous_velocity.copy(), lanes.copy(), mood.copy()))
+        if around is not None:
+            assert around.shape[:2] == ids.shape
+            self.around.append(around)
         self.mood = mood
         self.prefilled_at.append(len(self.inputs))
         self.length = ids.shape[1]
         return self._answer(ids[:, -1], previous_velocity[:, -1], lanes[:, -1])
 
-    def step(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
+    def step(
+        self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray, around: np.ndarray | None = None
+    ) -> Any:
         assert self.length < self.context, "the window is full"
+        assert (around is not None) == self.reads_curve
+        if around is not None:
+            self.around.append(around[:, None])
         self.length += 1
         return self._answer(ids, previous_velocity, lanes)
 

@@ -189,7 +189,7 @@ def test_training_may_change_the_lanes_alone(tmp_path: Path) -> None:
     first, second = before.with_all_lanes().state_dict(), after.state_dict()
     changed = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
     assert changed == {"lanes"}
-    with pytest.raises(InputError, match="train_only is 'heads'; choose all, lanes or style"):
+    with pytest.raises(InputError, match="train_only is 'heads'; choose all, lanes, style or adapter"):
         toy_preset(train_only="heads")
 
 

@@ -26,8 +26,14 @@ def tensors(batch: Batch | dict[str, Tensor], device: Any) -> dict[str, Tensor]:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in named.items()}
 
 
+def inputs(batch: dict[str, Tensor]) -> tuple[Tensor | None, ...]:
+    """What the network reads of a batch, in the order of `EventTransformer.forward`."""
+    return (*(batch[name] for name in ("ids", "previous_velocity", "lanes", "mood")), batch.get("around"))
+
+
 def _named(batch: Batch) -> dict[str, Tensor]:
-    return {f.name: torch.from_numpy(getattr(batch, f.name)) for f in fields(Batch)}
+    arrays = ((f.name, getattr(batch, f.name)) for f in fields(Batch))
+    return {name: torch.from_numpy(array) for name, array in arrays if array is not None}
 
 
 def prefetch(make: Callable[[int], Batch], first: int, ahead: int = 4) -> Generator[Batch]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from emsync.conditions import LANES
+from emsync.conditions import LANES, around_times
 from emsync.control_lanes import SongEvents
 
 
@@ -31,6 +31,27 @@ def mask_segments(
             lanes[np.flatnonzero(within)[:, None], list(group)] = np.nan
         elif kind < inside + outside:
             lanes[np.flatnonzero(~within)[:, None], list(group)] = np.nan
+
+
+def mask_around(
+    around: npt.NDArray[np.float32], times_s: npt.NDArray[np.float64], rng: np.random.Generator, inside: float,
+    outside: float,
+) -> None:  # fmt: skip
+    """Mask segments of the mood around events (T, 2, P) in place, as `mask_segments` does with lanes.
+
+    A segment is one of time: all events see the same part of a curve as not given.
+    """
+    if not inside and not outside:
+        return
+    at = around_times(times_s)
+    for axis in range(around.shape[1]):
+        first_s, last_s = np.sort(rng.choice(times_s, 2))
+        within = (at >= first_s) & (at <= last_s)
+        kind = rng.random()
+        if kind < inside:
+            around[:, axis][within] = np.nan
+        elif kind < inside + outside:
+            around[:, axis][~within] = np.nan
 
 
 def song_groups() -> list[list[int]]:

@@ -28,7 +28,7 @@ from emsync.control_lanes import SongEvents
 from emsync.copying import lanes_of_song
 from emsync.errors import CorpusError, InputError
 from emsync.tokenizer.events import times_steps
-from emsync.training.crop_lanes import mask_segments, show_song_lanes, song_groups, transpose_lanes
+from emsync.training.crop_lanes import mask_around, mask_segments, show_song_lanes, song_groups, transpose_lanes
 from emsync.training.dataset import Dataset
 
 _SLOTS = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT], dtype=np.int64)
@@ -77,11 +77,14 @@ class CropConfig:
     drop_lane: float = 0.5
     """Of each lane that a song's own events give (`conditions.Lane.of_song`), the share of crops without it. Lanes
     of one control are left out together."""
+    drop_around: float = 0.1
+    """Likewise, the share without the mood around each event, which a mood adapter reads."""
     drop_axis: float = 0.1
     """Share without valence, and share without arousal."""
     mask_inside: float = 0.0
     """Of valence and arousal at each moment, the share masked within a segment, drawn at random: p of
-    controllable-v2m, eq. 12, which has 0.05. By default none, as the models on disk were trained."""
+    controllable-v2m, eq. 12, which has 0.05. By default none, as the models on disk were trained. The mood around
+    events is masked as often, in segments of its own."""
     mask_outside: float = 0.0
     """Likewise, the share masked everywhere but in a segment: q."""
     mask_lane_inside: float = 0.05
@@ -109,6 +112,7 @@ class CropConfig:
             "drop_mood",
             "drop_piece_mood",
             "drop_mood_lanes",
+            "drop_around",
             "drop_axis",
             "drop_lane",
             "mask_inside",
@@ -134,7 +138,8 @@ class Batch:
     """The input of one training step. Position t predicts `targets[:, t]`, weighed by `weights[:, t]` (0: not counted).
 
     ids, targets (B, T) int64; previous_velocity (B, T) int64, the velocity of the event before; velocities (B, T)
-    int64, the event's own, 0 where it has none; lanes (B, T, N) float32; mood (B, 2) float32; weights (B, T) float32.
+    int64, the event's own, 0 where it has none; lanes (B, T, N) float32; mood (B, 2) float32; weights (B, T) float32;
+    around (B, T, 2, P) float32, the mood around each event, None where the crops are without it.
     """
 
     ids: npt.NDArray[np.int64]
@@ -144,21 +149,25 @@ class Batch:
     mood: npt.NDArray[np.float32]
     targets: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
+    around: npt.NDArray[np.float32] | None = None
 
 
 class Crops:
     """Draws batches from a dataset; see `CropConfig`.
 
     augment: whether anything is left out or transposed. controls: whether crops that are not augmented show the song's
-    own controls, which others do by `drop_lane`; by default a song is seen as without controls.
+    own controls, which others do by `drop_lane`; by default a song is seen as without controls. around: whether crops
+    have the mood around each event, for a model with an adapter.
     """
 
     def __init__(
-        self, data: Dataset, config: CropConfig, *, seed: int, augment: bool = True, controls: bool = False
+        self, data: Dataset, config: CropConfig, *, seed: int, augment: bool = True, controls: bool = False,
+        around: bool = False,
     ) -> None:  # fmt: skip
         if not len(data):
             raise CorpusError("the corpus holds no songs; prepare a larger one")
         self.data, self.config, self.seed, self.augment, self.controls = data, config, seed, augment, controls
+        self.around = around
         self._chords = _chord_places(data)
 
     def batch(self, step: int, size: int, *, rank: int = 0, chord_weight: float = 10.0) -> Batch:
@@ -223,7 +232,7 @@ class Crops:
         early = max(begin - 256, 0)
         window = np.arange(early, min(begin + length + 64, len(ids)))[keep[early : begin + length + 64]]
         window = window[: np.searchsorted(window, begin) + length]
-        mood = self._mood(rng, song, length_s)
+        mood, curve = self._mood(rng, song, length_s)
         conditions = Conditions(boundaries_s=known_s, end_s=end_s, end_known_s=end_known_s, **mood)
         lanes = conditions.at(steps[window] * v.STEP_S, ids[window] == v.CHORD)
         if not (self.augment and rng.random() < c.drop_meter):
@@ -248,39 +257,54 @@ class Crops:
         if self.augment:
             mask_segments(lanes, rng, [[lane] for lane in MOOD_LANES], c.mask_inside, c.mask_outside)
             mask_segments(lanes, own, song_groups(), c.mask_lane_inside, c.mask_lane_outside)
+        around = self._around(rng.spawn(1)[0], curve, steps[window[inside]] * v.STEP_S) if self.around else None
         return Row(
             np.concatenate([_SLOTS, [count], ids]),
             np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities]),
             np.concatenate([np.repeat(lanes[:1], PREFIX, axis=0), lanes]),
             conditions.mood,
+            around,
         )
 
-    def _mood(self, rng: np.random.Generator, song: int, length_s: float) -> dict[str, Any]:
-        """The song's mood as `Conditions` takes it, parts of it left out at random."""
+    def _around(
+        self, rng: np.random.Generator, curve: dict[str, Any], times_s: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """The mood around each event, (PREFIX + T, 2, P), left out or masked at random."""
+        c = self.config
+        around = Conditions(**({} if self.augment and rng.random() < c.drop_around else curve)).around(times_s)
+        if self.augment:
+            mask_around(around, times_s, rng, c.mask_inside, c.mask_outside)
+        return np.concatenate([np.repeat(around[:1], PREFIX, axis=0), around])
+
+    def _mood(self, rng: np.random.Generator, song: int, length_s: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The song's mood as `Conditions` takes it, parts of it left out at random; and the curves around events."""
         c = self.config
         times_s, levels = self.data.song_mood(song, length_s)
         draws = rng.random(5) if self.augment else np.ones(5)
         if not len(levels) or draws[0] < c.drop_mood:
-            return {}
+            return {}, {}
         given: dict[str, Any] = {}
+        curve: dict[str, Any] = {}
         for k, axis in enumerate(("valence", "arousal")):
             if draws[1 + k] < c.drop_axis:
                 continue
             if draws[3] >= c.drop_piece_mood:
                 given[f"piece_{axis}"] = float(levels[:, k].mean())
+            curve[axis] = (times_s, levels[:, k])
             if draws[4] >= c.drop_mood_lanes:
-                given[axis] = (times_s, levels[:, k])
-        return given
+                given[axis] = curve[axis]
+        return given, curve
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One crop, prefix and all: ids, velocities (T,), lanes (T, N), mood (2,)."""
+    """One crop, prefix and all: ids, velocities (T,), lanes (T, N), mood (2,), around (T, 2, P) or None."""
 
     ids: npt.NDArray[np.int64]
     velocities: npt.NDArray[np.uint8]
     lanes: npt.NDArray[np.float32]
     mood: npt.NDArray[np.float32]
+    around: npt.NDArray[np.float32] | None = None
 
 
 def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) -> Batch:
@@ -301,8 +325,20 @@ def collate(rows: Sequence[Row], context: int, *, chord_weight: float = 10.0) ->
     previous_velocity = np.pad(velocities[:, : context - 1], ((0, 0), (1, 0)))
     mood = np.stack([row.mood for row in rows])
     return Batch(
-        ids[:, :context], previous_velocity, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32)
-    )
+        ids[:, :context], previous_velocity, velocities[:, :context], lanes, mood, targets, weights.astype(np.float32),
+        _padded([row.around for row in rows], context),
+    )  # fmt: skip
+
+
+def _padded(curves: Sequence[npt.NDArray[np.float32] | None], context: int) -> npt.NDArray[np.float32] | None:
+    """The mood around the events of rows, each (T, 2, P), as (B, context, 2, P); None if a row has none."""
+    given = [curve for curve in curves if curve is not None]
+    if len(given) < len(curves):
+        return None
+    out = np.full((len(given), context, *given[0].shape[1:]), np.nan, dtype=np.float32)
+    for i, curve in enumerate(given):
+        out[i, : min(len(curve), context)] = curve[:context]
+    return out
 
 
 def transpose(ids: npt.NDArray[np.int64], semitones: int) -> npt.NDArray[np.int64]:

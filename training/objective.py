@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from emsync.errors import InputError
 from emsync.model import EventTransformer
 from emsync.tokenizer.events import DEFAULT_VELOCITY
-from emsync.training.batches import tensors
+from emsync.training.batches import inputs, tensors
 from emsync.training.crops import Batch
 from emsync.training.muon import Float32Muon
 from emsync.training.presets import TrainConfig
@@ -45,10 +45,11 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     """
     fused: dict[str, Any] = {"fused": True} if next(model.parameters()).is_cuda else {}
     if config.train_only != "all":
-        own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",)}[config.train_only]
-        chosen_ones = [p for name, p in model.named_parameters() if name.startswith(own)]
+        own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",), "adapter": ("adapter.",)}
+        chosen_ones = [p for name, p in model.named_parameters() if name.startswith(own[config.train_only])]
         if not chosen_ones:
-            raise InputError(f"train: the model has no {config.train_only} to train; give it style_positions")
+            missing = {"style": "style_positions", "adapter": "adapter_layers"}[config.train_only]
+            raise InputError(f"train: the model has no {config.train_only} to train; give it {missing}")
         model.requires_grad_(False)
         for parameter in chosen_ones:
             parameter.requires_grad_(True)
@@ -85,7 +86,7 @@ def silence_velocities(model: EventTransformer) -> None:
 
 def losses(model: Any, batch: dict[str, Tensor], velocity_weight: float) -> tuple[Tensor, Tensor]:
     """(what is minimised, mean bits an event unweighted) of one batch."""
-    logits, velocity_logits = model(batch["ids"], batch["previous_velocity"], batch["lanes"], batch["mood"])
+    logits, velocity_logits = model(*inputs(batch))
     nats = F.cross_entropy(logits.float().flatten(0, 1), batch["targets"].flatten(), reduction="none").view_as(
         batch["weights"]
     )
@@ -131,7 +132,7 @@ def validate(
     for batch in batches:
         t = tensors(batch, device)
         with context():
-            logits, velocity_logits = model(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
+            logits, velocity_logits = model(*inputs(t))
         each = F.cross_entropy(logits.float().flatten(0, 1), t["targets"].flatten(), reduction="none").view_as(
             t["weights"]
         )

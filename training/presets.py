@@ -16,7 +16,7 @@ from emsync.training.crops import CropConfig
 
 #: A preset has a kilobyte.
 MAX_BYTES = 1 << 20
-PRESETS = ("paper", "base", "small", "tiny")
+PRESETS = ("paper", "base", "small", "tiny", "mood-adapter")
 #: Keys of [crops] as runs and presets from before have them, and what they are called now.
 _RENAMED = {"drop_metre": "drop_meter"}
 
@@ -57,8 +57,8 @@ class TrainConfig:
     """Weight of the velocity head's loss. With 0 the model neither reads nor learns velocities, and plays all notes at
     one level."""
     train_only: str = "all"
-    """"all" of the network; its "lanes" alone (with their fusion and guides), or its "style", with AdamW, while the
-    rest stays as it is."""
+    """"all" of the network; its "lanes" alone (with their fusion and guides), its "style" or its mood "adapter", with
+    AdamW, while the rest stays as it is."""
     seed: int = 1
     valid_crops: int = 48
     saves: int = 10
@@ -81,8 +81,8 @@ class TrainConfig:
             raise InputError(f"train: late_from is {self.late_from}; a share is above 0 and at most 1")
         if not 0 <= self.decay <= 1:
             raise InputError(f"train: decay is {self.decay}; a share is between 0 and 1")
-        if self.train_only not in ("all", "lanes", "style"):
-            raise InputError(f"train: train_only is {self.train_only!r}; choose all, lanes or style")
+        if self.train_only not in ("all", "lanes", "style", "adapter"):
+            raise InputError(f"train: train_only is {self.train_only!r}; choose all, lanes, style or adapter")
         if self.optimizer not in ("muon", "adam"):
             raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
 
@@ -97,7 +97,7 @@ class Preset:
 
     @classmethod
     def read(cls, name: str | os.PathLike[str]) -> Preset:
-        """A preset by its name (paper, base, small, tiny) or a TOML file of one's own."""
+        """A preset by its name (`PRESETS`) or a TOML file of one's own."""
         path = Path(__file__).parent / f"{name}.toml" if str(name) in PRESETS else Path(name)
         try:
             path.stat()

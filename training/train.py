@@ -201,12 +201,13 @@ class Run:
         if controls:
             listens = len(self.preset.model.lanes) > min(CONTROL_LANES)
             n = math.ceil(n / 4) if listens else 0
-        still = Crops(valid, self.preset.crops, seed=VALID_SEED, augment=False, controls=controls)
+        around = self.preset.model.adapter_layers > 0
+        still = Crops(valid, self.preset.crops, seed=VALID_SEED, augment=False, controls=controls, around=around)
         return [still.batch(i, self.config.batch, chord_weight=self.config.chord_weight) for i in range(n)]
 
     def _source(self) -> Generator[Batch | dict[str, Tensor]]:
         """Batches from the first step on."""
-        crops = Crops(self.data, self.preset.crops, seed=self.config.seed)
+        crops = Crops(self.data, self.preset.crops, seed=self.config.seed, around=self.preset.model.adapter_layers > 0)
 
         def draw(step: int) -> Batch:
             return crops.batch(

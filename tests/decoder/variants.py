@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from emsync import vocabulary as v
-from emsync.conditions import CONTROL_LANES, COPY_LANES, LANE_NAMES, LANES
+from emsync.conditions import AROUND_POINTS, CONTROL_LANES, COPY_LANES, LANE_NAMES, LANES
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, CachedDecoder
 from emsync.model import EventTransformer
 from emsync.model_config import ModelConfig
@@ -31,6 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dynamic-relative": {"attention": "relative", "fusion": "dynamic", "guided_every": 3, "style_positions": 1},
     "guided": {**ROTARY, "qk_norm": True, "lane_encoding": "lookup", "guided_every": 1, "fusion": "dynamic"},
     "guided-sum": {**ROTARY, "global_every": 3, "lane_encoding": "lookup", "guided_every": 2},
+    "adapter": {**ROTARY, "qk_norm": True, "norm": "rms", "lane_encoding": "lookup", "adapter_layers": 2},
+    "adapter-guided": {"attention": "relative", "guided_every": 2, "adapter_layers": 3},
     "all-local": {**ROTARY, "global_every": 9, "qk_norm": True, "lane_encoding": "scalar"},
 }
 
@@ -54,21 +56,26 @@ class Song:
     previous_velocity: np.ndarray
     lanes: np.ndarray
     mood: np.ndarray
+    around: np.ndarray | None = None
 
     def right(self, model: EventTransformer) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode():
-            tensors = (torch.tensor(x) for x in (self.ids, self.previous_velocity, self.lanes, self.mood))
-            logits, levels = model(*tensors)
+            inputs = (self.ids, self.previous_velocity, self.lanes, self.mood, self.around)
+            logits, levels = model(*(None if x is None else torch.tensor(x) for x in inputs))
         return logits.numpy(), levels.numpy()
 
     def rows(self, rows: list[int]) -> Song:
-        return Song(self.ids[rows], self.previous_velocity[rows], self.lanes[rows], self.mood[rows])
+        around = None if self.around is None else self.around[rows]
+        return Song(self.ids[rows], self.previous_velocity[rows], self.lanes[rows], self.mood[rows], around)
 
     def prefill(self, into: CachedDecoder, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.prefill(self.ids[:, :count], self.previous_velocity[:, :count], self.lanes[:, :count], self.mood)
+        around = None if self.around is None else self.around[:, :count]
+        events = (x[:, :count] for x in (self.ids, self.previous_velocity, self.lanes))
+        return into.prefill(*events, self.mood, around)
 
     def step(self, into: CachedDecoder, t: int) -> tuple[np.ndarray, np.ndarray]:
-        return into.step(self.ids[:, t], self.previous_velocity[:, t], self.lanes[:, t])
+        around = None if self.around is None else self.around[:, t]
+        return into.step(self.ids[:, t], self.previous_velocity[:, t], self.lanes[:, t], around)
 
 
 def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
@@ -80,7 +87,10 @@ def song(rows: int = 2, count: int = CONTEXT, seed: int = 3) -> Song:
     lanes[random.random(lanes.shape) < 0.3] = np.nan
     mood = np.where(np.arange(rows)[:, None] % 2, np.nan, random.uniform(-1, 1, (rows, 2)))
     previous_velocity = random.integers(0, v.VELOCITY_LEVELS + 1, (rows, count))
-    return Song(ids, previous_velocity, lanes.astype(np.float32), mood.astype(np.float32))
+    around = random.uniform(-1, 1, (rows, count, 2, AROUND_POINTS)).astype(np.float32)
+    around[random.random((rows, count)) < 0.2] = np.nan  # nothing is known, or a part
+    around[random.random(around.shape) < 0.2] = np.nan
+    return Song(ids, previous_velocity, lanes.astype(np.float32), mood.astype(np.float32), around)
 
 
 def close(found: np.ndarray, right: np.ndarray) -> None:

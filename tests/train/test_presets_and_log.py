@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,7 @@ def test_the_presets_say_what_the_paper_says() -> None:
         "drop_tempo",
         "drop_copy",
         "drop_mood_lanes",
+        "drop_around",
         "drop_lane",
     }  # all but the first concern lanes that it does not have
     for name in train.PRESETS:
@@ -40,8 +41,11 @@ def test_the_presets_say_what_the_paper_says() -> None:
         assert (preset.train.chord_weight, preset.train.clip) == (10.0, 1.0)
         assert (preset.crops.transpose, preset.crops.at_bar) == (3, 0.0 if name == "paper" else 0.5)
         # `small` is what ships: docs/decisions/0014-trained-further-still.md says why it leaves out fewer.
-        assert preset.crops.drop_chord == (0.1 if name == "small" else 0.2)
-        assert preset.crops.context == preset.model.context
+        assert preset.crops.drop_chord == (0.1 if name in ("small", "mood-adapter") else 0.2)
+        assert preset.crops.context == (256 if name == "mood-adapter" else preset.model.context)
+    adapter = Preset.read("mood-adapter")
+    assert adapter.model == replace(Preset.read("small").model, adapter_layers=6)  # beside the model that ships
+    assert adapter.train.train_only == "adapter"
 
 
 def test_a_preset_of_one_s_own(tmp_path: Path) -> None:
@@ -95,7 +99,9 @@ def test_refuses_a_preset(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_refuses_an_unknown_preset(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"huge is neither a preset \(paper, base, small, tiny\) nor a TOML file"):
+    with pytest.raises(
+        InputError, match=r"huge is neither a preset \(paper, base, small, tiny, mood-adapter\) nor a TOML file"
+    ):
         Preset.read("huge")
     (tmp_path / "music.mid").write_bytes(b"MThd\xff\xfe")
     with pytest.raises(InputError, match=r"music\.mid is not TOML"):

@@ -101,8 +101,13 @@ def _conditions_of(data: Dataset, song: int, boundaries_s: Floats, end_s: float,
     )  # fmt: skip
 
 
-def song_windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bool, mood: bool) -> Iterator[Window]:
-    """Each song as the model reads it, in windows of `size` events; mood: whether it is conditioned on the song's."""
+def song_windows(
+    data: Dataset, songs: Sequence[int], size: int, conditioned: bool, mood: bool, around: bool = False
+) -> Iterator[Window]:
+    """Each song as the model reads it, in windows of `size` events.
+
+    mood: whether it is conditioned on the song's. around: whether the model reads the mood around each event.
+    """
     slots = np.array([v.VALENCE_SLOT, v.AROUSAL_SLOT])
     for song in songs:
         ids, velocities = data.song(song)
@@ -118,6 +123,7 @@ def song_windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bo
         if conditioned:
             lanes[:, METER_LANES] = song_meter(ids, steps)
             lanes[:, COPY_LANES] = lanes_of_song(ids)
+        felt = conditions.around(steps * v.STEP_S) if around else None
         matches = matches_of_song(ids)
         # Of the match that ends one event earlier; nothing is before the first event.
         strength = np.pad(matches.strength()[:-1], (1, 0))
@@ -128,6 +134,7 @@ def song_windows(data: Dataset, songs: Sequence[int], size: int, conditioned: bo
                 np.concatenate([np.zeros(PREFIX, dtype=np.uint8), velocities[begin:end]]),
                 np.concatenate([np.repeat(lanes[begin : begin + 1], PREFIX, axis=0), lanes[begin:end]]),
                 conditions.mood,
+                None if felt is None else felt[np.maximum(np.arange(begin - PREFIX, end), begin)],
             )
             yield Window(
                 song,
@@ -199,7 +206,7 @@ def predictions(
     past = _Past(recall=recall, adapt=adapt)
     try:
         group: list[Window] = []
-        for window in song_windows(data, songs, size, conditions, mood):
+        for window in song_windows(data, songs, size, conditions, mood, model.config.adapter_layers > 0):
             group.append(window)
             if len(group) == batch:
                 yield _score(model, group, device, half, past)
@@ -215,12 +222,12 @@ def read_states(model: EventTransformer, row: Row) -> tuple[Floats, Floats]:
     import torch
     import torch.nn.functional as F
 
-    from emsync.training.batches import tensors
+    from emsync.training.batches import inputs, tensors
 
     device = next(model.parameters()).device
     t = tensors(collate([row], len(row.ids)), device)
     with torch.inference_mode():
-        logits, _, states = model.with_states(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
+        logits, _, states = model.with_states(*inputs(t))
         nats = F.cross_entropy(logits[0, PREFIX - 1 : -1].float(), t["ids"][0, PREFIX:], reduction="none")
     return nats.double().cpu().numpy(), states[0, PREFIX - 1 : -1].double().cpu().numpy()
 
@@ -257,7 +264,7 @@ def _score(model: EventTransformer, group: Sequence[Window], device: Any, half: 
     import torch
     import torch.nn.functional as F
 
-    from emsync.training.batches import tensors
+    from emsync.training.batches import inputs, tensors
 
     longest = max(len(window.row.ids) for window in group)
     read = collate([window.row for window in group], longest)
@@ -270,7 +277,7 @@ def _score(model: EventTransformer, group: Sequence[Window], device: Any, half: 
     velocity_nats = 0.0
     with torch.inference_mode():
         with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            logits, velocity_logits, states = model.with_states(t["ids"], t["previous_velocity"], t["lanes"], t["mood"])
+            logits, velocity_logits, states = model.with_states(*inputs(t))
         at = torch.from_numpy(before).to(device)
         nats = F.cross_entropy(logits[at].float(), t["targets"][at], reduction="none").double().cpu().numpy()
         if sounding.any():
