@@ -47,7 +47,7 @@ class Entry:
 #: Every command, in the order of `emsync --help`.
 COMMANDS: tuple[Entry, ...] = (
     Entry("compose", "emsync.cli.compose", "Compose a MIDI file for a video or a list of cuts."),
-    Entry("revise", "emsync.cli.revise", "Compose a part of a MIDI file anew, and leave the rest as it is."),
+    Entry("revise", "emsync.cli.revise", "Recompose a part of a MIDI file, and leave the rest unchanged."),
     Entry("arrange", "emsync.cli.arrange", "Add the missing instruments to a melody."),
     Entry("render", "emsync.cli.render", "Render a MIDI file to sound."),
     Entry("produce", "emsync.cli.produce", "Let a music model play a MIDI file."),

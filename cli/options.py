@@ -370,7 +370,7 @@ def musicxml(function: Decorated) -> Decorated:
 def model(function: Decorated) -> Decorated:
     """`--model DIR`, passed as `model: Path | None`; None is the model inside the package."""
     return click.option(
-        "--model", type=FILE, metavar="DIR", help="The folder of another model than the one that ships with emsync."
+        "--model", type=FILE, metavar="DIR", help="The folder of a model to use instead of the embedded one."
     )(function)
 
 

@@ -1,4 +1,4 @@
-"""`emsync revise`: a part of a MIDI file, composed anew."""
+"""`emsync revise`: a part of a MIDI file, recomposed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_TAKES = 100
 
 @click.command()
 @click.argument("song", type=options.FILE, metavar="SONG.mid")
-@click.option("--bars", metavar="9-12", help="The bars to compose anew, counted from 1; both are included.")
+@click.option("--bars", metavar="9-12", help="The bars to recompose, counted from 1; both are included.")
 @click.option("--from", "from_s", metavar="TIME", help="Or the part's beginning: seconds, such as 12s, or MM:SS.")
 @click.option("--to", "to_s", metavar="TIME", help="And its end.  [default: the end of the song]")
 @click.option(
@@ -56,7 +56,7 @@ def command(
     song: Path, bars: str | None, from_s: str | None, to_s: str | None, tracks: str | None, output: Path | None,
     takes: int, tries: int, record: Path | None, model: Path | None, overwrite: bool, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
-    """Compose a part of SONG.mid anew, and write it as OUT.mid. Everything else in the file stays as it is.
+    """Recompose a part of SONG.mid, and write the result as OUT.mid. Everything else in the file stays unchanged.
 
     The part is given in bars or in times. It is composed for the cuts, mood and form in SONG.mid.json, the record that
     emsync compose wrote. Without one, markers that begin with "Cut" are the cuts. The file may have been edited, or

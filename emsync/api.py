@@ -190,7 +190,7 @@ def revise(
     progress: Callable[[float], None] | None = None,
     **choices: Unpack[Choices],
 ) -> Take:
-    """Compose a part of a MIDI file anew, and leave everything else in it as it is.
+    """Recompose a part of a MIDI file, and leave everything else in it unchanged.
 
     Args:
         song: The MIDI file. Its record, SONG.mid.json, says what it is composed for, if there is one; else its markers.
@@ -200,7 +200,7 @@ def revise(
         tracks: Names of tracks or families, such as ["strings"]; by default all that play.
         cuts: A cut list (a file, or times in seconds) to use instead.
         mood: A mood curve, or a file of one, to use instead.
-        emotion: Instead of `mood`, as of `compose`.
+        emotion: Instead of `mood`, as for `compose`.
         tries: How many continuations are composed; the one counts that leads best to what follows.
         session: The loaded model; by default the record's, or the embedded one.
         progress: Called with the share that is done, 0 to 1.

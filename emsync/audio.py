@@ -77,7 +77,7 @@ class Rendering:
         rate_hz: Frames a second.
         soundfont: The SoundFont that was used.
         peak_db: The largest sample, in dB below full scale.
-        faded: Whether it fades out, because the music goes on at the end.
+        faded: Whether it fades out, because the music continues at the end.
         warnings: What was wrong with the MIDI file (`Score.warnings`), and what the SoundFont lacks.
         stems: The files of the instruments, if they were asked for.
 
@@ -292,7 +292,7 @@ def _peak(blocks: Iterator[Frames]) -> float:
 
 
 def _length(raw: Path, rate_hz: int, wanted: int | None) -> tuple[int, bool]:
-    """How many frames to keep, and whether they fade out because the music goes on.
+    """How many frames to keep, and whether they fade out because the music continues.
 
     A piece that ends by itself is cut where it has rung out.
     """

@@ -173,7 +173,7 @@ def quantise(matrix: Tensor, *, bits: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def _stored(state: Mapping[str, Tensor], bits: Bits) -> dict[str, Tensor]:
-    """Weights as they are saved in so many bits. Raises `ModelError` for one that float16 or 8 bits cannot hold."""
+    """Weights as they are saved with `bits` bits. Raises `ModelError` for one that float16 or 8 bits cannot hold."""
     import torch
 
     out: dict[str, Tensor] = {}

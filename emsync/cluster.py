@@ -38,7 +38,7 @@ class Cluster(Generic[T, R]):
     """Workers that are actors of a Ray cluster.
 
     - address: "local" starts one here; else as `ray.init` takes it: "auto", HOST:PORT or ray://HOST:PORT.
-    - work, begin: as of `workers.Processes`.
+    - work, begin: as for `workers.Processes`.
     - cpus: how many processors a local cluster has; None for all of the machine's.
     - n_cpus: how many the cluster has.
 

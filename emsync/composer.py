@@ -118,7 +118,7 @@ def write_all(
 def foreseen(
     decoder: Decoder, writers: Sequence[Rewriter], strength: float, following: Sequence[tuple[int, int]]
 ) -> npt.NDArray[np.float64]:
-    """How well each of several beginnings foretells what follows: (n,) mean log-probability of an event, in nats.
+    """How well each of several beginnings predicts what follows: (n,) mean log-probability of an event, in nats.
 
     following: (event, velocity level or 0) of what follows; at least one. The writers take it.
     """

@@ -147,7 +147,7 @@ def lanes_of_song(ids: IntArray) -> npt.NDArray[np.float32]:
 
 
 class Past:
-    """The same, event by event, of a piece in the making. `append` takes O(lengths + visits).
+    """The same, event by event, for a piece that is being composed. `append` takes O(lengths + visits).
 
     A copy (`copy.deepcopy`) shares the events so far, which are not written again, and so takes no longer for a long
     piece. Once a piece went on from one of several copies, `join` takes its events in; the others are of no use then.

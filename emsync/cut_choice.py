@@ -147,7 +147,7 @@ def listed(cuts: Cuts, duration_s: float, scene: Scene | None = None) -> CutList
 
 
 def changed(cuts: Cuts | None, add: Iterable[float | str], drop: Iterable[float | str]) -> Cuts | None:
-    """The same cuts with some added and some left out, as `CutChoice` has them; None stands for those found in a film.
+    """The same cuts with some added and some left out, as in `CutChoice`; None means those found in the film.
 
     add, drop: seconds, or texts as `CutChoice` takes them.
     """

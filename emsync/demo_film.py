@@ -29,7 +29,7 @@ SHORTEST_SHOT_S, LONGEST_SHOT_S = 4.0, 8.0
 LONGEST_S = 3600
 
 _SOUND_RATE_HZ = 44_100
-#: Tells these films from others.
+#: Identifies these films.
 _COMMENT = "made by emsync demo"
 
 Picture = npt.NDArray[np.uint8]

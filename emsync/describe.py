@@ -127,7 +127,7 @@ class Description:
 def chord_families(biases: Mapping[str, float]) -> tuple[int, ...]:
     """The families that may play the chords on cuts: piano and guitar, or the strings where neither may play.
 
-    Where none of the three may play, it is piano and guitar nevertheless. biases: as of `likeness.family_biases`.
+    Where none of the three may play, it is piano and guitar nevertheless. biases: as for `likeness.family_biases`.
     """
     plays = [family for family, name in enumerate(FAMILIES) if biases.get(name, 0.0) != LEFT_OUT_BIAS]
     usual = tuple(family for family in CHORD_FAMILIES if family in plays)

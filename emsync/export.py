@@ -127,7 +127,7 @@ def ship(
     bits: Bits = DEFAULT_BITS,
     overwrite: bool = False,
 ) -> Path:
-    """Write a model folder that runs without torch: `folder`'s weights, in so many bits each, and their graph.
+    """Write a model folder that runs without torch: `folder`'s weights, with `bits` bits each, and their graph.
 
     The target appears all at once; an existing model card (`CARD`) is kept, and the model's mixture
     (`mixture.Mixture`) comes along. A critic (`critic.Critic`) does not: it belongs to its weights. Raises `ModelError`

@@ -4,8 +4,8 @@
     [(s.label, s.start_s, s.returns_to) for s in plan]      # [("A", 0.0, None), ("B", 24.5, None), ("A'", 41.0, 0)]
 
 A *label* is a name, up to three primes and a transposition: `A`, `B'`, `A+5`, `verse`, `A'-2`. The first section with a
-name states it. Later ones return to that statement: as it was, transposed by so many semitones, and with a prime more
-freely. Without a form of the user's own, sections are cut from the film's structure: they begin on cuts beside long
+name states it. Later ones return to that statement: as it was, transposed by a number of semitones, or, with a prime,
+more freely. Without a form of the user's own, sections follow the film's structure: they begin on cuts beside long
 shots, and where the mood changes. Times are in seconds.
 """
 

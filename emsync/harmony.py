@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 #: What a change of key costs, in nats; a bar wholly in a distant key gains some 3.
 _CHANGE: Final = 10.0
-#: A key that is written holds for so many bars.
+#: A written key holds for at least this many bars.
 _LASTING_BARS: Final = 8
 #: And its profile correlates better with them by so much than the neighbour's.
 _CLEARLY: Final = 0.1

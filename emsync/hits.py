@@ -162,7 +162,7 @@ def crowded(score: Score, cuts_s: npt.ArrayLike) -> int:
 
 
 def measure(score: Score, cuts_s: npt.ArrayLike, *, to_end: bool = True) -> list[Hit]:
-    """The sounding chord nearest to each cut, within a second; to_end: as of `sounding_chords`."""
+    """The sounding chord nearest to each cut, within a second; to_end: as for `sounding_chords`."""
     chords = sounding_chords(score, to_end=to_end)
     hits = []
     for cut in np.asarray(cuts_s, dtype=np.float64).tolist():

@@ -70,7 +70,7 @@ def _in_table(sixteenth: float) -> float:
 
 
 class Meter:
-    """The same values for a piece in the making, event by event.
+    """The same values, event by event, for a piece that is being composed.
 
     sixteenth: its length in steps if the tempo is given.
     """

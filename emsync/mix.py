@@ -108,7 +108,7 @@ class _Place:
         self._run: _Run | None = None
 
     def add(self, frame: Any, start: float | None) -> Iterator[Frames]:
-        """Take a frame that begins at sample `start`; None stands for right after the one before."""
+        """Take a frame that begins at sample `start`; None means right after the one before."""
         run = self._run
         if run is None or not run.goes_on(frame, start):
             yield from self.flush()

@@ -120,7 +120,7 @@ class Mixture:
     def probability(
         self, strength: IntArray, model: FloatArray, copied: FloatArray, recalled: FloatArray | None = None
     ) -> FloatArray:
-        """The mixed probability (N,) of events; arguments as of `fit`."""
+        """The mixed probability (N,) of events; the arguments are those of `fit`."""
         strength = np.asarray(strength)
         weight = np.array(self.weights)[strength]
         mixed: FloatArray = (1 - weight) * model + weight * copied
@@ -206,7 +206,7 @@ COPIED_SHARE: Final = 0.95
 
 
 class Copier:
-    """The past of a piece in the making, and a bound on how long it may be copied.
+    """The past of a piece that is being composed, and a limit on how long it may be copied.
 
     After `longest_bars` copied bars in a row copying is barred: nothing is mixed in, and the lanes are NaN, until a bar
     was played that is not a copy.

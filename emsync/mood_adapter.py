@@ -87,7 +87,7 @@ class MoodAdapter:
     """(n_layers,) one factor a layer."""
     training: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
-    """Tells one set of weights from another."""
+    """Identifies a set of weights."""
 
     @classmethod
     def fresh(cls, shape: AdapterShape, *, seed: int = 0) -> MoodAdapter:

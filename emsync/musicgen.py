@@ -42,7 +42,7 @@ LICENCE: Final = "CC-BY-NC 4.0: no commercial use"
 #: Chroma frames of facebook/musicgen-melody: 32 kHz, every 4096 samples. Used where the checkpoint does not say.
 CHROMA_HZ: Final = 32_000 / 4096
 _MAX_CONFIG_BYTES: Final = 1 << 20
-#: Progress is reported every so many steps.
+#: The number of steps between reports of progress.
 _TELL_EVERY: Final = 10
 
 
@@ -212,7 +212,7 @@ class MusicGen:
         return np.arange(self.n_books) // int(self.network.config.decoder.audio_channels)
 
     def laid_out(self, given: Kept, n_steps: int) -> torch.Tensor:
-        """(books, positions) what stands where: codes that are given, padding; -1 for what is to be drawn."""
+        """(books, positions) The known codes, and padding; -1 for codes that are to be sampled."""
         import torch
 
         n_positions = n_steps + int(self.delays.max()) + 1

@@ -353,7 +353,7 @@ def _pitch(pitch: int | None, instrument: Instrument, fifths: int, whole: bool) 
 
 
 def spelled(pitch: int, fifths: int) -> tuple[str, int]:
-    """The letter of a MIDI pitch and its alteration, in a key with so many sharps.
+    """The letter of a MIDI pitch and its alteration, in a key with a given number of sharps.
 
     On the line of fifths (F 0, C 1, G 2 ...) a key with f sharps takes the twelve notes from f - 2 on: in C major from
     E flat to G sharp. Keys of many accidentals stay between F flat and B sharp.

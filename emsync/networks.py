@@ -270,7 +270,7 @@ class TorchNetwork:
     def __init__(
         self, folder: Path, *, threads: int | None = None, changed: Mapping[str, npt.NDArray[Any]] | None = None
     ) -> None:
-        """Load the weights. changed: as of `OnnxNetwork`."""
+        """Load the weights. changed: as for `OnnxNetwork`."""
         import torch
 
         if threads:

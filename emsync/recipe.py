@@ -192,8 +192,9 @@ class Recipe:
     )  # fmt: skip
     form: str = _choice(
         forms.AUTO,
-        "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A section that comes "
-        "again returns to the first of its name. auto takes them from the film's cuts and mood; none makes no plan.",
+        "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A repeated "
+        "label returns to the first section of its name. auto plans them from the film's cuts and mood; none plans "
+        "nothing.",
         "--form", "SECTIONS", text=forms.check, since=forms.NONE,
     )  # fmt: skip
     theme_strength: float = _choice(
@@ -202,14 +203,14 @@ class Recipe:
     )  # fmt: skip
     palette: str = _choice(
         palettes.AUTO,
-        "The instruments: auto takes them from the mood; or "
-        f"{', '.join(palettes.PALETTES)}; or programs counted from 0, such as strings=48,piano=4, also behind a name.",
+        f"The instruments: auto takes them from the mood; or {', '.join(palettes.PALETTES)}; or programs counted from "
+        "0, such as strings=48,piano=4, alone or after a name.",
         "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
     )  # fmt: skip
     density_limit: float = _choice(
         1.0,
-        "The most notes in four seconds, as a multiple of what 95 of 100 such stretches of real songs of the same "
-        "arousal do not exceed; 0 sets no limit.",
+        "The most notes in four seconds, as a multiple of the 95th percentile of real songs of the same arousal; 0 "
+        "sets no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     balance: float = _choice(
@@ -248,8 +249,8 @@ class Recipe:
     )  # fmt: skip
     controls: ControlCurves | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None,
-        "Controls over time that the piece obeys: intensity, density, melody, rhythm, key. JSON of emsync controls or "
-        "analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
+        "Controls over time that the piece follows: intensity, density, melody, rhythm, key. JSON of emsync controls "
+        "or analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
         "--controls", "FILE", text=controls_.check_curves, default_text="none",
     )  # fmt: skip
     intensity: str = _choice(
@@ -283,7 +284,7 @@ class Recipe:
         "--describe", "WORDS", text=describes.check, default_text="nothing",
     )  # fmt: skip
     control_strength: float = _choice(
-        1.0, "How strictly the controls are obeyed: 0 not at all, 1 as strictly as each of them says.",
+        1.0, "How strictly the controls are followed: 0 not at all, 1 as strictly as each of them says.",
         "--control-strength", "SHARE", low=0, high=1,
     )  # fmt: skip
     lane_strength: float = _choice(

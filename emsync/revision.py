@@ -1,4 +1,4 @@
-"""Composing a part of a song anew, or more parts to a song, and leaving everything else in its file as it is.
+"""Recomposing a part of a song, or adding parts to it, and leaving everything else in its file unchanged.
 
     song = Song.read("song.mid")
     part = whole_bars(song, 9, 12)
@@ -47,7 +47,7 @@ from emsync.sections import Plan
 from emsync.steering import scaled
 from emsync.tokenizer.events import DRUM_LENGTH_S
 
-#: So many continuations are composed, and so many events behind the part judge them.
+#: The number of continuations that are composed, and of the events after the part by which they are judged.
 TRIES: Final = 4
 LOOK_AHEAD: Final = 64
 #: A cut this near to a sixteenth, in steps, is on it.
@@ -76,7 +76,7 @@ class Asked:
         plan: Its form, in seconds.
         tries: How many continuations are composed.
         context_velocity: (N,) The velocities of the song's notes as the model reads them; None: those of the file.
-        arousal: What loudness follows, as of `finish.finish`; None: what is before the part.
+        arousal: What loudness follows, as for `finish.finish`; None for the loudness before the part.
 
     """
 
@@ -139,7 +139,7 @@ def between(song: Song, from_s: float, to_s: float | None = None) -> Span:
 
 
 def chosen_parts(song: Song, tracks: Sequence[str] = ()) -> tuple[Part, ...]:
-    """The parts to compose anew: those of these names or families; by default all with notes that the model plays.
+    """The parts to recompose: those of these names or families; by default all with notes that the model plays.
 
     Names are those of the file's tracks, in any case. Raises `InputError` for one that nothing is called.
     """
@@ -172,14 +172,14 @@ def revise(
     song: Song, span: Span, asked: Asked, decoder: Decoder, parts: Sequence[Part] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Change:  # fmt: skip
-    """Compose a part of a song anew.
+    """Recompose a part of a song.
 
     Args:
         song: The file.
         span: Which part.
         asked: What it is composed for.
         decoder: The model.
-        parts: The tracks that are composed anew; by default all.
+        parts: The tracks that are recomposed; by default all.
         progress: Called with the share that is done, from 0 to 1.
 
     """

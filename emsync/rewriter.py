@@ -1,4 +1,4 @@
-"""A part of a piece that is composed anew, between events that stay and under others that stay.
+"""A part of a piece that is recomposed, between events that stay and under others that stay.
 
     writer = Rewriter(conditions, recipe, rng, gap=gap)
     composer.write_all(decoder, [writer], recipe.mood_strength)
@@ -42,7 +42,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Gap:
-    """A part of a piece that is composed anew, and what stays before, in and after it.
+    """A part of a piece that is recomposed, and what stays before, in and after it.
 
     Attributes:
         beat_steps: The length of a quarter note, a multiple of 4.
@@ -110,7 +110,7 @@ class Written:
 
 
 def shifts(steps: int) -> list[int]:
-    """The TIMESHIFTs that pass so many steps, the full ones first."""
+    """The TIMESHIFTs that add up to a number of steps, the full ones first."""
     full, rest = divmod(max(steps, 0), v.MAX_SHIFT_STEPS)
     return [v.SHIFT_BASE + v.MAX_SHIFT_STEPS] * full + ([v.SHIFT_BASE + rest] if rest else [])
 

@@ -1,4 +1,4 @@
-"""The form of a piece in the making: which section it is in, what may be copied there, and what returns.
+"""The form of a piece that is being composed: which section it is in, what may be copied there, and what returns.
 
 Each name of the form has a past of its own, so that a section copies from the sections of its name alone: A from
 nothing but itself, A' from A, B from nothing that A played. A return follows its statement bar by bar (`guide.Guide`).
@@ -174,7 +174,7 @@ class Sections:
         self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int],
         chord: Sequence[int] | None = None,
     ) -> FloatArray:  # fmt: skip
-        """Logits (SIZE,) that lean towards the key, and what returns here; arguments as of `Tonality.lean`."""
+        """Logits (SIZE,) that lean towards the key, and what returns here; arguments: those of `Tonality.lean`."""
         given = [f for guide in self._guides if not (guide.is_over or guide.source.is_whole) for f in guide.source.only]
         logits = self.tonality.lean(logits, allowed, sounding, given, chord)
         for guide in self._guides:

@@ -71,7 +71,7 @@ class Times:
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """A song with a part composed anew, or with more tracks.
+    """A song with a recomposed part, or with more tracks.
 
     Attributes:
         data: The MIDI file.
@@ -120,7 +120,7 @@ def revise(
     mood: Mood | None = None, from_record: str | os.PathLike[str] | None = None, session: Session | None = None,
     tries: int = TRIES, choices: Mapping[str, Any] | None = None, progress: Progress | None = None,
 ) -> Take:  # fmt: skip
-    """Compose a part of a song anew; see `revision` for what stays and what is new.
+    """Recompose a part of a song; see `revision` for what stays and what is new.
 
     Args:
         song: Any MIDI file of type 0 or 1.

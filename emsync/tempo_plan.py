@@ -140,7 +140,7 @@ def plan_for(
     """The plan that a recipe asks for; None if it asks for none.
 
     cuts_s: (B,) the cuts to meet. arousal: the piece's mean arousal in [-1, 1], which moves the range of tempi.
-    strength: as of `plan_tempo`.
+    strength: as for `plan_tempo`.
     """
     drawn = recipe.tempo(arousal)
     if not recipe.plans or drawn is None:

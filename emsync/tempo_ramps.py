@@ -48,7 +48,7 @@ class Limits:
 
     @property
     def settled_beats(self) -> int:
-        """After so many beats a curve can be at `most`, wherever it began, and back."""
+        """The number of beats after which a curve can be at `most`, wherever it began, and back."""
         return 4 if not self.step else int(np.ceil(4 * self.most / self.step)) + 1
 
 

@@ -198,7 +198,7 @@ def _levels(limits: Limits) -> FloatArray:
 
 @lru_cache(maxsize=1024)
 def _sums(beats: int, limits: Limits) -> tuple[FloatArray, FloatArray]:
-    """(levels, levels) The smallest and largest sums of curves of so many beats between two levels."""
+    """(levels, levels) The smallest and largest sums of curves of a number of beats between two levels."""
     levels = _levels(limits)
     return reachable(levels[:, None], levels[None, :], beats, limits)
 

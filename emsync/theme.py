@@ -24,7 +24,7 @@ from emsync.tokenizer import families
 
 FloatArray = npt.NDArray[np.floating]
 
-#: A theme file has at most so many bars.
+#: The most bars that a theme file may have.
 MOST_THEME_BARS: Final = 16
 #: The family with the melody has at least this share of the pitched notes.
 LEAD_SHARE: Final = 0.15
@@ -162,7 +162,7 @@ def lead_family(pitch: npt.NDArray[np.integer], family: npt.NDArray[np.integer])
 
 @dataclass(frozen=True)
 class Return:
-    """Where a melody is played: its first bar line, transposed by so many semitones, and the share of its notes.
+    """Where a melody is played: its first bar line, its transposition in semitones, and the share of its notes.
 
     in_other_mode: whether it is in minor though the melody is in major, or the other way round.
     """

@@ -1,4 +1,4 @@
-"""The key of a piece in the making: major or minor by its valence, and pitches that lean towards it.
+"""The key of a piece that is being composed: major or minor by its valence, and pitches that lean towards it.
 
 Of all that notes can say, mode says most about valence (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of
 Music and Emotion, 2010). The model hardly follows valence by itself (docs/decisions/0025-mode-and-key.md), so its
@@ -38,7 +38,7 @@ SHARES: Final = (
     (0.232, 0.008, 0.108, 0.016, 0.119, 0.113, 0.012, 0.193, 0.013, 0.103, 0.029, 0.054),
     (0.258, 0.015, 0.073, 0.143, 0.014, 0.107, 0.012, 0.160, 0.074, 0.021, 0.101, 0.021),
 )
-#: How often notes are so many semitones above the root of a bar's chord, major and minor; in the same songs.
+#: How often notes are each number of semitones above the root of a bar's chord, major and minor; in the same songs.
 BASS_ABOVE_ROOT: Final = (
     (0.572, 0.007, 0.042, 0.005, 0.069, 0.029, 0.007, 0.184, 0.003, 0.038, 0.025, 0.017),
     (0.538, 0.011, 0.029, 0.120, 0.004, 0.056, 0.007, 0.127, 0.026, 0.011, 0.062, 0.009),
@@ -51,7 +51,7 @@ ABOVE_ROOT: Final = (
 TONICS: Final = (273, 57, 228, 80, 229, 146, 46, 221, 54, 191, 91, 93)
 #: The share of these songs that is in minor.
 MINOR_SHARE: Final = 0.34
-#: The mode changes only for a valence this far on the other side of 0, and not before so many bars have passed.
+#: The mode changes only for a valence this far on the other side of 0, and not before this many bars have passed.
 CLEAR: Final = 0.15
 HELD_BARS: Final = 4
 #: What valence a mode of the user's own choice counts as.

@@ -1,4 +1,4 @@
-"""One piece in the making: its events, the conditions that the model sees, and the chords that meet its boundaries."""
+"""One piece that is being composed: its events, what the model is conditioned on, and the chords on its boundaries."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Targets:
 
 
 class Writer:
-    """One piece in the making: takes the model's logits, event by event.
+    """One piece that is being composed: takes the model's logits, event by event.
 
     Attributes:
         conditions: The conditions of the piece, in the time of its events (`Piece.tempo_plan`).
@@ -196,7 +196,7 @@ class Writer:
     def _new_grammar(
         self, end_step: int, boundaries: FloatArray, beat_steps: int | None, bars: tuple[int, ...]
     ) -> Grammar:
-        """The rules of the piece; arguments as of `Grammar`."""
+        """The rules of the piece; the arguments are those of `Grammar`."""
         return Grammar(self.recipe, end_step, boundaries, beat_steps=beat_steps, bars=bars)
 
     @property

@@ -187,7 +187,7 @@ def train(
         seed: Of the initial weights and of the order of the clips.
         tell: Called after each epoch with its number, from 1 on, and the mean loss.
 
-    Returns the adapter, and the mean loss of each epoch; the first stands for the model as it was.
+    Returns the adapter, and the mean loss of each epoch; the first is that of the model without an adapter.
 
     """
     import torch

@@ -114,7 +114,7 @@ def build(
 
 
 class _Writer:
-    """A dataset folder in the making."""
+    """A dataset folder that is being written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The grammar of a part of a piece that is composed anew, between events that stay and under others that stay.
+"""The grammar of a part of a piece that is recomposed, between events that stay and under others that stay.
 
     grammar = FixedGrammar(recipe, end_step, fixed, beat_steps=64, families={v.PIANO}, closes=False)
     for event in before: grammar.keep(event)         # what comes before the part
@@ -55,7 +55,7 @@ _REACH: Final = SENSITIVITY_S / v.STEP_S
 
 
 class FixedGrammar(Grammar):
-    """The rules of a part that is composed anew (see the module). Its clock is that of the whole piece.
+    """The rules of a part that is recomposed (see the module). Its clock is that of the whole piece.
 
     Args:
         recipe: As of `Grammar`.

@@ -29,7 +29,7 @@ _NONE: Final = np.zeros(0, dtype=np.intp)
 
 
 class Grammar:
-    """The rules of one piece in the making (see `emsync.grammar`).
+    """The rules of one piece that is being composed (see `emsync.grammar`).
 
     `allowed()` says what may come next, `accept(event)` takes what came.
 

@@ -37,10 +37,12 @@ MAX_REAL: Final = 500
 class Wanted:
     """Which parts are measured, and how much is composed for them.
 
-    landing: so many random cut lists; films: others to land on; lands: the ways of landing, each composed for apart;
-    stability: so many pieces of `minutes`; similarity: beside the archive's songs; memorization: archives that the
-    model learned from. pieces: so many composed for these two. mood_adherence: so many pieces
-    for each of twelve moods. controls: so many for each set of controls.
+    - landing: the number of random cut lists; films: other lists to land on; lands: the ways of landing, each measured
+      separately.
+    - stability: the number of pieces, each of `minutes`.
+    - similarity: whether pieces are compared with the archive's songs; memorization: the archives to search for copies;
+      pieces: the number of pieces for both.
+    - mood_adherence: the number of pieces for each of twelve moods; controls: for each set of controls.
     """
 
     landing: int = 0
