@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import emsync
@@ -73,7 +74,7 @@ def test_the_strength_of_lanes_wants_lanes(run: Run, deaf: Path) -> None:
 
 
 def test_what_the_api_is_given_is_checked_as_well(deaf: Path) -> None:
-    change = ControlCurves({"change": Control([0.0, 2.0], [0.0, 1.0])})
+    change = ControlCurves({"change": Control(np.array([0.0, 2.0]), np.array([0.0, 1.0]))})
     with_deaf = session.Session.open(deaf)
     for choices, sentence in (
         ({"style_strength": 0.5}, "--style-strength says how much of a style is added"),

@@ -42,6 +42,7 @@ SEEDS = [
     b"00:00:12.040\nScene Number,Start Timecode,Start Time (seconds)\n1,00:00:00.000,0.0\n2,00:00:12.040,12.040\n",
     b"#,Name,Start\nM1,one,0:12.040\nM2,two,1:20.000\n",
     b"12.04\t12.04\tcut\n20.0\t21.5\tcut\n",
+    b"Ann\t01;00;12;04\tV1\tred\tcut\t1\nAnn\t01;00;20;00\tA2\tcyan\tcut\t1\n",
     '# Liste\ntime_s,name\n1.5,"ä; b"\n'.encode("utf-16"),
     b'{"cuts_s": [1.5, 2, 30.25], "duration_s": 60}',
     edits.EDL.encode(),
