@@ -82,10 +82,9 @@ def difference(model: EventTransformer, decoder: CachedDecoder, *, seed: int = 0
         right = model(*(torch.from_numpy(x) for x in (ids, previous_velocity, lanes, mood, around)))
         right_logits, right_levels = (y.numpy() for y in right)
     scale = max(1.0, float(np.abs(right_logits).max()), float(np.abs(right_levels).max()))
-    inputs = ids, previous_velocity, lanes, around
-    *events, curve = (x[:, :begun] for x in inputs)
-    found = [decoder.prefill(*events, mood, curve)]
-    found += [decoder.step(*(x[:, t] for x in inputs)) for t in range(begun, total)]
+    found = [decoder.prefill(ids[:, :begun], previous_velocity[:, :begun], lanes[:, :begun], mood, around[:, :begun])]
+    for t in range(begun, total):
+        found.append(decoder.step(ids[:, t], previous_velocity[:, t], lanes[:, t], around[:, t]))
     worst = 0.0
     for t, (logits, levels) in enumerate(found, begun - 1):
         worst = max(

@@ -61,6 +61,9 @@ class MoodAdapter(nn.Module):
     Where nothing of the curve is given, nothing is added.
     """
 
+    #: Gains are stored in these units, so that they learn as fast as the convolutions behind them (`CopyLane.UNIT`).
+    UNIT = 16.0
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         assert TAPS ** len(DILATIONS) == AROUND_POINTS, "the convolutions reach the points around an event"
@@ -82,4 +85,4 @@ class MoodAdapter(nn.Module):
     def join(self, x: Tensor, layer: int, control: Tensor) -> Tensor:
         """Hidden states that enter a layer, and what `forward` gave, both (B, T, width) -> their sum."""
         size = (x.float().pow(2).mean(-1, keepdim=True) + 1e-12).sqrt()
-        return x + (self.gains[layer] * size * control).to(x.dtype)
+        return x + (self.UNIT * self.gains[layer] * size * control).to(x.dtype)

@@ -206,7 +206,10 @@ def _control(g: Graph, config: ModelConfig) -> str:
 
 def _adapted(g: Graph, config: ModelConfig, x: str, layer: int, control: str) -> str:
     """`MoodAdapter.join`: x and control (B, T, width) -> their sum."""
+    from emsync.mood_layers import MoodAdapter
+
     gain = g.op("Gather", g.weight("adapter.gains", (config.adapter_layers,)), g.constant(layer))
+    gain = g.op("Mul", gain, g.constant(MoodAdapter.UNIT))
     size = g.op("Sqrt", g.op("Add", g.op("ReduceMean", g.op("Mul", x, x), g.constant([-1])), g.constant(1e-12)))
     return g.op("Add", x, g.op("Mul", g.op("Mul", size, gain), control))
 

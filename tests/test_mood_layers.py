@@ -76,7 +76,8 @@ def test_it_adds_in_parts_of_the_hidden_states_size_to_the_first_layers() -> Non
     plain, adapted = seen[: LOCAL.n_layers], seen[LOCAL.n_layers :]
     assert model.adapter is not None
     size = plain[0].pow(2).mean(-1, keepdim=True).sqrt()
-    torch.testing.assert_close(adapted[0] - plain[0], model.adapter.gains[0] * size * model.adapter(around))
+    added = 16 * model.adapter.gains[0] * size * model.adapter(around)
+    torch.testing.assert_close(adapted[0] - plain[0], added)
     first = model.blocks[0](adapted[0], torch.arange(12))
     torch.testing.assert_close(adapted[1], first)  # nothing is added behind the adapter's layers
 

@@ -26,9 +26,9 @@ def tensors(batch: Batch | dict[str, Tensor], device: Any) -> dict[str, Tensor]:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in named.items()}
 
 
-def inputs(batch: dict[str, Tensor]) -> tuple[Tensor | None, ...]:
+def inputs(batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """What the network reads of a batch, in the order of `EventTransformer.forward`."""
-    return (*(batch[name] for name in ("ids", "previous_velocity", "lanes", "mood")), batch.get("around"))
+    return batch["ids"], batch["previous_velocity"], batch["lanes"], batch["mood"], batch.get("around")
 
 
 def _named(batch: Batch) -> dict[str, Tensor]:
