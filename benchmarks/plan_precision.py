@@ -7,8 +7,9 @@
 Each film is composed twice with one seed, `--tempo-plan off` and `on`. The films last 20 to 30 s, with cuts 4 to 12 s
 apart ("random") or shots as in feature films ("film-like"), as in benchmarks/tempo_plan.py. They are composed eight at
 a time, and a line is appended for each, so that a run can be stopped and resumed. Recall, precision: sounding chords
-within a frame of the cuts, one to one, counts summed over films. The difference of precision is tested by flipping the
-two of each film at random (a permutation test), and its interval is a bootstrap over films.
+within a frame of the cuts, one to one, counts summed over films; *held for two beats*: without the chords that are
+shorter and sound to the end; *control*: recall of the next film's cuts. The difference of precision is tested by
+flipping the two of each film at random (a permutation test), and its interval is a bootstrap over films.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ def line_of(made: Composed, plan: str) -> dict[str, Any]:
     score = made.score
     if made.piece.tempo_plan is None:
         score = hits.land(score, made.piece.targets_s, made.piece.boundaries_s)
-    chords_s = hits.sounding_chords(score)
+    rules = {"chords_s": hits.sounding_chords(score), "held_s": hits.sounding_chords(score, to_end=False)}
     film = made.film
     qpm = 60 * score.bars.quarters[:-1] / np.diff(score.bars.start_s)
     mean = 60 * float(score.tempo.quarters_at(score.duration_s)) / score.duration_s
     return {
-        "film": film.name, "plan": plan, "seconds": round(film.duration_s, 3), "cuts": len(film.cuts_s),
-        "chords": len(chords_s), "pairs": matched(film.cuts_s, chords_s, WINDOWS["frame"]),
+        "film": film.name, "plan": plan, "seconds": film.duration_s, "cuts_s": film.cuts_s.tolist(),
+        **{rule: chords_s.tolist() for rule, chords_s in rules.items()},
         "bends": [round(float(bend), 5) for bend in np.abs(qpm / mean - 1)],
         "jump": round(float(np.abs(qpm[1:] / qpm[:-1] - 1).max(initial=0.0)), 5),
     }  # fmt: skip
@@ -102,10 +103,21 @@ def read_log(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def counts(lines: dict[str, dict[str, Any]], names: list[str]) -> Counts:
-    """The counts of these films, in their order."""
-    columns = ([lines[name][key] for name in names] for key in ("cuts", "chords", "pairs"))
-    return Counts(*(np.array(column) for column in columns))
+def counts(lines: dict[str, dict[str, Any]], names: list[str], rule: str = "chords_s") -> Counts:
+    """The counts of these films, in their order; rule: which chords count (`line_of`)."""
+    pairs = [matched(lines[name]["cuts_s"], lines[name][rule], WINDOWS["frame"]) for name in names]
+    columns = ([len(lines[name][key]) for name in names] for key in ("cuts_s", rule))
+    return Counts(*(np.array(column) for column in (*columns, pairs)))
+
+
+def control(lines: dict[str, dict[str, Any]], names: list[str]) -> float:
+    """Recall of the next film's cuts by the chords of each film, within the shorter of the two: what chance gives."""
+    cuts = pairs = 0
+    for name, other in zip(names, names[1:] + names[:1], strict=True):
+        until_s = min(lines[name]["seconds"], lines[other]["seconds"])
+        cuts_s = [cut_s for cut_s in lines[other]["cuts_s"] if cut_s < until_s]
+        cuts, pairs = cuts + len(cuts_s), pairs + matched(cuts_s, lines[name]["chords_s"], WINDOWS["frame"])
+    return pairs / cuts
 
 
 def compare(off: Counts, on: Counts, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -130,8 +142,9 @@ def report(log: Path) -> None:
     for line in read_log(log):
         by_plan[line["plan"]][line["film"]] = line
     both = sorted(set(by_plan["off"]) & set(by_plan["on"]))
-    print("| films | plan | recall | precision | difference (95 %) | p | bend, median bar | largest jump |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    print("| films | plan | recall | held for two beats | control | precision | held for two beats |", end="")
+    print(" difference (95 %) | p | bend, median bar | largest jump |")
+    print("|---|---|" + "---:|" * 9)
     for title, prefix in (("random", "random-"), ("film-like", "film-like-"), ("all", "")):
         names = [name for name in both if name.startswith(prefix)]
         if not names:
@@ -141,9 +154,12 @@ def report(log: Path) -> None:
         for plan, found in zip(PLANS, (off, on), strict=True):
             bends = np.concatenate([by_plan[plan][name]["bends"] for name in names])
             jump = max(by_plan[plan][name]["jump"] for name in names)
+            held = counts(by_plan[plan], names, "held_s")
             last = f"{on.precision - off.precision:+.3f} ({low:+.3f} to {high:+.3f}) | {chance:.2f}"
             print(
-                f"| {title}, {len(names)} | {plan} | {found.recall:.3f} | {found.precision:.3f} | "
+                f"| {title}, {len(names)} | {plan} | {found.recall:.3f} ({found.pairs.sum()} of {found.cuts.sum()}) | "
+                f"{held.recall:.3f} | {control(by_plan[plan], names):.3f} | "
+                f"{found.precision:.3f} | {held.precision:.3f} | "
                 f"{last if plan == 'on' else ' | '} | {100 * np.median(bends):.2f} % | {100 * jump:.1f} % |"
             )
 
