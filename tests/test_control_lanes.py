@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,8 +177,9 @@ def test_a_model_from_before_learns_these_lanes_from_the_first_step(config: Any)
         assert last.weight.grad.abs().sum() > 0, LANE_NAMES[i]
 
 
-def test_training_may_change_the_lanes_alone(tmp_path: Path) -> None:
-    preset = toy_preset(train_only="lanes", optimizer="muon")
+@pytest.mark.parametrize("part", ["lanes", "controls"])
+def test_training_may_change_the_lanes_alone(part: str, tmp_path: Path) -> None:
+    preset = toy_preset(train_only=part, optimizer="muon")
     before = random_model(replace(preset.model, lanes=LANE_NAMES[: min(CONTROL_LANES)]))
     checkpoint.save(before, tmp_path / "before")
     data = Dataset.of(dict(toy_archive(3).arrays))
@@ -189,7 +191,14 @@ def test_training_may_change_the_lanes_alone(tmp_path: Path) -> None:
     first, second = before.with_all_lanes().state_dict(), after.state_dict()
     changed = {name.split(".")[0] for name in first if not torch.equal(first[name], second[name])}
     assert changed == {"lanes"}
-    with pytest.raises(InputError, match="train_only is 'heads'; choose all, lanes, style or adapter"):
+    lanes = {int(name.split(".")[1]) for name in first if not torch.equal(first[name], second[name])}
+    assert (min(lanes) < min(CONTROL_LANES)) == (part == "lanes")
+    # Where no control is given, a model whose controls were trained is the model that it was.
+    inputs = random_inputs(40)
+    inputs[2][..., min(CONTROL_LANES) :] = math.nan
+    alike = torch.equal(after(*inputs)[0], before.with_all_lanes()(*inputs)[0])
+    assert alike == (part == "controls")
+    with pytest.raises(InputError, match="train_only is 'heads'; choose all, lanes, controls, style or adapter"):
         toy_preset(train_only="heads")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from emsync.conditions import CONTROL_LANES
 from emsync.errors import InputError
 from emsync.model import EventTransformer
 from emsync.tokenizer.events import DEFAULT_VELOCITY
@@ -38,6 +39,17 @@ def rate_at(share: float, step: int, config: TrainConfig) -> float:
     return warm * fall * late
 
 
+def _is_own(name: str, part: str) -> bool:
+    """Whether a parameter belongs to a part of the network that `TrainConfig.train_only` names."""
+    if part == "controls":
+        # What stands for a control that is not given stays as it is. So a model without controls plays as before.
+        kind, lane, *rest = name.split(".")
+        own_lane = kind == "lanes" and int(lane) >= min(CONTROL_LANES) and rest != ["absent"]
+        return own_lane or kind in ("fusion", "guides")
+    own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",), "adapter": ("adapter.",)}
+    return name.startswith(own[part])
+
+
 def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks and AdamW for all else, or Adam for everything.
 
@@ -45,10 +57,9 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     """
     fused: dict[str, Any] = {"fused": True} if next(model.parameters()).is_cuda else {}
     if config.train_only != "all":
-        own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",), "adapter": ("adapter.",)}
-        chosen_ones = [p for name, p in model.named_parameters() if name.startswith(own[config.train_only])]
+        chosen_ones = [p for name, p in model.named_parameters() if _is_own(name, config.train_only)]
         if not chosen_ones:
-            missing = {"style": "style_positions", "adapter": "adapter_layers"}[config.train_only]
+            missing = {"style": "style_positions", "adapter": "adapter_layers"}.get(config.train_only, "lanes of controls")
             raise InputError(f"train: the model has no {config.train_only} to train; give it {missing}")
         model.requires_grad_(False)
         for parameter in chosen_ones:

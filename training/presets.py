@@ -57,8 +57,15 @@ class TrainConfig:
     """Weight of the velocity head's loss. With 0 the model neither reads nor learns velocities, and plays all notes at
     one level."""
     train_only: str = "all"
-    """"all" of the network; its "lanes" alone (with their fusion and guides), its "style" or its mood "adapter", with
-    AdamW, while the rest stays as it is."""
+    """What is trained, while the rest stays as it is; all but "all" with AdamW:
+
+    - "all" of the network.
+    - "lanes": all lanes, with their fusion and guides.
+    - "controls": the lanes of controls, with their fusion and guides. Without controls the model plays as before,
+      unless it has guides.
+    - "style": the prefix for a style.
+    - "adapter": the mood adapter.
+    """
     seed: int = 1
     valid_crops: int = 48
     saves: int = 10
@@ -81,8 +88,8 @@ class TrainConfig:
             raise InputError(f"train: late_from is {self.late_from}; a share is above 0 and at most 1")
         if not 0 <= self.decay <= 1:
             raise InputError(f"train: decay is {self.decay}; a share is between 0 and 1")
-        if self.train_only not in ("all", "lanes", "style", "adapter"):
-            raise InputError(f"train: train_only is {self.train_only!r}; choose all, lanes, style or adapter")
+        if self.train_only not in ("all", "lanes", "controls", "style", "adapter"):
+            raise InputError(f"train: train_only is {self.train_only!r}; choose all, lanes, controls, style or adapter")
         if self.optimizer not in ("muon", "adam"):
             raise InputError(f"train: optimizer is {self.optimizer!r}; choose muon or adam")
 
