@@ -13,7 +13,7 @@ WISHES := pyproject.toml constraints.txt
 BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format unit coverage fuzz bench reference docs wheel clean
+.PHONY: help demo test check lint types format unit slow coverage fuzz bench reference docs wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ help: ## this list
 demo: $(CORE) ## make a short film, compose for it, and say where the MIDI file and the picture are
 	$(BIN)/emsync demo -o demo
 
-test: lint types unit ## all checks: ruff, mypy, pytest
+test: lint types unit ## ruff, mypy, and all tests but the slow ones
 
 check: test
 
@@ -34,7 +34,10 @@ types: $(FULL) ## types only (mypy)
 	$(RUN) -m mypy
 
 unit: $(FULL) ## tests only (pytest)
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal -m "not slow"
+
+slow: $(FULL) ## the slow tests only (pytest)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal -m slow
 
 format: $(FULL) ## rewrite the code in the project's style
 	$(RUN) -m ruff check --fix .

@@ -65,11 +65,12 @@ def lowest(live: np.ndarray, rng: np.random.Generator) -> int:
 
 def preferring(*names: str) -> Choose:
     """The first of these that is allowed (a kind, or an event); else any event that is none of the kinds."""
+    liked = [np.array([name in (v.NAMES[i], v.KINDS[v.KIND[i]]) for i in range(len(v.KIND))]) for name in names]
 
     def choose(live: np.ndarray, rng: np.random.Generator) -> int:
-        for name in names:
-            found = [i for i in live.tolist() if name in (v.NAMES[i], v.KINDS[v.KIND[i]])]
-            if found:
+        for mine in liked:
+            found = live[mine[live]]
+            if len(found):
                 return int(found[int(rng.integers(len(found)))])
         return uniformly(live, rng)
 

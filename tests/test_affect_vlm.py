@@ -189,6 +189,7 @@ def test_without_a_head_there_is_no_reader(argument: str | None) -> None:
         open_vlm(argument)
 
 
+@pytest.mark.slow
 def test_a_model_without_words(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"clip' cannot be loaded \(Unrecognized configuration class"):
         Probe.load(str(tiny_clip(tmp_path / "clip")))

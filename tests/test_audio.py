@@ -305,6 +305,7 @@ def wet_band(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("out", "options"),
     [("a.wav", {}), ("a.flac", {"duration_s": 5.0, "rate_hz": 48000}), ("a.wav", {"loudness_lufs": -20.0})],

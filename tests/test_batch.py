@@ -124,6 +124,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, model: Path, monkeypatch:
     assert [(r.status, "exists already" in r.error) for r in kept] == [("failed", True)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_score", mortal.score)
@@ -158,6 +159,7 @@ def test_a_worker_that_is_killed_does_not_end_the_batch(tmp_path: Path, monkeypa
         assert [row["status"] for row in csv.DictReader(file)] == [result.status for result in results]
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_cluster_that_is_killed_does_not_end_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path, monkeypatch:
         score_all([Path("a.mp4"), Path("b.mp4")], tmp_path, Recipe(), jobs=2)
 
 
+@pytest.mark.slow
 def test_each_film_gets_sound_film_picture_and_page(
     films: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -261,6 +261,7 @@ def test_a_critic_is_written_and_read(tmp_path: Path, model: Path) -> None:
         critic.write(folder)
 
 
+@pytest.mark.slow
 def test_takes_of_a_real_model(model: Path) -> None:
     """Whatever runs it, a cache that is held and resumed goes on as if nothing had happened."""
     opened: list[Decoder] = []

@@ -52,6 +52,7 @@ def test_the_demo_writes_film_music_record_and_picture(capsys: pytest.CaptureFix
         assert words in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("embedded")
 def test_a_second_run_replaces_the_first() -> None:
     assert main(["demo", "-o", "a/b", "--duration", "4", "--quiet"]) == 0

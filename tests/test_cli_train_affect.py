@@ -33,6 +33,7 @@ def inside(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"), [("clip", ["--model", "clip"]), ("vlm", ["--model", "llava", "--window", "2", "--layer", "1"])]
 )

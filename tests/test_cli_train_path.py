@@ -19,6 +19,7 @@ from tests.models import archive_file
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_from_archives_to_a_film_s_music(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -109,6 +110,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_training_needs_no_more_than_a_gpu_machine_has(tmp_path: Path) -> None:
     archive_file(tmp_path / "train-00.npz", 2)

@@ -135,6 +135,7 @@ def test_free_chords_near_a_boundary_meet_it() -> None:
     assert set(piece.targets_s.tolist()) <= set(piece.chords_s.tolist())
 
 
+@pytest.mark.slow
 def test_bent_chords_are_on_beats() -> None:
     boundaries = [4.003, 8.51, 13.0]
     on_beat = total = 0
@@ -198,6 +199,7 @@ def test_a_full_window_goes_on_from_the_latest_events() -> None:
         assert np.array_equal(window_lanes[0, :3], np.repeat(window_lanes[0, 3:4], 3, axis=0), equal_nan=True)
 
 
+@pytest.mark.slow
 def test_windows_leave_no_seam_where_the_model_looks_no_further_back() -> None:
     """The fake looks at the latest event only, so every window must give the same piece as one without an end."""
     (whole,) = compose(Fake(), [asked(16.0, 5.0, 12.0)], seed=1)
@@ -229,6 +231,7 @@ def test_onnx_and_torch_give_the_same_notes(opened: Opened) -> None:
         assert written(one) == written(other)
 
 
+@pytest.mark.slow
 def test_onnx_and_torch_are_guided_alike(opened: Opened) -> None:
     films, guided = [JOY, asked(3.0)], {"mood_strength": 2.5}
     onnx, torch = (compose(opened(name), films, seed=3, **guided) for name in ("onnx", "torch"))

@@ -71,6 +71,7 @@ def test_a_piece_that_obeys_exactly_is_judged_so() -> None:
     assert masked.curves["melody"].at(4.1) == 0
 
 
+@pytest.mark.slow
 def test_a_round_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = (created_controls.rhythms, created_controls.keys)
     monkeypatch.setattr(control_adherence, "CREATED", few)

@@ -76,6 +76,7 @@ def test_a_weight_follows_from_the_event_and_the_controls() -> None:
     assert not torch.allclose(fusion(x, 2 * parts), 2 * fusion(x, parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("only", "parts"), [("lanes", PARTS["both"]), ("style", PARTS["style"])])
 def test_training_may_change_the_new_parts_alone(only: str, parts: dict[str, Any], tmp_path: Path) -> None:
     plain = toy_preset(train_only=only)

@@ -46,6 +46,7 @@ def test_stretches_are_whole_bars_of_about_a_take() -> None:
     assert TAKE_S == 8.0
 
 
+@pytest.mark.slow
 def test_a_critic_hears_what_it_was_fitted_on() -> None:
     model = random_model(LONG)
     sides = [critics.passages_of(model, songs(10, shuffled=shuffled)) for shuffled in (False, True)]
@@ -77,6 +78,7 @@ def test_pieces_are_composed_as_users_get_them(model: Path, monkeypatch: pytest.
         assert 3.5 < v.SHIFT_STEPS[ids].sum() * v.STEP_S < 5.1
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_critic_that_composing_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(critics, "compose_songs", lambda *_, **__: songs(10, shuffled=True))
     archive, folder = archive_file(tmp_path / "songs.npz", 12), model_folder(tmp_path / "model", LONG)

@@ -178,6 +178,7 @@ def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     assert np.mean(late) == pytest.approx(np.mean(expected), abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "together"),
     [

@@ -86,6 +86,7 @@ def test_crops_depend_on_seed_step_rank_and_place_alone(data: Dataset) -> None:
     np.testing.assert_array_equal(Crops(data, config, seed=1).batch(5, 5).ids[:3], drawn(1, 5, 0))
 
 
+@pytest.mark.slow
 def test_where_crops_begin(data: Dataset) -> None:
     first = rows(data, replace(PLAIN, at_start=1.0))
     assert all(row.ids[PREFIX] == v.START for row in first)
@@ -106,6 +107,7 @@ def test_a_corpus_without_chords_still_begins_anywhere() -> None:
     assert sum(begins) < 10
 
 
+@pytest.mark.slow
 def test_a_fifth_of_the_chords_is_left_out_and_what_is_left_is_unchanged(data: Dataset) -> None:
     config = replace(PLAIN, at_start=1.0, context=256)
     everything = sum((row.ids == v.CHORD).sum() for row in rows(data, config, 300))

@@ -135,6 +135,7 @@ def test_levels_and_the_tempo_span() -> None:
         midi.to_bytes(song([C], instruments=15), details=Details(tempo_span=True))
 
 
+@pytest.mark.slow
 def test_keys_and_chords_as_music21_finds_them() -> None:
     score = song([C, F, G7, C, AM, F, G7, C])
     assert find_key(score) == KeySignature(0.0, 0, False)

@@ -16,6 +16,7 @@ from emsync.errors import InputError, OutputError
 from emsync.video import analyze
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [7, 1])
 def test_its_cuts_are_found_where_it_says(tmp_path: Path, seed: int) -> None:
     cuts_s = make(tmp_path / "film.mp4", seed=seed, duration_s=24.0, size=(128, 72), fps=12)
@@ -41,6 +42,7 @@ def test_it_moves_and_sounds(tmp_path: Path) -> None:
         assert container.streams.audio[0].codec_context.name == "aac"
 
 
+@pytest.mark.slow
 def test_the_same_seed_cuts_alike_and_another_does_not(tmp_path: Path) -> None:
     options: Any = {"size": (32, 18), "fps": 6, "duration_s": 30.0}
     first = make(tmp_path / "a.mp4", seed=3, **options)

@@ -84,6 +84,7 @@ def onsets_s(sound: np.ndarray, threshold: float = 0.2) -> list[float]:
     return [float(i) / RATE for i in loud[np.append(True, np.diff(loud) > RATE // 10)]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "out"),
     [

@@ -317,6 +317,7 @@ def test_sound_of_any_width_is_measured(tmp_path: Path, codec: str) -> None:
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="no file can have that name here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

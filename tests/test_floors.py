@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ def floors() -> tuple[tuple[str, ...], ...]:
 FLOOR = {name: i for i, floor in enumerate(floors()) for name in floor}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     found = {}
     for folder, package in (
@@ -51,14 +53,14 @@ def floor(module: str) -> int:
 def imported(path: Path, known: set[str]) -> set[str]:
     """Modules of the project that a file imports anywhere, also within functions, but not only for type checkers."""
     out: set[str] = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     hidden = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in hidden:
             continue
         if isinstance(node, ast.Import):

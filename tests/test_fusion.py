@@ -119,6 +119,7 @@ def learned() -> EmotionClassifier:
     return fit(films(12), How(epochs=25, width=16, heads=2, layers=1, drop=0.3), seed=1)
 
 
+@pytest.mark.slow
 def test_a_few_films_are_learned_by_heart_and_any_of_their_modalities_will_do(learned: EmotionClassifier) -> None:
     seen = films(12)
     right = [k % 6 for k in range(12)]

@@ -292,6 +292,7 @@ def test_warnings_stay_with_a_score() -> None:
         assert changed.warnings == said
 
 
+@pytest.mark.slow
 def test_too_many_markers_are_left_out() -> None:
     body = b"\x00\xff\x06\x01x" * 100_001 + BODY
     score = midi.from_bytes(header(1) + chunk(b"MTrk", body))

@@ -64,6 +64,7 @@ def test_any_bytes_become_printable_text(data: bytes) -> None:
     assert text.encode() is not None  # no surrogates
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zl", "Zp", "Cs")), max_size=30))
 def test_utf_8_is_kept(text: str) -> None:
     assert midi_text.decode(text.encode()) == text.strip(" \ufeff")

@@ -113,6 +113,7 @@ def test_songs_must_be_left(tmp_path: Path) -> None:
         fit_mixture(archive, folder, songs=0)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_mixture_that_evaluating_uses(tmp_path: Path) -> None:
     archive, folder = archive_file(tmp_path / "songs.npz", 3), model_folder(tmp_path / "model")
     before = evaluate(archive, folder, n_songs=1, bf16=False)

@@ -52,6 +52,7 @@ EVERY = {
 }
 
 
+@pytest.mark.slow
 def test_each_modality_is_seen_where_it_is(place: Path) -> None:
     (place / "film.srt").write_text(SRT)
     (place / "film.text.srt").write_text("1\n00:00:30,000 --> 00:00:31,000\nsad\n")
@@ -135,6 +136,7 @@ def trained(place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_a_classifier_reads_films(trained: Path, model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     film, spec = str(trained / "film.mkv"), f"emotions:{trained / 'emotions'}"
     curve = open_reader(spec).read(trained / "film.mkv", analyze(film))

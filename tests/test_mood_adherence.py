@@ -100,6 +100,7 @@ def test_judging_leaves_the_ends_out() -> None:
     assert (np.abs(found.read) <= 1).all()
 
 
+@pytest.mark.slow
 def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
     decoder = open_decoder(model_folder(tmp_path / "model", LOCAL))
     asked = tasks(8.0)[::4]
@@ -110,6 +111,7 @@ def test_a_piece_is_composed_for_every_task(tmp_path: Path) -> None:
     assert all(len(judge_piece(score, task, SCALE).read) for score, task in zip(scores, asked, strict=True))
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_and_its_part_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # On toy songs' scale, all that the fake plays would lie at one end.
     monkeypatch.setattr("emsync.training.evaluation.mood_adherence.judges_scale", lambda songs: SCALE)

@@ -131,6 +131,7 @@ def test_very_many_instruments_share_the_last_panel() -> None:
     assert sum(len(c.get_segments()) for c in drawn["17 others"].collections) == 17
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".png", ".svg", ".PNG"])
 def test_the_same_piece_gives_the_same_bytes(tmp_path: Path, ending: str) -> None:
     piece = Piece.of(song(), title="a $b$ <c> \x1b[31m \udcff.mid", mood=mood())

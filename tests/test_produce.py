@@ -135,6 +135,7 @@ def test_what_was_kept_of_another_run_is_not_used(song: Path, change: dict[str, 
     assert backend.made == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     peaks = []
     for seconds in (45.0, 120.0):

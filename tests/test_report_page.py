@@ -309,6 +309,7 @@ def test_only_the_ways_of_landing_that_are_asked_for_are_composed(tmp_path: Path
     assert {aim.land for aim in parts["landing"].tallies} == {"free"}  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     given = fake_parts(monkeypatch)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 
 from emsync import vocabulary as v
 from emsync.composer import beat_of
@@ -17,6 +18,7 @@ from tests.composing import FILM, asked, compose
 from tests.fakes import SIZE, Fake, plain_recipe
 
 
+@pytest.mark.slow
 def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> None:
     def strays(land: Any, **settings: float) -> int:
         choices: dict[str, Any] = {"chord_bias": 4.0, **settings}
@@ -27,6 +29,7 @@ def test_chords_off_the_boundaries_are_rarer_where_the_grammar_lands_them() -> N
     assert strays("free", stray_bias=-6.0) == strays("free", stray_bias=0.0)
 
 
+@pytest.mark.slow
 def test_no_pitch_is_repeated_endlessly() -> None:
     """A model that likes one note of the strings and sixteenths, and a bias that makes it stop."""
     note = int(v.ON_BASE[v.STRINGS]) + 60

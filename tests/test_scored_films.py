@@ -122,6 +122,7 @@ def test_what_is_no_tagger(tmp_path: Path, make: object, sentence: str) -> None:
 # ---- films -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_films_are_scored_and_measured(
     tmp_path: Path, film: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_chance_and_knowledge_on_held_out_rows() -> None:
 # Music
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_music_of_one_kind_is_similar_and_of_another_is_separated(tmp_path: Path) -> None:
     real = [song(seed) for seed in range(100, 150)]
@@ -141,6 +142,7 @@ def test_music_of_one_kind_is_similar_and_of_another_is_separated(tmp_path: Path
     assert (tmp_path / "similarity.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_the_same_seed_gives_the_same_figures_and_other_songs_are_left_out() -> None:
     composed, real = [song(seed) for seed in range(12)], [song(seed) for seed in range(50, 70)]

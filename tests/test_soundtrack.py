@@ -305,6 +305,7 @@ def test_a_model_that_knows_no_mood_refuses_one() -> None:
     assert midi.to_bytes(moody(nothing, decoder=Fake()).score) == midi.to_bytes(moody(None, decoder=Fake()).score)
 
 
+@pytest.mark.slow
 def test_the_model_in_the_package_listens() -> None:
     recipe = Recipe(seed=1, tempo_qpm=100)
     played = [

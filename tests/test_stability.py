@@ -101,6 +101,7 @@ def made(notes: list[Note], *, duration_s: float = 120.0, steps: int = 125 * 118
     return Composed(CutList("x", nothing, duration_s), piece, score(notes, duration_s))
 
 
+@pytest.mark.slow
 def test_means_and_drift_over_pieces(tmp_path: Path) -> None:
     first = [(v.PIANO, 60, 80, float(i), i + 0.5) for i in range(60)]
     pieces = [

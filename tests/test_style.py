@@ -155,6 +155,7 @@ def test_a_fresh_adapter_says_what_the_model_said_and_is_all_that_learns() -> No
         low_rank.attach(random_model(ROTARY), 0)
 
 
+@pytest.mark.slow
 def test_a_style_learns_its_pieces_and_the_model_stays(base: Path, pieces: Path) -> None:
     before = checkpoint.weights_hash(base)
     found = styles.read_pieces([pieces])

@@ -120,6 +120,7 @@ def test_the_tempo_goes_by_ramps_between_two_hits_that_pull_apart() -> None:
     assert plan.bend[0] < 0 < plan.bend[6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap_s", [0.25, 1.0, 4.0])
 def test_long_films_take_no_more_work_for_each_cut(gap_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     edges: list[int] = []

@@ -175,6 +175,7 @@ def test_a_theme_needs_a_tempo() -> None:
         compose(Fake(), [Conditions(end_s=8.0)], recipe, plans=[Plan((), Theme.of_score(reduced(tune())))])
 
 
+@pytest.mark.slow
 def test_pieces_of_many_forms_run_no_loop() -> None:
     """Even note for note, no return is longer than its passage, and most bars of a piece are new."""
     bias = np.where(v.KIND == v.K_BAR, -20.0, 0.0)

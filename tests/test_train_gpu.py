@@ -62,6 +62,7 @@ def test_an_error_in_a_process_reaches_the_training() -> None:
         next(from_processes(make, 4, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_fed_by_a_process_is_the_run_fed_by_a_thread(data: Dataset, tmp_path: Path) -> None:
     ended = [

@@ -114,6 +114,7 @@ def test_moods_and_strengths_give_other_music(run: Run) -> None:
     assert Path("deaf.mid").read_bytes() == Path("plain.mid").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_model_without_mood_composes_without_and_says_so(run: Run, film: Path, model_without_mood: Path) -> None:
     said = run(film, "--model", model_without_mood, "-o", "song.mid", with_model=False)
     assert mood_line(said) == "Mood: not followed, since this model was trained without mood."

@@ -20,6 +20,7 @@ def frames(path: str) -> tuple[int, int]:
         return file.getnframes(), file.getframerate()
 
 
+@pytest.mark.slow
 def test_a_film_becomes_midi_recording_and_film(run: Run, film: Path, music_model: Path) -> None:
     said = run(
         film, "-o", "song.mid", "--produce", "--producer", music_model, "--text", "slow strings", "--mp4", "out.mp4"

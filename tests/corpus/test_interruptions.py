@@ -160,6 +160,7 @@ def test_overwriting_leaves_no_older_archive(folder: Path, tmp_path: Path) -> No
     assert report.kept == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_worker_that_is_killed_ends_no_work(tmp_path: Path) -> None:
     names, lost = ["a", "once", "always", "b", "c"], list[tuple[str, str]]()

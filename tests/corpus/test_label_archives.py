@@ -54,6 +54,7 @@ def test_archives_are_given_moods_and_stay_as_they_are(bare: Path, tmp_path: Pat
     assert digests(tmp_path / "again") == digests(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_archives_come_out_alike_with_any_number_of_workers(bare: Path, tmp_path: Path) -> None:
     prepare([bare / "mine.npz", bare / "train-00.npz"], tmp_path / "one", workers=1)
     prepare([bare], tmp_path / "two", workers=2)

@@ -87,6 +87,7 @@ def test_duplicates_and_the_best_of_near_duplicates(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "valid.npz").exists()
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_workers_or_input_order(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

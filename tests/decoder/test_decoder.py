@@ -51,20 +51,20 @@ def test_cached_decoding_equals_the_whole_pass(name: str, backend: Any, folders:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("shape", [VARIANTS["small"] | {"local_block": 48}, VARIANTS["paper"]])
+@pytest.mark.parametrize("shape", [VARIANTS["small"] | {"local_block": 24}, VARIANTS["paper"]])
 def test_caches_grow_and_come_round(
     shape: dict[str, Any], backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks that are no multiple of the chunk, and caches that grow many times before the rings come round."""
-    monkeypatch.setattr(decoder, "GROWTH", 8)
-    monkeypatch.setattr(decoder, "CHUNK", 20)
-    model, given = tiny(**shape, context=192), song(rows=3, count=192)
+    monkeypatch.setattr(decoder, "GROWTH", 4)
+    monkeypatch.setattr(decoder, "CHUNK", 10)
+    model, given = tiny(**shape, context=96), song(rows=3, count=96)
     checkpoint.save(model, tmp_path / "model")
     export.export(tmp_path / "model")
     opened = open_decoder(tmp_path / "model", backend=backend)
     logits, _ = given.right(model)
-    found = [given.prefill(opened, 70)[0]] + [given.step(opened, t)[0] for t in range(70, 192)]
-    close(np.stack(found, axis=1), logits[:, 69:])
+    found = [given.prefill(opened, 35)[0]] + [given.step(opened, t)[0] for t in range(35, 96)]
+    close(np.stack(found, axis=1), logits[:, 34:])
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -75,15 +75,16 @@ def test_weights_of_fewer_bits_run_alike(name: str, bits: checkpoint.Bits, tmp_p
     given = song()
     right, _ = given.right(checkpoint.load(tmp_path / "model"))
     one, other = (open_decoder(tmp_path / "model", backend=backend) for backend in BACKENDS)
-    for a, b in zip(given.prefill(one, 40), given.prefill(other, 40), strict=True):
+    for a, b in zip(given.prefill(one, 20), given.prefill(other, 20), strict=True):
         close(a, b)
-    for t in range(40, CONTEXT):
+    for t in range(20, CONTEXT):
         found = given.step(one, t)[0]
         close(found, given.step(other, t)[0])
         close(found, right[:, t])
     assert np.abs(right - given.right(tiny(**VARIANTS[name]))[0]).max() > 1e-4  # fewer bits are not the same model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 def test_both_backends_compose_the_same_of_fewer_bits(bits: checkpoint.Bits, tmp_path: Path) -> None:
     checkpoint.save(tiny(**VARIANTS["small"]), tmp_path / "model", bits=bits)
@@ -148,11 +149,11 @@ def test_weights_of_another_training_need_no_other_graph(copied: Path) -> None:
 def test_rows_are_kept_reordered_and_doubled(backend: Any, folders: Callable[[str], Path]) -> None:
     opened, given = open_decoder(folders("small"), backend=backend), song(rows=3)
     logits, _ = given.right(checkpoint.load(folders("small")))
-    given.prefill(opened, 40)
-    for t, rows in ((40, [2, 0, 0, 1]), (50, [3, 1])):
+    given.prefill(opened, 15)
+    for t, rows in ((15, [2, 0, 0, 1]), (23, [3, 1])):
         opened.select(np.array(rows))
         given, logits = given.rows(rows), logits[rows]
-        for at in range(t, t + 10):
+        for at in range(t, t + 8):
             close(given.step(opened, at)[0], logits[:, at])
     with pytest.raises(ModelError, match=r"rows \[2\] cannot be chosen from 2"):
         opened.select(np.array([2]))
@@ -194,7 +195,7 @@ def test_no_step_goes_past_the_context(backend: Any, folders: Callable[[str], Pa
         given.step(opened, 0)
     given.prefill(opened, CONTEXT - 1)
     given.step(opened, CONTEXT - 1)
-    with pytest.raises(ModelError, match="all 64 positions are taken; prefill anew"):
+    with pytest.raises(ModelError, match="all 32 positions are taken; prefill anew"):
         given.step(opened, 0)
     assert opened.length == CONTEXT
 
@@ -202,7 +203,7 @@ def test_no_step_goes_past_the_context(backend: Any, folders: Callable[[str], Pa
 @pytest.mark.parametrize("count", [0, CONTEXT + 1])
 def test_a_beginning_must_fit(count: int, folders: Callable[[str], Path]) -> None:
     given = song(count=CONTEXT + 1)
-    with pytest.raises(ModelError, match=f"{count} positions; the model holds 1 to 64"):
+    with pytest.raises(ModelError, match=f"{count} positions; the model holds 1 to 32"):
         given.prefill(open_decoder(folders("small")), count)
 
 
@@ -357,6 +358,7 @@ def test_a_graph_without_states_cannot_recall(copied: Path, monkeypatch: pytest.
         open_decoder(copied, backend="onnx")
 
 
+@pytest.mark.slow
 def test_both_backends_recall_alike(copied: Path) -> None:
     Mixture((0.0, *[0.3] * (N_STRENGTHS - 1)), recall=(0.4,) * N_STRENGTHS).write(copied)
     asked = [Conditions(boundaries_s=np.array([2.0]), end_s=3.5), Conditions(end_s=2.5)]

@@ -15,7 +15,7 @@ from emsync.model import EventTransformer
 from emsync.model_config import ModelConfig
 
 BACKENDS = ("onnx", "torch")
-CONTEXT, BLOCK = 64, 16
+CONTEXT, BLOCK = 32, 8
 ROTARY = {"attention": "rotary", "local_block": BLOCK, "global_every": 2}
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {"attention": "relative", "lane_encoding": "scalar"},

@@ -66,6 +66,7 @@ train.fit(toy_preset(saves=1_000_000), data, None, Path({out!r}),
 """
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_an_interrupt_inside_a_step_waits_for_its_end(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +92,7 @@ def test_an_interrupt_inside_a_step_waits_for_its_end(
     assert same_weights(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_killed_run_leaves_weights_and_state_that_load(data: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -145,6 +147,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_state(
     assert run(data, out, steps=6, resume=True).step == 6
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_full_disk_while_saving_parts_is_one_sentence_and_leaves_the_run(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

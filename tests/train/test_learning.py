@@ -21,6 +21,7 @@ from tests.models import random_model, toy_preset
 from tests.train.runs import run
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
 def test_the_loss_falls_on_songs_that_repeat(
@@ -115,6 +116,7 @@ def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
     assert rate_at(0.999, 100, TrainConfig(decay=0, warmup_steps=0)) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_in_steps_ends_decayed(data: Dataset, tmp_path: Path, factors: list[float]) -> None:
     ended = run(data, tmp_path / "run", steps=20)
@@ -124,6 +126,7 @@ def test_a_run_in_steps_ends_decayed(data: Dataset, tmp_path: Path, factors: lis
     assert factors[2:] == sorted(factors[2:], reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_in_minutes_ends_decayed(
     data: Dataset, tmp_path: Path, factors: list[float], clock: Callable[[float], None]

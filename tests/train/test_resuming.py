@@ -20,6 +20,7 @@ from tests.models import model_folder, toy_preset
 from tests.train.runs import contents, interrupted_at, run, same_weights, weights
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_resumed_run_is_the_run_that_never_stopped(data: Dataset, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -38,6 +39,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(data: Dataset, tmp_path: Pa
             assert all(torch.equal(torch.as_tensor(a[name]), torch.as_tensor(b[name])) for name in a)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_resumed_run_in_minutes_counts_all_its_time(
     data: Dataset, tmp_path: Path, clock: Callable[[float], None]
@@ -53,6 +55,7 @@ def test_a_resumed_run_in_minutes_counts_all_its_time(
     assert again.step == ended.step
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_resumed_run_keeps_its_precision(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(data, tmp_path / "run", steps=2)
@@ -92,6 +95,7 @@ def test_a_state_that_is_cut_off_is_refused(data: Dataset, tmp_path: Path, name:
         run(data, tmp_path / "run", steps=4, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_run_goes_on_from_weights_alone(
     data: Dataset, tmp_path: Path, factors: list[float], monkeypatch: pytest.MonkeyPatch
