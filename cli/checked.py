@@ -45,7 +45,8 @@ def recipe_for(values: dict[str, Any], model: Path | None) -> Recipe:
 
     given = options.choices_of(values)
     recipe = Recipe(**given)
-    check_given(given, recipe, model)
+    suggests = (values.get("affect") or "").startswith("film:")  # a film encoder gives controls as well
+    check_given(given, recipe, model, suggests=suggests)
     warn_of_controls(given.get("controls", ()), model)
     return recipe
 

@@ -150,8 +150,9 @@ def compose(
         raise InputError("give either a video or duration_s; one of them says how long the music is")
     if mood is not None and emotion is not None:
         raise InputError("mood and emotion each say what the mood is; give one of them")
-    recipe, cuts = _recipe(choices, session), changed(cuts, add_cuts, drop_cuts)
     source = _source(mood) if emotion is None else MoodSource.given(MoodCurve.of_emotion(emotion), emotion, emotion)
+    suggests = source is not None and hasattr(source.reader, "suggest")
+    recipe, cuts = _recipe(choices, session, suggests), changed(cuts, add_cuts, drop_cuts)
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
     assert duration_s is not None
@@ -162,10 +163,10 @@ def compose(
     )  # fmt: skip
 
 
-def _recipe(choices: Choices, session: Session | None) -> Recipe:
+def _recipe(choices: Choices, session: Session | None, suggests: bool) -> Recipe:
     """The recipe of these choices. Raises `InputError` for one that would change nothing."""
     recipe = Recipe(**choices)
-    check_given(choices, recipe, None if session is None else session.model.get("folder"))
+    check_given(choices, recipe, None if session is None else session.model.get("folder"), suggests=suggests)
     return recipe
 
 

@@ -307,6 +307,12 @@ class Recipe:
         return describes.understood(self.describe)
 
     @property
+    def controlled(self) -> bool:
+        """Whether anything gives a control: a file, `intensity` and `density`, a description or a reference."""
+        levels = (self.described.level(name, getattr(self, name)) for name in ("intensity", "density"))
+        return bool(self.controls) or self.like is not None or any(level != "none" for level in levels)
+
+    @property
     def on_grid(self) -> bool:
         """Whether notes begin on a grid."""
         return self.grid != "free"

@@ -76,17 +76,25 @@ def not_followed(controls: Collection[str], model: str | os.PathLike[str] | None
     return tuple(name for name in LANES_ALONE if name in controls and name not in _lanes(model))
 
 
-def check_given(given: Collection[str], recipe: Recipe, model: str | os.PathLike[str] | None) -> None:
+def check_given(
+    given: Collection[str], recipe: Recipe, model: str | os.PathLike[str] | None, *, suggests: bool = False
+) -> None:
     """Refuse choices that would change nothing.
 
     - given: the fields of `recipe` that were given, and are no defaults.
     - model: the folder of the model; None for the embedded one.
+    - suggests: whether the reader of the film's mood suggests controls as well.
 
-    Raises `InputError` for the strength of a style without a style, the strength of lanes that the model does not have,
-    and controls of which the model follows none.
+    Raises `InputError` for the strength of a style without a style, the strength of controls without controls, the
+    strength of lanes that the model does not have, and controls of which the model follows none.
     """
     if "style_strength" in given and not recipe.style:
         raise InputError("--style-strength says how much of a style is added, and there is none; give --style, too")
+    if "control_strength" in given and not (suggests or recipe.controlled):
+        raise InputError(
+            "--control-strength says how strictly controls are followed, and there are none; give --controls, "
+            "--intensity or --density, too"
+        )
     if "lane_strength" in given and not any(name in _lanes(model) for name in KINDS):
         raise InputError(
             "--lane-strength is for models that have lanes for controls, and this one has none; leave it out, or give "

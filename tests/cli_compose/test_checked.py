@@ -11,6 +11,7 @@ import pytest
 
 import emsync
 from emsync import session
+from emsync.cli.checked import recipe_for
 from emsync.cli.main import main
 from emsync.conditions import LANE_NAMES
 from emsync.control_curves import KINDS, Control, ControlCurves
@@ -73,10 +74,26 @@ def test_the_strength_of_lanes_wants_lanes(run: Run, deaf: Path) -> None:
     assert run(*given, "-o", "song.mid").code == 0
 
 
+def test_the_strength_of_controls_wants_controls(run: Run) -> None:
+    said = run("--duration", "2", "--control-strength", "0.5")
+    refused(said, "--control-strength says how strictly controls are followed, and there are none; give --controls")
+    Path("one.json").write_text(json.dumps({"controls": DENSITY}))
+    for given in (["--density", "9"], ["--describe", "busy"], ["--controls", "one.json"]):
+        assert run("--duration", "2", "--control-strength", "0.5", *given, "-o", "song.mid", "--overwrite").code == 0
+
+
+def test_a_film_encoder_gives_controls() -> None:
+    given = {"control_strength": 0.5, "affect": "film:ENCODER"}
+    assert recipe_for(given, None).control_strength == 0.5
+    with pytest.raises(InputError, match="--control-strength says"):
+        recipe_for({"control_strength": 0.5, "affect": "builtin"}, None)
+
+
 def test_what_the_api_is_given_is_checked_as_well(deaf: Path) -> None:
     change = ControlCurves({"change": Control(np.array([0.0, 2.0]), np.array([0.0, 1.0]))})
     with_deaf = session.Session.open(deaf)
     for choices, sentence in (
+        ({"control_strength": 0.5}, "--control-strength says how strictly controls are followed"),
         ({"style_strength": 0.5}, "--style-strength says how much of a style is added"),
         ({"lane_strength": 2.0}, "--lane-strength is for models that have lanes"),
         ({"controls": change}, "the controls hold change alone"),
