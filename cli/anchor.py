@@ -8,7 +8,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.say import say
-from emsync.errors import printable
+from emsync.errors import InputError, MidiError, printable
 from emsync.extras import VISION, need
 
 
@@ -35,7 +35,15 @@ def command(source: Path, output: Path | None, model: str | None, overwrite: boo
     if output is not None:
         check_writable(output, overwrite=overwrite, inputs=(source,))
     if model is None:
-        piece = Piece.read(source)
+        try:
+            piece = Piece.read(source)
+        except MidiError as error:
+            if "is not a MIDI file" not in str(error):
+                raise
+            raise InputError(
+                f"{source} is not a MIDI file; if it is a film, give --model, the vision-language model that is to "
+                "describe it"
+            ) from error
         found = Anchor.of_score(piece.score, piece.mood)
     else:
         need(VISION)

@@ -128,7 +128,7 @@ def command(
     composes the same file from it again.
     """
     lying = options.ducking_of(choices)
-    _steer_by_anchor(choices)
+    _steer_by_anchor(choices, alone=not wants_recording, again=record_path is not None)
     lying["producing"] = Producing.taken(choices, producer, wanted=wants_recording)
     renders = wav is not None or mp4 is not None or (html is not None and soundfont is not None)
     need_all(
@@ -156,20 +156,35 @@ def command(
         if record_path is not None:
             track, note, song = _again(record_path, output, model, backend, overwrite, progress, choices)
         else:
-            track, note, song = _anew(output, model, backend, overwrite, progress, choices)
+            track, note, song = _anew(output, model, backend, overwrite, progress, choices, moved=also.needs_mood)
     track.save(song, overwrite=overwrite)
     report(track, song, note)
     with StageBar(quiet) as progress:
         also.write(track, song, film, progress)
 
 
-def _steer_by_anchor(choices: dict[str, Any]) -> None:
-    """Let an anchor steer the composer too, unless words of --describe do."""
-    if choices["anchor"] is not None and choices["describe"] is None:
-        from emsync.anchor import Anchor
-        from emsync.describe import steering
+def _steer_by_anchor(choices: dict[str, Any], *, alone: bool, again: bool) -> None:
+    """Let an anchor steer the composer too, unless words of --describe do, or a record says it all.
 
-        choices["describe"] = steering(Anchor.read(choices["anchor"]).text) or None
+    - alone: whether there is no recording that the anchor is for; then it is refused where it would steer nothing.
+    - again: whether a piece is composed again from its record.
+    """
+    if choices["anchor"] is None:
+        return
+    from emsync.anchor import Anchor
+    from emsync.describe import steering
+
+    anchor = Anchor.read(choices["anchor"])
+    if choices["describe"] is None and not again:
+        choices["describe"] = steering(anchor.text) or None
+    elif alone:
+        given = "--from" if again else "--describe"
+        raise InputError(f"{given} says already how to compose; leave out --anchor, or give --produce, too")
+    if alone and choices["describe"] is None:
+        raise InputError(
+            f"nothing in the anchor {choices['anchor']} means anything to the composer; name families, a tempo or a "
+            "mood, or give --produce, too"
+        )
 
 
 Composed = tuple["Soundtrack", str | None, Path]
@@ -199,9 +214,12 @@ def _again(
 
 
 def _anew(
-    output: Path | None, model: Path | None, backend: str, overwrite: bool, progress: StageBar, choices: dict[str, Any]
-) -> Composed:
+    output: Path | None, model: Path | None, backend: str, overwrite: bool, progress: StageBar, choices: dict[str, Any],
+    *, moved: bool,
+) -> Composed:  # fmt: skip
     """Compose for a video, or for a length and cuts: the piece, a note on its mood, and where to save it.
+
+    moved: whether it must have a mood, for a music model that follows it.
 
     Everything is checked before the video is watched, which may take a while.
     """
@@ -222,6 +240,10 @@ def _anew(
     knows_mood = soundtrack.knows_mood(model)
     described = MoodSource.described(recipe)
     source = mood_source(**choices, has_video=video is not None, knows_mood=knows_mood, described=described)
+    if moved and source.mood is None and source.reader is None:
+        raise InputError(
+            "--adapter follows a mood, and there is none; give one, such as --emotion joy, or leave --adapter out"
+        )
     session = soundtrack.Session.open(model, backend)  # type: ignore[arg-type]
     if video is None:
         track = soundtrack.for_cuts(

@@ -46,6 +46,11 @@ class Outputs:
     music_db: float = 0.0
     producing: Producing | None = None
 
+    @property
+    def needs_mood(self) -> bool:
+        """Whether the recording follows the piece's mood."""
+        return self.producing is not None and self.producing.adapter is not None
+
     def check(self, film: Path | None, song: Path, inputs: Iterable[Path | None] = ()) -> None:
         """Raise an `EmsyncError` for what could not be written in the end, before anything is composed.
 
@@ -121,7 +126,7 @@ class Outputs:
         if self.stems or self.loudness_lufs is not None:
             raise InputError("--stems and --lufs are for rendered sound; leave them out with --produce")
         check_output(self._recording(song) or song, overwrite=self.overwrite)
-        self.producing.check()
+        self.producing.check(self.soundfont)
 
     def write(self, track: Soundtrack, song: Path, film: Path | None, progress: Progress | None = None) -> None:
         """Write what is asked for, and print a line on each."""

@@ -40,11 +40,14 @@ def command(
     producing = Producing.taken(choices, model)
     assert producing is not None
     need(*producing.needs)
-    from emsync.produce import check_output
+    from emsync.produce import check_output, read_song, unmoved
 
     read = (song, record, soundfont, producing.anchor)
     target = check_output(output or song.with_suffix(".wav"), inputs=read, overwrite=overwrite)
-    producing.check()
+    piece = read_song(song, record, producing.melody)  # a large model takes minutes to load
+    if producing.adapter is not None and piece.mood is None:
+        raise unmoved(str(song))
+    producing.check(soundfont)
     with StageBar(quiet) as progress:
         made = producing.run(
             song, target, seed=seed, record=record, soundfont=soundfont, overwrite=overwrite, progress=progress

@@ -98,10 +98,16 @@ class Producing:
 
         return open_backend(self.model, adapter=self.adapter)
 
-    def check(self) -> None:
-        """Raise an `EmsyncError` for what would fail in the end."""
+    def check(self, soundfont: Path | None) -> None:
+        """Raise an `EmsyncError` for what would fail in the end, or change nothing."""
+        from emsync import soundfonts
+        from emsync.backends import ACE_STEP as OF_ACE_STEP
         from emsync.backends import check_text
 
+        if soundfont is not None and self.hits_db is None and not self.model.startswith(f"{OF_ACE_STEP}:"):
+            raise InputError("--soundfont plays the chords of --hits-mix; give --hits-mix, too, or leave it out")
+        if soundfont is not None or self.hits_db is not None:
+            soundfonts.find(soundfont)
         check_text(self.text or "")
         if self.anchor is not None and self.text is not None:
             raise InputError("--text and --anchor each say what it sounds like; give one of them")
@@ -136,4 +142,6 @@ def report(made: Production) -> str:
         )
         if made.hits_db is None and on.n_on_cut < len(on.hits):
             lines.append("Give --hits-mix -6 to mix in the chords at the cuts.")
+    elif made.hits_db is not None:
+        lines.append("There are no cuts, so --hits-mix mixed in nothing; --record names the record that has them.")
     return "\n".join(map(printable, lines))

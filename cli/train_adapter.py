@@ -64,7 +64,8 @@ def command(
     gains = made.training["gains"]
     n_songs = len({clip.source for clip in clips})
     say(
-        f"Trained on {len(clips)} clips of {n_songs} recordings, {epochs} epochs: loss {losses[0]:.4f} to "
-        f"{losses[-1]:.4f} nats a code; gains from {min(gains):.3f} to {max(gains):.3f} over {len(gains)} layers."
+        f"Trained on {len(clips)} clips of {n_songs} recording{'s' if n_songs != 1 else ''}, {epochs} epochs: loss "
+        f"{losses[0]:.4f} to {losses[-1]:.4f} nats a code; gains from {min(gains):.3f} to {max(gains):.3f} over "
+        f"{len(gains)} layers."
     )
     say(f"Wrote {output}; use it with: emsync produce SONG.mid --adapter {output}")

@@ -58,7 +58,7 @@ class AceStep:
             except huggingface_hub.errors.HFValidationError:
                 found = None
             if not isinstance(found, str):
-                raise not_here(model, model if model.count("/") == 1 else DEFAULT_MODEL, SIZE, LICENCE)
+                raise not_here(model, DEFAULT_MODEL, SIZE, LICENCE)
             folder = Path(found).parent
         if not (folder / INDEX).is_file():
             raise ModelError(f"{model} holds no pipeline (it has no {INDEX}); give the folder that one was saved in")

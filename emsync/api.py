@@ -151,8 +151,7 @@ def compose(
     if mood is not None and emotion is not None:
         raise InputError("mood and emotion each say what the mood is; give one of them")
     source = _source(mood) if emotion is None else MoodSource.given(MoodCurve.of_emotion(emotion), emotion, emotion)
-    suggests = source is not None and hasattr(source.reader, "suggest")
-    recipe, cuts = _recipe(choices, session, suggests), changed(cuts, add_cuts, drop_cuts)
+    recipe, cuts = _recipe(choices, session, source), changed(cuts, add_cuts, drop_cuts)
     if video is not None:
         return soundtrack.for_video(video, recipe, cuts=cuts, mood=source, session=session, progress=progress)
     assert duration_s is not None
@@ -163,9 +162,9 @@ def compose(
     )  # fmt: skip
 
 
-def _recipe(choices: Choices, session: Session | None, suggests: bool) -> Recipe:
+def _recipe(choices: Choices, session: Session | None, source: MoodSource | None) -> Recipe:
     """The recipe of these choices. Raises `InputError` for one that would change nothing."""
-    recipe = Recipe(**choices)
+    recipe, suggests = Recipe(**choices), source is not None and hasattr(source.reader, "suggest")
     check_given(choices, recipe, None if session is None else session.model.get("folder"), suggests=suggests)
     return recipe
 

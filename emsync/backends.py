@@ -119,10 +119,15 @@ def needed(name: str, extra: str) -> None:
 
 
 def not_here(model: str, what: str, size: str, licence: str) -> ModelError:
-    """The error for a checkpoint that is neither a folder nor downloaded: what to download, its size and licence."""
+    """The error for a checkpoint that is neither a folder nor downloaded.
+
+    - what: the checkpoint to download, of which size and licence are known; `model` may be another one.
+    """
+    is_other = model != what and model.count("/") == 1 and not model.startswith("/")
+    other = f"hf download {model} if it is of this kind, or " if is_other else ""
     return ModelError(
-        f"{model} is neither a folder nor downloaded yet; run: hf download {what} "
-        f"(about {size}, licence {licence}), or give --model a folder"
+        f"{model} is neither a folder nor downloaded yet; run: {other}hf download {what} "
+        f"(about {size}, licence {licence}), or give the folder of one"
     )
 
 

@@ -261,7 +261,7 @@ def _check_kind(model: str) -> None:
     if config is None and Path(model).is_dir():
         raise ModelError(f"{model} holds no model (it has no config.json); give the folder that a model was saved in")
     if config is None:
-        raise not_here(model, model if "/" in model and not Path(model).is_absolute() else DEFAULT_MODEL, SIZE, LICENCE)
+        raise not_here(model, DEFAULT_MODEL, SIZE, LICENCE)
     kind = _json(config).get("model_type")
     if kind != MODEL_TYPE:
         raise ModelError(

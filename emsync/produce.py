@@ -128,19 +128,18 @@ def produce(
         progress: Called with "producing" and the share that is done.
 
     Raises:
-        InputError: A score without pitched notes; an option out of range; no SoundFont where one is needed.
+        InputError: No pitched notes; an option out of range; no SoundFont or no mood where one is needed.
         ModelError: The model's sound cannot be used.
         OutputError: The output cannot be written, as on a full disk.
 
     """
     target = check_output(output, inputs=(song, record), overwrite=overwrite)
     _check(hits_db, text, anchor)
-    piece = Piece.read(song, record)
+    piece = read_song(song, record, melody)
     duration_s = _length(piece)
-    chroma(piece.score, melody, rate_hz=1.0, duration_s=duration_s)  # raises now if there is no melody
     if hits_db is not None or soundfont is not None:
         soundfonts.find(soundfont)  # raises now if there is none
-    felt = mood if mood is not None else piece.mood
+    felt = _felt(mood if mood is not None else piece.mood, backend, song)
     if anchor is None and text is None:
         anchor = Anchor.of_score(piece.score, felt)
     text = text if text is not None else anchor.text if anchor is not None else ""
@@ -169,11 +168,34 @@ def produce(
             )  # fmt: skip
             new_record.write_text(json.dumps(made.record(plan), indent=1) + "\n", encoding="utf-8")
     except BaseException:
+        folder.remove_sound()
         if not folder.count(len(windows)):
             folder.remove()
         raise
     folder.remove()
     return made
+
+
+def read_song(song: str | os.PathLike[str], record: str | os.PathLike[str] | None, melody: str) -> Piece:
+    """A piece that can be recorded. The arguments are those of `produce`, which raises the same errors."""
+    piece = Piece.read(song, record)
+    chroma(piece.score, melody, rate_hz=1.0, duration_s=_length(piece))  # raises now if there is no melody
+    return piece
+
+
+def _felt(mood: MoodCurve | None, backend: Backend, song: str | os.PathLike[str]) -> MoodCurve | None:
+    """The mood. Raises `InputError` if there is none and the backend has an adapter that follows it."""
+    if mood is None and getattr(backend, "adapter", None) is not None:
+        raise unmoved(str(song))
+    return mood
+
+
+def unmoved(song: str) -> InputError:
+    """The error for an adapter and a piece without a mood, which the adapter would not change."""
+    return InputError(
+        f"--adapter follows a mood, and {song} has none; compose it with one, such as --emotion joy, and give the "
+        "--record of that, or leave --adapter out"
+    )
 
 
 def _check(hits_db: float | None, text: str | None, anchor: Anchor | None) -> None:

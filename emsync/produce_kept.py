@@ -10,6 +10,7 @@ one with files of somebody else is refused.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -88,6 +89,12 @@ class KeptFolder:
     def count(self, n: int) -> int:
         """How many of the first windows, of `n`, are there."""
         return next((i for i in range(n) if not self._place(i).is_file()), n)
+
+    def remove_sound(self) -> None:
+        """Delete what is made anew from the arrays, which takes most of the space: on a full disk, it filled it."""
+        for path in self.path.glob("*.raw"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def remove(self) -> None:
         """Delete everything."""

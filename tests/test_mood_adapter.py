@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,36 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from emsync import mood_layers  # noqa: E402
 from emsync.adapter_files import ABOUT, WEIGHTS  # noqa: E402
+from emsync.affect_vlm import Settings  # noqa: E402
 from emsync.backends import Brief  # noqa: E402
 from emsync.cli.main import main  # noqa: E402
 from emsync.errors import InputError, ModelError  # noqa: E402
 from emsync.joins import Window  # noqa: E402
 from emsync.mood import MoodCurve  # noqa: E402
-from emsync.mood_adapter import AdapterShape, MoodAdapter  # noqa: E402
-from emsync.musicgen import MusicGen  # noqa: E402
-from emsync.training.adapter import TrainingClip, loss_of, read_folder, silence, states_of, train  # noqa: E402
+from emsync.mood_adapter import SHARE, AdapterShape, MoodAdapter  # noqa: E402
+from emsync.musicgen import MusicGen, Sampling  # noqa: E402
+from emsync.training.adapter import (  # noqa: E402
+    CLIP_S,
+    EPOCHS,
+    HOP_S,
+    LEARNING_RATE,
+    MOST_SILENCE,
+    TrainingClip,
+    loss_of,
+    read_folder,
+    silence,
+    states_of,
+    train,
+)  # fmt: skip
+from emsync.training.mood.heads import Perceptron  # noqa: E402
 from tests.music_models import RATE_HZ  # noqa: E402
 from tests.songs import with_a_chord  # noqa: E402
 
+ROOT = Path(__file__).resolve().parent.parent
+#: A row of the table of constants: what it is, and its value here.
+CONSTANT = re.compile(r"^\| ([^|]+) \|[^|]*\| ([^|]+) \|[^|]*\|$", re.MULTILINE)
 RISING = MoodCurve([0.0, 4.0], [-1.0, 1.0], [1.0, -1.0])
 
 
@@ -199,7 +218,7 @@ def test_the_command_trains_and_its_adapter_is_used(
     arguments = ["train-adapter", str(folder), "-o", str(out), "--model", str(music_model), "--epochs", "2", "-q"]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    assert "Trained on 3 clips of 1 recordings, 2 epochs: loss " in said
+    assert "Trained on 3 clips of 1 recording, 2 epochs: loss " in said
     assert sorted(path.name for path in out.iterdir()) == [ABOUT, WEIGHTS]
     assert main(arguments) == 2
     assert "exists already; give --overwrite" in capsys.readouterr().err
@@ -208,14 +227,17 @@ def test_the_command_trains_and_its_adapter_is_used(
     assert opened.settings["adapter"] == opened.adapter.digest
 
 
+HEADER = "time_s,valence,arousal\n"
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
         (lambda f: (f / "a.csv").unlink(), "a.wav has no mood curve; put a.csv beside it"),
-        (lambda f: (f / "a.csv").write_text("time_s,valence,arousal\n0,0,0\n99,0,0\n"), "past the video's end"),
+        (lambda f: (f / "a.csv").write_text(f"{HEADER}0,0,0\n99,0,0\n"), "a.csv: the mood curve reaches 99 s, past"),
         (lambda f: (f / "a.wav").write_bytes(b"no sound"), "cannot be read as sound"),
         (lambda f: (f / "a.wav").unlink(), "has no recordings"),
-        (lambda f: (f / "a.txt").write_text("x" * 2000), "the text has 2000 characters"),
+        (lambda f: (f / "a.txt").write_text("x" * 2000), "a.txt: the text has 2000 characters"),
     ],
 )
 def test_folders_that_cannot_be_used(
@@ -232,3 +254,29 @@ def test_folders_that_cannot_be_used(
 def test_a_curve_past_the_end_is_refused() -> None:
     with pytest.raises(InputError, match="past the video's end"):
         Brief(with_a_chord(), "lead", "", 5.0, 120.0, None, 4, MoodCurve([0.0, 60.0], [0.0, 0.0], [0.0, 0.0]))
+
+
+def test_the_documented_constants_are_those_of_the_code() -> None:
+    rows = dict(CONSTANT.findall((ROOT / "docs" / "narrascore.md").read_text(encoding="utf-8")))
+    shape, settings, sampling, probe = AdapterShape(8, 1), Settings(), Sampling(), Perceptron()
+    taps = mood_layers.TAPS
+    assert rows["window and step of the reading"] == f"{settings.window_s} s, {settings.hop_s} s"
+    assert rows["layer that is read"] == f"\N{MINUS SIGN}{-settings.layer}, the last"
+    assert rows["perceptron"] == f"{probe.hidden} wide, GELU, dropout {probe.dropout:g}"
+    assert (rows["λ of eq. 4"], rows["epochs of the probe"]) == (f"{probe.l1:g}", f"{probe.epochs}")
+    dilations = ", ".join(map(str, shape.dilations))
+    assert (
+        rows["convolutions"]
+        == f"{len(shape.dilations)} of {taps} taps; dilations {dilations}; {shape.channels} channels"
+    )
+    dilations = ", ".join(map(str, mood_layers.DILATIONS))
+    assert rows["the same in the composer"].startswith(
+        f"{len(mood_layers.DILATIONS)} of {taps} taps; dilations {dilations}; {mood_layers.CHANNELS} channels"
+    )
+    assert rows["layers with the mood"].startswith(f"{100 * SHARE:g} %")
+    assert (CLIP_S, HOP_S, MOST_SILENCE) == (30.0, 15.0, 0.4)
+    assert rows["epochs of the adapter"] == f"{EPOCHS}"
+    assert rows["learning rate, batch, optimiser"] == f"{LEARNING_RATE:g}, 1, AdamW"
+    assert rows["guidance, top-k, temperature"].startswith(
+        f"{sampling.guidance:g}, {sampling.top_k}, {sampling.temperature:g}"
+    )

@@ -18,6 +18,7 @@ from emsync.anchor import Anchor
 from emsync.backends import Brief, Kept, Tell
 from emsync.errors import InputError, ModelError, OutputError
 from emsync.joins import Frames, Window
+from emsync.mood import MoodCurve
 from emsync.produce import Production, produce
 from emsync.produce_sound import hits_of, onset_report
 from emsync.score import Score
@@ -175,6 +176,8 @@ def test_a_full_disk_is_one_sentence(song: Path, monkeypatch: pytest.MonkeyPatch
             with pytest.raises(OutputError, match=r"No space left on device\); free some space"):
                 make(song, Beeper())
         assert "out.wav" not in left(song.parent)
+        kept = song.with_name(".out.wav.parts")
+        assert not kept.exists() or not [name for name in left(kept) if name.endswith(".raw")]  # it filled the disk
     make(song, Beeper())
 
 
@@ -192,6 +195,16 @@ def test_what_cannot_be_used_is_refused(song: Path, tmp_path: Path) -> None:
     midi.write(score([(0, 36, 0.0, 1.0)]), tmp_path / "drums.mid")
     with pytest.raises(InputError, match="no pitched notes"):
         make(tmp_path / "drums.mid", Beeper())
+
+
+def test_an_adapter_wants_a_mood(song: Path) -> None:
+    """Without one it would change nothing."""
+    backend = Beeper()
+    backend.adapter = object()  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"--adapter follows a mood, and .*song\.mid has none; compose it with one"):
+        make(song, backend)
+    make(song, backend, mood=MoodCurve.constant(0.5, 0.5))
+    assert backend.made
 
 
 # --- hits -------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ conditioned on its text, so that the adapter learns what the text does not say; 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -81,24 +82,36 @@ def read_folder(folder: str | os.PathLike[str], backend: MusicGen) -> list[Train
         text = ""
         if described.is_file():
             text = read_limited(described, 4 * LONGEST_TEXT, "description").decode("utf-8", "replace").strip()
-        clips += _clips(sound, read_curve(curve), check_text(text), backend)
+        with _naming(described):
+            check_text(text)
+        mood, samples = read_curve(curve), _samples(sound, backend.rate_hz)
+        with _naming(curve):
+            mood.check_fits(len(samples) / backend.rate_hz)
+        clips += _clips(samples, mood, text, sound.name, backend)
     if not clips:
+        count = f"{len(sounds)} recording{'s' if len(sounds) != 1 else ''}"
         raise InputError(
-            f"{folder} has {len(sounds)} recordings and no clip to train with; give recordings that are longer or "
-            "less silent"
+            f"{folder} has {count} and no clip to train with; give recordings that are longer or less silent"
         )
     return clips
 
 
-def _clips(sound: Path, mood: MoodCurve, text: str, backend: MusicGen) -> Iterator[TrainingClip]:
-    samples = _samples(sound, backend.rate_hz)
-    mood.check_fits(len(samples) / backend.rate_hz)
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the name of a file in front of what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _clips(samples: Samples, mood: MoodCurve, text: str, name: str, backend: MusicGen) -> Iterator[TrainingClip]:
     size = min(round(CLIP_S * backend.rate_hz), backend.longest * backend.hop)
     hop = max(1, round(size * HOP_S / CLIP_S))
     for first in range(0, max(1, len(samples) - size // 2), hop):
         stretch = samples[first : first + size]
         if len(stretch) >= backend.hop * 4 and silence(stretch, backend.rate_hz) <= MOST_SILENCE:
-            yield TrainingClip(encoded(backend, stretch), mood, first / backend.rate_hz, text, sound.name)
+            yield TrainingClip(encoded(backend, stretch), mood, first / backend.rate_hz, text, name)
 
 
 def silence(samples: Samples, rate_hz: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import wave
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from emsync import midi
 from emsync.cli.main import main
+from emsync.mood_adapter import AdapterShape, MoodAdapter
+from emsync.musicgen import MusicGen
 from tests.cli_compose.runs import Run, refused
 from tests.fakes import DEMO_S
 from tests.songs import score, with_a_chord
@@ -52,17 +56,74 @@ def test_a_recording_cannot_be_made_of_everything(run: Run, film: Path, music_mo
     refused(run(*made, "--wav", "a.mp3"), "a.mp3 does not end in .wav")
     refused(run(*made, "--text", "x" * 10_000), "the text has 10000 characters, over 1000")
     refused(
-        run("--duration", "4", "--produce", "--producer", "nowhere"), "nowhere is neither a folder nor downloaded yet"
+        run("--duration", "4", "--produce", "--producer", "nowhere"),
+        "nowhere is neither a folder nor downloaded yet; run: hf download facebook/musicgen-melody (about 6 GB, ",
+    )
+    refused(
+        run("--duration", "4", "--produce", "--producer", "some-one/some-model"),
+        "run: hf download some-one/some-model if it is of this kind, or hf download facebook/musicgen-melody (about ",
     )
     refused(run(film, film, "--produce"), "--produce is for one film")
 
 
+def test_what_would_change_nothing_is_refused(run: Run, music_model: Path) -> None:
+    made = ["--duration", "4", "--produce", "--producer", music_model]
+    refused(run(*made, "--adapter", "x", "--anchor", "x"), "x cannot be read")
+    refused(run(*made, "--soundfont", "x"), "--soundfont plays the chords of --hits-mix; give --hits-mix, too")
+    refused(run(*made, "--soundfont", "x", "--hits-mix", "0"), "SoundFont x was not found")
+    with_adapter = [*made, "--adapter", fresh_adapter(music_model), "-o", "song.mid"]
+    refused(run(*with_adapter), "--adapter follows a mood, and there is none; give one, such as --emotion joy",
+            left=["adapter", "adapter/adapter.json", "adapter/adapter.safetensors"])  # fmt: skip
+    assert run(*with_adapter, "--emotion", "joy").code == 0
+    Path("song.mid.json").unlink()
+    refused_alone("--adapter follows a mood, and song.mid has none", "--adapter", "adapter")
+
+
+def fresh_adapter(music_model: Path) -> str:
+    backend = MusicGen.open(str(music_model))
+    Path("adapter").mkdir()
+    MoodAdapter.fresh(AdapterShape.for_network(backend.network)).write(Path("adapter"))
+    return "adapter"
+
+
+def test_an_anchor_must_steer_something(run: Run) -> None:
+    Path("a.json").write_text('{"genre": "polka", "pacing": "slow"}')
+    Path("b.json").write_text('{"genre": "polka"}')
+    given = ["--duration", "2", "--anchor"]
+    refused(run(*given, "b.json"), "nothing in the anchor b.json means anything to the composer",
+            left=["a.json", "b.json"])  # fmt: skip
+    refused(run(*given, "a.json", "--describe", "slow"), "--describe says already how to compose; leave out --anchor",
+            left=["a.json", "b.json"])  # fmt: skip
+    assert run(*given, "a.json", "-o", "song.mid").code == 0
+    again = ["--from", "song.mid.json", "-o", "again.mid", "--anchor", "a.json"]
+    assert "--from says already how to compose" in run(*again).err
+
+
+def test_an_anchor_of_a_piece_that_is_composed_again_is_for_the_recording(run: Run, music_model: Path) -> None:
+    Path("a.json").write_text('{"genre": "polka", "pacing": "slow"}')
+    assert run("--duration", "2", "-o", "song.mid").code == 0
+    again = ["--from", "song.mid.json", "-o", "again.mid", "--anchor", "a.json", "--produce", "--producer", music_model]
+    said = run(*again)
+    assert said.code == 0, said.err
+    assert "Anchor: polka, slow." in said.out
+    assert Path("again.mid").read_bytes() == Path("song.mid").read_bytes()
+
+
+def refused_alone(sentence: str, *options: str) -> None:
+    """`emsync produce song.mid` refuses its options without loading the model, which is not there."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert main(["produce", "song.mid", "-o", "new.wav", "--model", "nowhere", "-q", *options]) == 2
+    assert sentence in said.getvalue()
+    assert not Path("new.wav").exists()
+
+
 @pytest.mark.parametrize("notes", [[], [(0, 36, 0.0, 1.0)]])
 def test_a_score_without_a_melody_is_refused(
-    run: Run, music_model: Path, capsys: pytest.CaptureFixture[str], notes: list[tuple[int, int, float, float]]
+    run: Run, capsys: pytest.CaptureFixture[str], notes: list[tuple[int, int, float, float]]
 ) -> None:
     midi.write(score(notes), "song.mid")
-    assert main(["produce", "song.mid", "--model", str(music_model), "-q"]) == 2
+    assert main(["produce", "song.mid", "--model", "nowhere", "-q"]) == 2  # before the model is loaded
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "no pitched notes" in said or "has no notes" in said
