@@ -59,7 +59,9 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     if config.train_only != "all":
         chosen_ones = [p for name, p in model.named_parameters() if _is_own(name, config.train_only)]
         if not chosen_ones:
-            missing = {"style": "style_positions", "adapter": "adapter_layers"}.get(config.train_only, "lanes of controls")
+            missing = {"style": "style_positions", "adapter": "adapter_layers"}.get(
+                config.train_only, "lanes of controls"
+            )
             raise InputError(f"train: the model has no {config.train_only} to train; give it {missing}")
         model.requires_grad_(False)
         for parameter in chosen_ones:
