@@ -164,8 +164,8 @@ class Recipe:
         low=-100, high=100,
     )  # fmt: skip
     stray_bias: float = _choice(
-        -1.7, "Added to the logit of CHORD besides, where the grammar puts chords on cuts: other chords distract.",
-        low=-100, high=100,
+        -3.0, "Added to the logit of CHORD besides, where the grammar puts chords on cuts: other chords distract.",
+        low=-100, high=100, since=-1.7,
     )  # fmt: skip
     loose_bias: float = _choice(
         -0.9, "Added to the logits of TIMESHIFTs that leave the sixteenths, to end a note or for a triplet.",

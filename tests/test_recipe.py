@@ -110,6 +110,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         finish="off",
         by_kind={},
         copying=0.0,
+        stray_bias=-1.7,
         form="none",
         density_limit=0.0,
         balance=0.0,
