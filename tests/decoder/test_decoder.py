@@ -209,7 +209,7 @@ def test_a_beginning_must_fit(count: int, folders: Callable[[str], Path]) -> Non
 
 def test_shapes_must_fit(folders: Callable[[str], Path]) -> None:
     opened, given = open_decoder(folders("small")), song()
-    with pytest.raises(ModelError, match=r"previous_velocity \(2, 63\).* do not fit; give \(B, T\)"):
+    with pytest.raises(ModelError, match=r"previous_velocity \(2, 31\).* do not fit; give \(B, T\)"):
         opened.prefill(given.ids, given.previous_velocity[:, :-1], given.lanes, given.mood)
     with pytest.raises(ModelError, match=r"mood \(1, 2\) do not fit"):
         opened.prefill(given.ids, given.previous_velocity, given.lanes, given.mood[:1])
