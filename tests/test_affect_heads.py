@@ -161,6 +161,7 @@ def test_tables_of_labels_that_cannot_be_used(
 # --- fits -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ridge_finds_a_straight_line() -> None:
     films = examples(6)
     weights = heads.fit_ridge(films, (1e-6,))[0]
@@ -205,6 +206,7 @@ def test_seconds_without_a_label_are_left_out() -> None:
     assert heads.fit_ridge(films, (0.1,))[0]["weight"] == pytest.approx(clean["weight"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_clip_head_learns_what_is_there_and_nothing_else() -> None:
     films = examples(12, noise=0.1)
     readings = heads.cross_validated(films, "clip", heads.fit_clip)
@@ -302,6 +304,7 @@ def test_a_vlm_head_from_films_to_a_reader(tmp_path: Path, source: dict[str, byt
     assert len(reader.read(films / "0.mkv", analyze(films / "0.mkv"))) == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(
     tmp_path: Path, source: dict[str, bytes], clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

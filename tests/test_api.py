@@ -58,6 +58,7 @@ def test_cuts_say_which_must_and_which_may_have_a_chord(tmp_path: Path) -> None:
     assert (plain.boundaries_s.tolist(), set(plain.weights)) == ([2.0, 6.5], {""})
 
 
+@pytest.mark.slow
 def test_cuts_are_added_and_dropped(tmp_path: Path) -> None:
     listed = tmp_path / "cuts.csv"
     listed.write_text("time_s,weight\n2.0,\n6.0,may\n")
@@ -121,6 +122,7 @@ def test_tokens_are_the_notes() -> None:
     assert events.ids.shape == events.velocities.shape
 
 
+@pytest.mark.slow
 def test_a_plot_and_a_piece(tmp_path: Path) -> None:
     track = made(cuts=[2.0, 5.0])
     piece = track.piece("my song")
@@ -164,6 +166,7 @@ needs_everything = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_everything
 @pytest.mark.usefixtures("beside_a_film")
 @pytest.mark.parametrize("name", with_examples())
@@ -175,6 +178,7 @@ def test_the_examples_in_docstrings(name: str) -> None:
     assert failed == 0
 
 
+@pytest.mark.slow
 @needs_everything
 @pytest.mark.usefixtures("beside_a_film")
 @pytest.mark.parametrize(

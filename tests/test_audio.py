@@ -398,6 +398,7 @@ def test_equal_names_get_their_channels() -> None:
     assert {path.parent for path in paths.values()} == {Path("x")}
 
 
+@pytest.mark.slow
 def test_a_stem_that_would_clip_lowers_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "PEAK_DB", 12.0)
     made = render(wet_band(tmp_path / "song.mid"), tmp_path / "a.wav", stems=True)

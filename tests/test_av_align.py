@@ -184,6 +184,7 @@ def test_a_film_is_watched_and_heard_on_one_clock(tmp_path: Path, late_s: float)
     assert iou(found.movement_s, found.sound_s, found.frame_s) == 1.0
 
 
+@pytest.mark.slow
 def test_the_command_writes_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "films"
     folder.mkdir()

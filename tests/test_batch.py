@@ -91,6 +91,7 @@ def test_broken_films_do_not_stop_the_others(films: Path, tmp_path: Path, model:
     assert json.loads((out / "report.json").read_text())[1]["error"] == results[1].error
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, recipe = tmp_path / "out", Recipe(seed=3, t_diff_s=0.5)
     good = [tmp_path / "a.mp4", tmp_path / "c.mp4"]
@@ -202,6 +203,7 @@ def test_a_song_that_was_there_stays_when_a_worker_is_killed(tmp_path: Path, mon
     assert [(task.overwrite, task.again) for task in tasks] == [(False, False), (False, True)]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_begin", mortal.begin_badly)
     with pytest.raises(ModelError, match="there is no model; give another"):
@@ -257,6 +259,7 @@ def test_a_place_that_is_no_folder(films: Path, tmp_path: Path, model: Path) -> 
         score_all([films / "a.mp4"], tmp_path / "file", model=model)
 
 
+@pytest.mark.slow
 def test_the_command(films: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = ["compose", "--model", str(model), "-q", str(films), "-o", str(out)]

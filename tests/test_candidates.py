@@ -114,6 +114,7 @@ def test_the_best_take_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ids[: len(best)] == best
 
 
+@pytest.mark.slow
 def test_a_critic_gets_what_it_likes_and_a_seed_gives_the_same_again() -> None:
     def pianos(critic: Critic, seed: int = 1) -> int:
         ids = compose(Fake(bias=SPARSE, critic=critic), 4, seed=seed, end_s=12.0).events.ids
@@ -176,6 +177,7 @@ def test_takes_begin_at_sections_and_in_between() -> None:
 # ---- copies of what a piece remembers -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.lists(st.integers(1, 4), max_size=12), min_size=1, max_size=3), max_size=5),
     st.randoms(use_true_random=False),

@@ -22,6 +22,7 @@ def film(tmp_path: Path) -> Path:
     return write(tmp_path / "film.mkv", [plain(240, 200, 40)] * 40 + [plain(10, 10, 60)] * 40)
 
 
+@pytest.mark.slow
 def test_the_mood_is_printed_written_and_drawn(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, picture = tmp_path / "scene.json", tmp_path / "scene.png"
     assert main(["analyze", str(film), "-o", str(output), "--plot", str(picture)]) == 0
@@ -53,6 +54,7 @@ def test_what_was_written_is_read_as_a_curve_again(
     assert f"Mood ({first}): valence" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_mood_where_none_is_wanted(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, picture = tmp_path / "scene.json", tmp_path / "scene.png"
     assert main(["analyze", str(film), "-o", str(output), "--affect", "none", "--plot", str(picture)]) == 0

@@ -26,6 +26,7 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("embedded")
 def test_the_demo_writes_film_music_record_and_picture(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--duration", "8", "--quiet"]) == 0
@@ -86,6 +87,7 @@ def test_a_length_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed(Path.cwd()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("embedded")
 def test_an_interrupt_leaves_no_half_written_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:

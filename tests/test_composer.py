@@ -32,6 +32,7 @@ def test_a_seed_gives_the_same_piece_and_another_seed_another() -> None:
     assert len(first.events) > 100
 
 
+@pytest.mark.slow
 def test_a_piece_does_not_depend_on_the_others() -> None:
     """Nor on how long they go on: its neighbour in one batch ends at 3 s, in the other at 10 s."""
     film = asked(8.0, 4.003)
@@ -94,6 +95,7 @@ def test_a_boundary_that_was_passed_is_not_asked_for_again() -> None:
     assert (offsets[between] == 8.0).all()
 
 
+@pytest.mark.slow
 def test_finished_pieces_are_read_no_further_and_others_go_on_as_they_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_runaway_is_brought_to_its_end() -> None:
     assert 200 < ons <= 200 + 150 * 3
 
 
+@pytest.mark.slow
 def test_a_full_window_goes_on_from_the_latest_events() -> None:
     decoder = Fake(context=128)
     (piece,) = compose(decoder, [asked(30.0, 5.0, 12.0, 21.0)], seed=1)

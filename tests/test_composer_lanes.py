@@ -110,6 +110,7 @@ def algorithm_1(ids: list[int], boundaries_s: list[float]) -> list[float]:
     return deltas
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("land", "grid"), [(EXACT, False), (FREE, False), (FREE, True)])
 def test_lanes_follow_algorithm_1(land: Any, grid: bool) -> None:
     asked_for = boundaries = [2.5, 2.9, 6.001, 10.25, 14.0]
@@ -159,6 +160,7 @@ def copied_share(piece: Piece) -> float:
     return float((lanes[:-1, 0] == ids[1:]).mean())
 
 
+@pytest.mark.slow
 def test_a_mixture_makes_a_piece_copy_itself_as_far_as_it_may() -> None:
     shares = []
     for choices in ({"copying": 0.0}, {"copying": 0.3}, {"longest_copy_bars": 1}, {"longest_copy_bars": 1000}):
@@ -168,6 +170,7 @@ def test_a_mixture_makes_a_piece_copy_itself_as_far_as_it_may() -> None:
     assert shares[3] > 0.5
 
 
+@pytest.mark.slow
 def test_without_a_mixture_or_a_share_of_it_nothing_changes() -> None:
     (plain,) = compose(Fake(bias=FEW), [FILM], seed=3)
     mixed, unmixed = Fake(bias=FEW, mixture=MOSTLY_COPIED), Fake(bias=FEW)

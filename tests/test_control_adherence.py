@@ -111,6 +111,7 @@ def test_what_is_not_given_is_not_judged() -> None:
     assert len(judged.found["rhythm"]) == 0
 
 
+@pytest.mark.slow
 def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hears(Fake):
         hears_controls = True

@@ -177,6 +177,7 @@ def test_a_model_from_before_learns_these_lanes_from_the_first_step(config: Any)
         assert last.weight.grad.abs().sum() > 0, LANE_NAMES[i]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["lanes", "controls"])
 def test_training_may_change_the_lanes_alone(part: str, tmp_path: Path) -> None:
     preset = toy_preset(train_only=part, optimizer="muon")
@@ -230,6 +231,7 @@ def share_in(piece: composer.Piece, pitch_class: int) -> float:
     return float((v.VALUE[ids] % 12 == pitch_class).mean())
 
 
+@pytest.mark.slow
 def test_lanes_are_followed_more_or_less_strongly() -> None:
     """By guidance, as of moods; a model without lanes is never asked twice."""
     curves = ControlCurves({"key": Control(np.zeros(1), np.array([6.0]))})

@@ -162,6 +162,7 @@ def without_mood(drawn: list[Row]) -> np.ndarray:
     return np.array([[*np.isnan(row.mood), *np.isnan(row.lanes[0, MOOD])] for row in drawn])
 
 
+@pytest.mark.slow
 def test_the_end_is_given_late_as_often_as_configured(data: Dataset) -> None:
     """Further away than the model's range, it is given as far as possible; otherwise it is given exactly."""
     config = replace(PLAIN, context=1024, at_start=1.0, late_end=0.5)
@@ -200,6 +201,7 @@ def test_moods_are_left_out_as_often_as_asked(data: Dataset, share: str, togethe
         assert 0.04 < absent.all(axis=1).mean() < 0.14
 
 
+@pytest.mark.slow
 def test_any_part_of_the_mood_may_be_given_without_the_others(data: Dataset) -> None:
     config = replace(PLAIN, drop_mood=0.2, drop_piece_mood=0.5, drop_mood_lanes=0.5, drop_axis=0.2)
     absent = without_mood(rows(data, config, 500))
@@ -267,6 +269,7 @@ def test_sparse_boundaries_are_four_seconds_apart() -> None:
         assert (np.diff(shown) >= 4 - 1e-3).all()
 
 
+@pytest.mark.slow
 def test_a_lane_of_the_songs_own_events_is_given_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a new lane would be: here in the place of arousal, which the toy songs are not asked for."""
     place = LANE_NAMES.index("arousal")

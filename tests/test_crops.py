@@ -125,6 +125,7 @@ def test_a_fifth_of_the_chords_is_left_out_and_what_is_left_is_unchanged(data: D
     assert len(rows(data, replace(config, drop_chord=1.0), 1)[0].ids) == config.context + 1
 
 
+@pytest.mark.slow
 def test_chords_before_the_crop_are_not_left_out(data: Dataset) -> None:
     """A boundary that a CHORD met just before the crop is over, however many of the crop's own are dropped."""
     met = 0

@@ -107,6 +107,7 @@ def test_the_command_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "exists already; give --overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cuts.edl", "cuts.otio", "cuts.fcpxml", "cuts.csv", "cuts.txt", "scene.json"])
 def test_analyze_writes_what_compose_reads(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     film, out = tmp_path / "film.mp4", tmp_path / name

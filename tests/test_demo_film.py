@@ -28,6 +28,7 @@ def test_its_cuts_are_found_where_it_says(tmp_path: Path, seed: int) -> None:
     assert scene.duration_s == pytest.approx(24.0)
 
 
+@pytest.mark.slow
 def test_it_moves_and_sounds(tmp_path: Path) -> None:
     make(tmp_path / "film.mp4", duration_s=16.0, size=(128, 72), fps=12)
     scene = analyze(tmp_path / "film.mp4")

@@ -260,6 +260,7 @@ def test_a_voice_model_gets_the_film_in_chunks_of_32_ms(tmp_path: Path) -> None:
     assert (silent.probabilities(hiss[: 40 * voice.HOP]) < 0.5).all(), "what is above 8 kHz does not fold down"
 
 
+@pytest.mark.slow
 def test_a_voice_model_is_used_where_one_is_given_or_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -274,6 +274,7 @@ def command(*arguments: object) -> int:
     return root.main(["evaluate", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive, train = archive_file(tmp_path / "v.npz", 3, bars=2), archive_file(tmp_path / "t.npz", 3, bars=2)
     folder, out = model_folder(tmp_path / "model"), tmp_path / "new" / "out"
@@ -297,6 +298,7 @@ def test_command_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "2 songs of `v.npz`" in page
 
 
+@pytest.mark.slow
 def test_command_shows_progress_and_writes_again_only_with_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

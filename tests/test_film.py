@@ -342,6 +342,7 @@ def test_any_name_is_analyzed_and_drawn(tmp_path: Path, name: str, capsys: pytes
     assert Scene.from_json(output.read_text()).path == str(path)
 
 
+@pytest.mark.slow
 def test_a_terminal_without_the_characters_of_a_name(tmp_path: Path) -> None:
     path = write(tmp_path / "film.mkv", SHOTS, fps=10).rename(tmp_path / "ü映.mkv")
     done = subprocess.run(

@@ -29,6 +29,7 @@ def given(seed: int = 0, batch: int = 2, moments: int = 7) -> tuple[dict[str, to
     return rows, {name: torch.ones(batch, moments, dtype=torch.bool) for name in SIZES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [EmotionClassifier, FilmEncoder])
 def test_any_subset_is_read_and_what_is_masked_is_not(kind: type) -> None:
     torch.manual_seed(0)
@@ -133,6 +134,7 @@ def test_a_few_films_are_learned_by_heart_and_any_of_their_modalities_will_do(le
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
 
 
+@pytest.mark.slow
 def test_without_anything_to_learn_nothing_is_learned() -> None:
     rng = np.random.default_rng(3)
     order = rng.permutation(24)

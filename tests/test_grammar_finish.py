@@ -63,6 +63,7 @@ def test_a_hit_behind_the_last_downbeat_is_the_end() -> None:
     assert grammar.chords[-2:] == [1200, 1440]
 
 
+@pytest.mark.slow
 def test_the_last_chord_is_in_the_key_and_brings_the_bass() -> None:
     """G major is played until then; what is chosen at random for the last chord is of it, without semitones."""
     scale = {7, 9, 11, 0, 2, 4, 6}

@@ -215,6 +215,7 @@ FILMS = [
 ]
 
 
+@pytest.mark.slow
 def test_composing_lands_by_grammar_and_keeps_the_films_order(tmp_path: Path) -> None:
     recipe = plain_recipe(grid="sixteenths", tempo_plan="off")
     by_land = {}
@@ -261,6 +262,7 @@ def test_the_recipe_says_where_notes_begin() -> None:
     assert off("triplets")
 
 
+@pytest.mark.slow
 def test_composing_is_the_same_for_the_same_seed() -> None:
     def ids(seed: int) -> list[list[int]]:
         pieces = compose_all(Fake(), FILMS[:2], plain_recipe(), seed=seed)

@@ -140,6 +140,7 @@ def test_the_search_finds_what_a_search_by_hand_finds(seed: int) -> None:
     assert np.array_equal(search.longest, expected)
 
 
+@pytest.mark.slow
 def test_a_planted_copy_is_found_whole(tmp_path: Path) -> None:
     theirs = [melody(seed) for seed in range(10, 16)]
     own = melody(20, 30)

@@ -75,6 +75,7 @@ def test_each_modality_is_seen_where_it_is(place: Path) -> None:
     assert set(with_sound.rows) <= {"speech"}
 
 
+@pytest.mark.slow
 def test_sound_comes_second_by_second(place: Path) -> None:
     seconds = list(seconds_of_sound(place / "film.mkv", 4000))
     assert [len(each) for each in seconds] == [4000] * len(seconds)
@@ -150,6 +151,7 @@ def test_a_classifier_reads_films(trained: Path, model: Path, capfd: pytest.Capt
     assert len(Record.read(f"{song}.json").mood or ()) == 1  # one mood was drawn for the whole film
 
 
+@pytest.mark.slow
 def test_a_film_encoder_gives_mood_intensity_and_density(
     trained: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_three_quarters_of_the_layers_are_steered(backend: MusicGen) -> None:
         AdapterShape.for_network(backend.network, share=0.0)
 
 
+@pytest.mark.slow
 def test_a_gain_of_zero_changes_no_sample(backend: MusicGen) -> None:
     plain = generated(backend, None, RISING)
     fresh = MoodAdapter.fresh(AdapterShape.for_network(backend.network))
@@ -137,6 +138,7 @@ def weights(network: Any) -> dict[str, Any]:
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_tiny_model_overfits_one_clip_and_only_the_adapter_moves(backend: MusicGen) -> None:
     before = weights(backend.network)

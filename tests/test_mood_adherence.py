@@ -61,6 +61,7 @@ def test_tasks_cover_the_corners_and_move_one_axis_at_a_time() -> None:
         assert abs(task.curve.mean[0]) + abs(task.curve.mean[1]) < 0.01
 
 
+@pytest.mark.slow
 def test_perfect_adherence() -> None:
     for axis in range(2):
         found = adherence(judged(1.0), axis)

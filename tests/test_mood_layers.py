@@ -94,6 +94,7 @@ def test_where_nothing_is_known_nothing_is_added() -> None:
     assert (model(*inputs, zero)[0] - found)[1].abs().max() > 0.01  # not given is not neutral
 
 
+@pytest.mark.slow
 def test_an_adapter_beside_a_frozen_network_learns_one_clip() -> None:
     """The same events go on differently under a rising and under a falling curve; nothing else tells the two apart."""
     model = random_model(RELATIVE).with_parts(replace(RELATIVE, adapter_layers=2)).train()
@@ -123,6 +124,7 @@ def test_an_adapter_beside_a_frozen_network_learns_one_clip() -> None:
     assert wrong > right + 2
 
 
+@pytest.mark.slow
 def test_training_may_change_the_adapter_alone(data: Dataset, tmp_path: Path) -> None:
     plain = toy_preset(train_only="adapter")
     preset = replace(plain, model=replace(plain.model, adapter_layers=1))
@@ -196,6 +198,7 @@ def test_the_curve_is_left_out_as_often_as_asked(data: Dataset) -> None:
     assert 0.2 < np.mean(absent) < 0.4
 
 
+@pytest.mark.slow
 def test_a_segment_of_time_is_masked_for_all_events() -> None:
     times_s, rng = np.arange(40) * 0.5, np.random.default_rng(0)
     kinds = {"inside": 0, "outside": 0, "whole": 0}

@@ -46,6 +46,7 @@ def test_sizes_are_those_of_the_checkpoint(backend: MusicGen) -> None:
     assert backend.overlap == backend.longest // 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stereo", [False, True])
 @pytest.mark.parametrize("n_given", [0, 5])
 def test_codes_are_those_of_transformers(
@@ -137,7 +138,8 @@ def test_other_checkpoints_are_refused(tmp_path: Path, music_model: Path) -> Non
 @pytest.mark.parametrize("model", [DEFAULT_MODEL, "somebody/musicgen", "/no/such/folder"])
 def test_missing_weights_say_what_to_download(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    named = DEFAULT_MODEL if model.startswith("/") else model
+    other = model == "somebody/musicgen"
+    named = f"{model} if it is of this kind, or hf download {DEFAULT_MODEL}" if other else DEFAULT_MODEL
     sentence = rf"run: hf download {named} \(about 6 GB, licence CC-BY-NC 4.0: no commercial use\)"
     with pytest.raises(ModelError, match=sentence):
         open_backend(model)

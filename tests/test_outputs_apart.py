@@ -100,6 +100,7 @@ def test_a_picture_replaces_nothing_that_is_read(
     assert contents(tmp_path) == {place: b"mine"}
 
 
+@pytest.mark.slow
 def test_nothing_is_written_outside_the_output_folder(model: Path, tmp_path: Path) -> None:
     """ONNX Runtime would keep usage files in the user's cache."""
     home, out = tmp_path / "home", tmp_path / "out"

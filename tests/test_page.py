@@ -64,6 +64,7 @@ def browser() -> Iterator[Any]:
 # ---- in the browser --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_film_sound_and_notes_run_together(browser: Any, tmp_path: Path, film: Path) -> None:
     made = save_page(piece(), tmp_path / "song.html", sound=tone(tmp_path / "tone.wav"), film=film)
     assert (made.film, made.sound) == ("embedded", "embedded")
@@ -96,6 +97,7 @@ def test_film_sound_and_notes_run_together(browser: Any, tmp_path: Path, film: P
         assert np.mean(reds[0]) == pytest.approx(reds[1], abs=1.0)
 
 
+@pytest.mark.slow
 def test_the_sound_of_the_page_keeps_its_time(browser: Any, tmp_path: Path) -> None:
     """MP3 encoders put silence in front; the browser has to take it away again."""
     soundfile = pytest.importorskip("soundfile")
@@ -114,6 +116,7 @@ def test_the_sound_of_the_page_keeps_its_time(browser: Any, tmp_path: Path) -> N
     assert onset_and_length_s == pytest.approx([0.75, 2.0], abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_lists_say_what_was_measured(browser: Any, tmp_path: Path) -> None:
     with opened(browser, save_page(piece(), tmp_path / "song.html").path) as page:
         rows = [row.locator("th,td").all_text_contents() for row in page.locator("#cuts tbody tr").all()]
@@ -130,6 +133,7 @@ def test_the_lists_say_what_was_measured(browser: Any, tmp_path: Path) -> None:
         assert "1 of 3 cuts met within a frame; missed: 0:08.50." in page.locator("#roll").get_attribute("aria-label")
 
 
+@pytest.mark.slow
 def test_what_is_downloaded_is_the_file(browser: Any, tmp_path: Path) -> None:
     midi.write(song(), tmp_path / "song.mid")
     (tmp_path / "song.mid.json").write_text('{"a": 1}')
@@ -148,6 +152,7 @@ def test_what_is_downloaded_is_the_file(browser: Any, tmp_path: Path) -> None:
             assert Path(waiting.value.path()).read_bytes() == (tmp_path / original).read_bytes()
 
 
+@pytest.mark.slow
 def test_names_from_files_stay_text(browser: Any, tmp_path: Path) -> None:
     score = song(names=(EVIL, EVIL, EVIL), form=EVIL)
     strange = Piece.of(score, title=EVIL, mood=MoodCurve.constant(0.1, 0.2), mood_source=EVIL)
@@ -160,6 +165,7 @@ def test_names_from_files_stay_text(browser: Any, tmp_path: Path) -> None:
         assert page.locator("#downloads a").first.get_attribute("download").endswith(".mid")
 
 
+@pytest.mark.slow
 def test_without_sound_and_film_the_notes_still_run(browser: Any, tmp_path: Path) -> None:
     with opened(browser, save_page(piece(), tmp_path / "song.html").path) as page:
         assert page.locator("#note").text_content() == "This page has no sound; open the MIDI file to hear the piece."
@@ -172,6 +178,7 @@ def test_without_sound_and_film_the_notes_still_run(browser: Any, tmp_path: Path
         until(page, "!master.paused && master.currentTime < 8")  # and starts over
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_a_film_of_any_name_is_linked(browser: Any, tmp_path: Path, film: Path) -> None:
     folder = tmp_path / "films & co"
@@ -194,6 +201,7 @@ def test_a_film_of_any_name_is_linked(browser: Any, tmp_path: Path, film: Path) 
         until(page, "master.currentTime > 0.2")
 
 
+@pytest.mark.slow
 def test_zoom_and_seeking_by_mouse(browser: Any, tmp_path: Path) -> None:
     with opened(browser, save_page(piece(), tmp_path / "song.html").path) as page:
         before = page.evaluate("xOf(4) - xOf(2)")
@@ -221,6 +229,7 @@ CONTRAST = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1240])
 def test_it_can_be_read_in_light_and_dark_and_on_a_phone(
@@ -321,6 +330,7 @@ def test_without_a_soundfont_the_page_has_no_sound(
     assert not (tmp_path / "other.html").exists()
 
 
+@pytest.mark.slow
 def test_compose_writes_picture_and_page(
     tmp_path: Path, model: Path, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,7 @@ def test_times_are_written_as_minutes(time_s: float, text: str) -> None:
 # --- what is drawn ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_panel_shares_the_time_axis() -> None:
     drawn = panels(Piece.of(song(), mood=mood(), mood_source="builtin"))
     assert [*drawn] == ["form", "cuts", "chords", "Piano", "Bass", "Drums", "tempo", "mood"]
@@ -154,6 +155,7 @@ def test_silence_is_drawn(tmp_path: Path, score: Score) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_draws_any_midi_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     midi.write(song(), tmp_path / "so$ng_1$.mid")
     assert main(["plot", str(tmp_path / "so$ng_1$.mid")]) == 0

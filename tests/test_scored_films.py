@@ -184,6 +184,7 @@ def test_bad_input_is_one_sentence(
     assert [path.name for path in Path().iterdir()] == ["films"]
 
 
+@pytest.mark.slow
 def test_a_picture_shows_each_series_in_a_colour_and_a_mark(tmp_path: Path) -> None:
     names = tuple(f"film{i}.mp4" for i in range(45))
     values = {"own": [0.1] * 45, "shifted": [0.2] * 44 + [math.nan]}

@@ -109,6 +109,7 @@ def test_chords_sound_on_the_cuts(hits: Any) -> None:
         assert np.abs(errors).max() < 1e-9
 
 
+@pytest.mark.slow
 def test_finishing_accents_the_chords_on_cuts_and_follows_arousal() -> None:
     def lift(finish: Any, seed: int) -> float:
         track = composed(Recipe(seed=seed, finish=finish))
@@ -207,6 +208,7 @@ def test_recipe_and_seed_matter() -> None:
         assert midi.to_bytes(composed(other).score) != default, other
 
 
+@pytest.mark.slow
 def test_no_cuts_and_cuts_side_by_side() -> None:
     assert composed(cuts_s=[]).hits == ()
     # Nearer than two can be met: the chord they share is on one of them.
@@ -362,6 +364,7 @@ def test_a_film_is_composed_for_and_its_record_composed_again(tmp_path: Path, fi
         assert (tmp_path / f"b.mid{end}").read_bytes() == (tmp_path / f"a.mid{end}").read_bytes()
 
 
+@pytest.mark.slow
 def test_cuts_and_moods_given_replace_those_of_the_film(tmp_path: Path, film: Path, model: Path) -> None:
     session, listed = Session.open(model), tmp_path / "cuts.csv"
     listed.write_text("2\n7\n")
@@ -463,6 +466,7 @@ def test_a_record_composes_the_same_bytes(tmp_path: Path, recipe: Recipe) -> Non
     assert record_of(again, model) == json.loads(beside.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", [TURN, MoodCurve.constant(0.1 + 0.2, None)], ids=["curve", "constant"])
 def test_a_record_with_a_mood_composes_the_same_bytes(tmp_path: Path, mood: MoodCurve) -> None:
     recipe, model = Recipe(seed=4, mood_strength=1.5), model_folder(tmp_path / "model")
@@ -623,6 +627,7 @@ def test_by_default_music_keeps_to_sixteenths_and_triplets_in_the_drawn_tempo(gr
     assert (np.abs(ends - np.rint(ends)) > 0.1).mean() > 0.2, "notes close where they like"
 
 
+@pytest.mark.slow
 def test_a_thousand_cuts_a_minute() -> None:
     cuts_s = (np.arange(1, 200) * 0.06).tolist()  # 12 s
     track = composed(Recipe(t_diff_s=4.0), cuts_s, 12.0)

@@ -42,6 +42,7 @@ def free() -> Score:
     return composed(None)
 
 
+@pytest.mark.slow
 def test_without_controls_or_strength_nothing_changes(free: Score) -> None:
     none = held("key", "D minor", strength=0.0)
     assert composed(none) == free
@@ -169,6 +170,7 @@ def test_a_recipe_says_what_is_controlled() -> None:
         Recipe(controls=3)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from emsync import midi
     from emsync.cli.main import main

@@ -68,6 +68,7 @@ def test_a_williams_design_balances_places_and_neighbours(n: int) -> None:
     assert len(after) == n * (n - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_methods", "n_films", "each"), [(2, 1, 1), (3, 2, 2), (3, 5, 2), (4, 3, 3)])
 def test_raters_see_films_and_places_equally_often(
     browser: Any, tmp_path: Path, n_methods: int, n_films: int, each: int
@@ -116,6 +117,7 @@ def rate(browser: Any, survey: Survey, number: int, rank_of: dict[str, int], fol
     return saved
 
 
+@pytest.mark.slow
 def test_raters_of_known_preference(browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Five raters prefer EMSYNC to CMT to Video2Music; the sixth has it the other way round."""
     made = make_survey(study(tmp_path / "study"), tmp_path / "study.html", title="Ads")
@@ -145,6 +147,7 @@ def test_raters_of_known_preference(browser: Any, tmp_path: Path, capsys: pytest
     assert len(table_csv.read_text().splitlines()) == 16
 
 
+@pytest.mark.slow
 def test_the_page_is_blind_and_asks_the_papers_questions(browser: Any, tmp_path: Path) -> None:
     made = make_survey(study(tmp_path / "study"), tmp_path / "study.html")
     text = made.page.read_text()
@@ -159,6 +162,7 @@ def test_the_page_is_blind_and_asks_the_papers_questions(browser: Any, tmp_path:
         assert heads == ["Most diverse", "Moderately diverse", "Least diverse"]
 
 
+@pytest.mark.slow
 def test_a_rank_is_given_once_and_nothing_is_left_out(browser: Any, tmp_path: Path) -> None:
     made = make_survey(study(tmp_path / "study"), tmp_path / "study.html", films_each=1)
     with opened(browser, made.page) as page:
@@ -184,6 +188,7 @@ def test_a_rank_is_given_once_and_nothing_is_left_out(browser: Any, tmp_path: Pa
         assert page.evaluate(chosen) == ["MQ-02", "MQ-11", "MQ-23"]
 
 
+@pytest.mark.slow
 def test_large_films_are_beside_the_page_under_codes(browser: Any, tmp_path: Path) -> None:
     made = make_survey(study(tmp_path / "study"), tmp_path / "a & b.html", max_embedded_bytes=1000)
     assert made.media == tmp_path / "a & b_media"

@@ -129,6 +129,7 @@ def starts(score: Score, form: str) -> list[float]:
     return [float(bars[np.argmin(np.abs(bars - s.start_s))]) for s in plan_form(form, 32.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_section_returns(seed: int) -> None:
     """Random music never repeats itself by chance; a return does, and only as strongly as asked."""

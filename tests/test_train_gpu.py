@@ -81,6 +81,7 @@ def test_a_run_fed_by_a_process_is_the_run_fed_by_a_thread(data: Dataset, tmp_pa
 # Utilisation
 
 
+@pytest.mark.slow
 def test_flops_are_counted_as_palm_counts_them() -> None:
     paper = Preset.read("paper").model
     with torch.device("meta"):
@@ -110,6 +111,7 @@ def test_peaks_are_known_by_name(name: str, peak: float | None) -> None:
     assert peak_tflops(torch.device("cpu")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_share_of_the_peak_is_logged_where_the_peak_is_known(data: Dataset, tmp_path: Path) -> None:
     def ended(name: str, **choices: Any) -> train.Progress:
@@ -157,6 +159,7 @@ def replace_bars(score: Score) -> Score:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_model_is_sampled_and_its_numbers_reach_the_log(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -44,6 +44,7 @@ def test_change_alone_is_refused_by_a_model_without_its_lane(run: Run, deaf: Pat
     assert run(*given, "-o", "song.mid").code == 0  # the fixture's model has all lanes
 
 
+@pytest.mark.slow
 def test_change_beside_others_is_left_out_with_a_warning(run: Run, deaf: Path) -> None:
     both, one = controls("both.json", **CHANGE, **DENSITY), controls("one.json", **DENSITY)
     said = run("--duration", "2", "--controls", both, "-o", "a.mid", "--model", deaf, with_model=False)

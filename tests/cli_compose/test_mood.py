@@ -13,6 +13,7 @@ from emsync.mood import MoodCurve
 from tests.cli_compose.runs import Run, mood_line, recorded, refused
 
 
+@pytest.mark.slow
 def test_the_mood_is_read_from_the_video_by_default(run: Run, film: Path) -> None:
     said = run(film, "-o", "song.mid")
     number = r"−?0\.\d\d"
@@ -81,6 +82,7 @@ def test_a_mood_throughout(run: Run, options: str, line: str, mood: tuple[Any, A
     assert found["source"] == mood[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curve.csv", "curve.json"])
 def test_a_curve_over_part_of_the_film_and_its_record(run: Run, name: str) -> None:
     content = {
@@ -102,6 +104,7 @@ def test_a_curve_over_part_of_the_film_and_its_record(run: Run, name: str) -> No
         assert Path(f"again.mid{end}").read_bytes() == Path(f"song.mid{end}").read_bytes()
 
 
+@pytest.mark.slow
 def test_moods_and_strengths_give_other_music(run: Run) -> None:
     asked = {
         "plain": "", "sad": "--emotion sadness", "glad": "--emotion joy", "gladder": "--emotion joy --mood-strength 5"

@@ -49,6 +49,7 @@ def test_options_of_a_recording_want_one(run: Run) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_recording_cannot_be_made_of_everything(run: Run, film: Path, music_model: Path) -> None:
     made = ["--duration", "4", "--produce", "--producer", music_model]
     refused(run(*made, "--stems"), "--stems are written beside the mix")
@@ -66,6 +67,7 @@ def test_a_recording_cannot_be_made_of_everything(run: Run, film: Path, music_mo
     refused(run(film, film, "--produce"), "--produce is for one film")
 
 
+@pytest.mark.slow
 def test_what_would_change_nothing_is_refused(run: Run, music_model: Path) -> None:
     made = ["--duration", "4", "--produce", "--producer", music_model]
     refused(run(*made, "--adapter", "x", "--anchor", "x"), "x cannot be read")
@@ -99,6 +101,7 @@ def test_an_anchor_must_steer_something(run: Run) -> None:
     assert "--from says already how to compose" in run(*again).err
 
 
+@pytest.mark.slow
 def test_an_anchor_of_a_piece_that_is_composed_again_is_for_the_recording(run: Run, music_model: Path) -> None:
     Path("a.json").write_text('{"genre": "polka", "pacing": "slow"}')
     assert run("--duration", "2", "-o", "song.mid").code == 0
@@ -160,6 +163,7 @@ def test_words_that_mean_nothing_are_refused(run: Run) -> None:
     refused(run("--duration", "4", "--describe", "bagpipes"), "nothing in 'bagpipes' means anything to the composer")
 
 
+@pytest.mark.slow
 def test_an_anchor_steers_composer_and_recording(run: Run, music_model: Path) -> None:
     Path("anchor.json").write_text('{"genre": "folk", "instruments": "strings", "pacing": "slow"}')
     made = ["--duration", "3", "-o", "song.mid", "--anchor", "anchor.json"]

@@ -24,6 +24,7 @@ def test_existing_output_is_left_alone(run: Run, film: Path, taken: str) -> None
     assert Path(taken).read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_form_and_a_theme(run: Run, tmp_path: Path) -> None:
     from tests.test_theme import tune
 

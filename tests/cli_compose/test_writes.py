@@ -96,6 +96,7 @@ FCM: NON-DROP FRAME
 """
 
 
+@pytest.mark.slow
 def test_an_edl_is_counted_at_the_films_rate(run: Run, film: Path) -> None:
     Path("edit.edl").write_text(EDL)
     said = run(film, "--cuts", "edit.edl", "-o", "song.mid")
@@ -109,6 +110,7 @@ def test_an_edl_is_counted_at_the_films_rate(run: Run, film: Path) -> None:
     assert [each.text for each in midi.read("b.mid").markers] == ["Cut 1 00:00:02:06", "Cut 2 00:00:03:06"]
 
 
+@pytest.mark.slow
 def test_cuts_are_added_and_dropped_and_the_record_keeps_what_must_be_met(run: Run, film: Path) -> None:
     said = run(film, "--add-cut", "3.3", "--add-cut", "0:07.5", "-o", "song.mid")
     assert said.code == 0, said.err
@@ -198,6 +200,7 @@ def test_the_video_itself_is_never_replaced(run: Run, film: Path) -> None:
     assert mine.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_composing_writes_nothing_outside_its_folder(tmp_path: Path, model: Path) -> None:
     """Nor does any library it uses: ONNX Runtime keeps usage files in the user's cache unless it is asked not to."""
     home, out = tmp_path / "home", tmp_path / "out"
@@ -212,6 +215,7 @@ def test_composing_writes_nothing_outside_its_folder(tmp_path: Path, model: Path
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_cuts_that_come_too_fast_are_said_to(run: Run) -> None:
     Path("cuts.csv").write_text("time_s\n" + "".join(f"{1 + i / 16}\n" for i in range(80)))
     said = run("--duration", "8", "--cuts", "cuts.csv", "--t-diff", "0", "--tempo", "120", "-o", "song.mid")

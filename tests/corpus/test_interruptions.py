@@ -40,6 +40,7 @@ from tests.corpus.files import (
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_broken_files_are_counted(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "empty.mid").write_bytes(b"")
     (folder / "text.mid").write_text("no midi")
@@ -98,6 +99,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     assert digests(out) == digests(tmp_path / "straight")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [1, 2])
 def test_a_run_cut_short_while_publishing_is_completed_by_the_same_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
@@ -149,6 +151,7 @@ def test_fresh_starts_over_and_changed_files_are_read_again(
     assert not (out / ".work" / "left.over").exists()
 
 
+@pytest.mark.slow
 def test_overwriting_leaves_no_older_archive(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepared(folder, out, songs_per_archive=1)
@@ -244,6 +247,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     ended(worker)
 
 
+@pytest.mark.slow
 def test_workers_whose_parent_died_first_end_too(tmp_path: Path) -> None:
     """A worker may still be importing when its parent is killed; spawned, as by `emsync prepare`."""
     (tmp_path / "slow.py").write_text(

@@ -100,11 +100,13 @@ def test_result_does_not_depend_on_workers_or_input_order(
     assert {"train-00.npz", "train-01.npz", "valid.npz", "report.json"} <= set(one)
 
 
+@pytest.mark.slow
 def test_seed_changes_the_split(folder: Path, tmp_path: Path) -> None:
     valid = {tuple(names_in(prepared(folder, tmp_path / str(seed), seed=seed)[1]["valid.npz"])) for seed in range(4)}
     assert len(valid) > 1
 
 
+@pytest.mark.slow
 def test_an_added_song_moves_no_other(tmp_path: Path) -> None:
     top = tmp_path / "songs"
     for number in range(30):
@@ -118,6 +120,7 @@ def test_an_added_song_moves_no_other(tmp_path: Path) -> None:
     assert was["train-00.npz"] < now["train-00.npz"]
 
 
+@pytest.mark.slow
 def test_near_duplicates_share_a_side(tmp_path: Path) -> None:
     # Each song is beside its transposition in another corpus: the place of both is that of the group.
     for number in range(20):

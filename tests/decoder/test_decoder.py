@@ -50,6 +50,7 @@ def test_cached_decoding_equals_the_whole_pass(name: str, backend: Any, folders:
         close(np.stack([x for _, x in found], axis=1), levels[:, begun - 1 : end])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shape", [VARIANTS["small"] | {"local_block": 24}, VARIANTS["paper"]])
 def test_caches_grow_and_come_round(

@@ -78,6 +78,7 @@ def test_the_command_trains_and_resumes(
     assert sorted(os.listdir(other)) == ["log.jsonl", "loss.png", "model", "state"]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_the_command_stops_at_ctrl_c(
     tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str], clock: Callable[[float], None]

@@ -26,6 +26,7 @@ from tests.models import toy_preset
 from tests.train.runs import REPOSITORY, contents, run, same_weights, weights
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_ctrl_c_keeps_what_was_learned(data: Dataset, tmp_path: Path, clock: Callable[[float], None]) -> None:
     clock(2.0)
@@ -118,6 +119,7 @@ def test_a_killed_run_leaves_weights_and_state_that_load(data: Dataset, tmp_path
     assert sorted(os.listdir(out)) == ["log.jsonl", "model", "state"]
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_state(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,6 +222,7 @@ def test_a_gpu_that_is_missing_is_said_before_anything_is_made(
     assert run(data, tmp_path / "run", steps=1, device="cpu").step == 1
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_loss_that_is_no_number_stops_the_run_and_spares_the_state(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Callable[[float], None]

@@ -130,6 +130,7 @@ def test_a_run_goes_on_from_weights_alone(
         run(data, tmp_path / "new", steps=20, initial=model_folder(tmp_path / "unknown"), go_on=True)
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_training_begins_from_an_initial_model(data: Dataset, tmp_path: Path) -> None:
     shape = replace(toy_preset().model, width=24, context=32, local_block=8)
@@ -144,6 +145,7 @@ def test_training_begins_from_an_initial_model(data: Dataset, tmp_path: Path) ->
         run(data, tmp_path / "other", steps=2, initial=tmp_path / "nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.trains
 def test_a_model_from_before_meter_learns_it(data: Dataset, tmp_path: Path) -> None:
     shape = replace(toy_preset().model, lanes=LANE_NAMES[:4])
