@@ -33,7 +33,7 @@ lint: $(FULL) ## style only (ruff)
 types: $(FULL) ## types only (mypy)
 	$(RUN) -m mypy
 
-unit: $(FULL) ## tests only (pytest)
+unit: $(FULL) ## all tests but the slow ones (pytest)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal -m "not slow"
 
 slow: $(FULL) ## the slow tests only (pytest)

@@ -8,7 +8,7 @@ in the same way, with rows that lack them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -109,8 +109,8 @@ class Rows:
         lanes = np.stack([np.concatenate([np.repeat(t[:1], 3, axis=0), t]) for t in tail]).astype(np.float32)
         moods = self._moods(np.stack([w.conditions.mood for w in pieces]))
         # An excerpt is played in the mood of the piece's beginning.
-        steps = [np.array(_behind([0] * len(p.ids), w.steps, at)) for w, p, at in every]
-        around = self._around(decoder, [np.concatenate([np.repeat(s[:1], 3), s]) for s in steps])
+        steps = (np.array(_behind([0] * len(p.ids), w.steps, at)) for w, p, at in every)
+        around = self._around(decoder, (np.concatenate([np.repeat(s[:1], 3), s]) for s in steps))
         return self._guided(
             decoder.prefill(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), moods, around)
         )
@@ -120,7 +120,7 @@ class Rows:
         ids = np.array([w.ids[-1] for w in self.writers], dtype=np.int64)
         previous_velocity = np.array([w.velocities[-2] for w in self.writers], dtype=np.int64)
         lanes = np.stack([w.lanes[-1] for w in self.writers]).astype(np.float32)
-        around = self._around(decoder, [np.array(w.steps[-1:]) for w in self.writers])
+        around = self._around(decoder, (np.array(w.steps[-1:]) for w in self.writers))
         if around is not None:
             around = around[:, 0]
         return self._guided(decoder.step(self._rows(ids), self._rows(previous_velocity), self._lanes(lanes), around))
@@ -143,10 +143,10 @@ class Rows:
         lanes[len(self.writers) + len(self.again) :, ..., CONTROL_LANES] = np.nan
         return lanes
 
-    def _around(self, decoder: Decoder, steps: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32] | None:
+    def _around(self, decoder: Decoder, steps: Iterable[npt.NDArray[np.int64]]) -> npt.NDArray[np.float32] | None:
         """Each piece's steps (T,) -> (n + len(again) + len(free), T, 2, P), NaN for rows without a mood.
 
-        None for a model that does not read it.
+        None for a model that does not read it, and then `steps` is not worked out.
         """
         if not decoder.reads_curve:
             return None

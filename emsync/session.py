@@ -73,7 +73,9 @@ def knows_mood(model: str | os.PathLike[str] | None) -> bool:
 
 def not_followed(controls: Collection[str], model: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """Those of the controls, given by name, that neither steering nor the lanes of this model follow."""
-    return tuple(name for name in LANES_ALONE if name in controls and name not in _lanes(model))
+    unsteered = [name for name in LANES_ALONE if name in controls]
+    lanes = _lanes(model) if unsteered else ()
+    return tuple(name for name in unsteered if name not in lanes)
 
 
 def check_given(
@@ -95,7 +97,7 @@ def check_given(
             "--control-strength says how strictly controls are followed, and there are none; give --controls, "
             "--intensity or --density, too"
         )
-    if "lane_strength" in given and not any(name in _lanes(model) for name in KINDS):
+    if "lane_strength" in given and set(KINDS).isdisjoint(_lanes(model)):
         raise InputError(
             "--lane-strength is for models that have lanes for controls, and this one has none; leave it out, or give "
             "--control-strength, which any model follows"
@@ -111,7 +113,8 @@ def check_given(
 
 def followed(model: str | os.PathLike[str] | None) -> str:
     """The names of the controls that are followed with this model."""
-    return ", ".join(name for name in KINDS if name not in LANES_ALONE or name in _lanes(model))
+    lanes = _lanes(model)
+    return ", ".join(name for name in KINDS if name not in LANES_ALONE or name in lanes)
 
 
 def _lanes(model: str | os.PathLike[str] | None) -> tuple[str, ...]:

@@ -41,13 +41,13 @@ def rate_at(share: float, step: int, config: TrainConfig) -> float:
 
 def _is_own(name: str, part: str) -> bool:
     """Whether a parameter belongs to a part of the network that `TrainConfig.train_only` names."""
-    if part == "controls":
+    kind, *rest = name.split(".")
+    if part not in ("lanes", "controls"):
+        return kind == part
+    if part == "controls" and kind == "lanes":
         # What stands for a control that is not given stays as it is. So a model without controls plays as before.
-        kind, lane, *rest = name.split(".")
-        own_lane = kind == "lanes" and int(lane) >= min(CONTROL_LANES) and rest != ["absent"]
-        return own_lane or kind in ("fusion", "guides")
-    own = {"lanes": ("lanes.", "fusion.", "guides."), "style": ("style.",), "adapter": ("adapter.",)}
-    return name.startswith(own[part])
+        return int(rest[0]) >= min(CONTROL_LANES) and rest[1:] != ["absent"]
+    return kind in ("lanes", "fusion", "guides")
 
 
 def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
@@ -59,9 +59,8 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
     if config.train_only != "all":
         chosen_ones = [p for name, p in model.named_parameters() if _is_own(name, config.train_only)]
         if not chosen_ones:
-            missing = {"style": "style_positions", "adapter": "adapter_layers"}.get(
-                config.train_only, "lanes of controls"
-            )
+            needed = {"style": "style_positions", "adapter": "adapter_layers"}
+            missing = needed.get(config.train_only, "lanes of controls")
             raise InputError(f"train: the model has no {config.train_only} to train; give it {missing}")
         model.requires_grad_(False)
         for parameter in chosen_ones:
