@@ -22,7 +22,8 @@ help: ## this list
 demo: $(CORE) ## make a short film, compose for it, and say where the MIDI file and the picture are
 	$(BIN)/emsync demo -o demo
 
-test: lint types unit ## ruff, mypy, and all tests but the slow ones
+test: lint ## ruff, mypy, and all tests but the slow ones
+	@$(MAKE) -j 2 types unit
 
 check: test
 

@@ -15,7 +15,7 @@ TITLES = {
 
 
 class StageBar:
-    """A bar from 0 to 100 % for each stage; nothing if quiet, or if standard error is no terminal.
+    """A bar from 0 to 100 % for each stage; nothing if quiet, or if standard error is not a terminal.
 
     Call it with a stage and the share of it that is done, from 0 to 1.
     """

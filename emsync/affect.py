@@ -118,8 +118,8 @@ def _smoothed(row: Floats) -> Floats:
 class BuiltinReader:
     """`builtin_mood` as a reader, from pictures and sound or from pictures alone.
 
-    by_emotions: Its levels become those of a mixture of the six emotions (`emotions.through_emotions`), as the paper's
-    classifier gives none but such.
+    by_emotions: Its levels are mapped to a mixture of the six emotions (`emotions.through_emotions`), which is all that
+    the paper's classifier gives.
     """
 
     hears: bool = True
@@ -148,7 +148,7 @@ class BuiltinReader:
         return MoodCurve.constant(*drawn.tolist())
 
     def by(self, mu_max: float, draw: int | None) -> BuiltinReader:
-        """The same with another range of moods, or drawn."""
+        """The same reader with another range of moods, or with a drawn mood."""
         return replace(self, mu_max=mu_max, draw=draw)
 
 

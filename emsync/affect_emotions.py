@@ -71,7 +71,7 @@ def windows(
 
 
 def probabilities(network: EmotionClassifier, features: FilmFeatures) -> Floats:
-    """(M, 6) Of the emotions at each moment of a film. Raises `ModelError` for features of another model."""
+    """Probabilities (M, 6) of the emotions at each moment. Raises `ModelError` for features of another model."""
     import torch
 
     sizes = network.shape.sizes
@@ -138,7 +138,7 @@ class EmotionReader:
         return mood_of_shares(*self.shares(video, progress), self.mu_max, self.draw)
 
     def by(self, mu_max: float, draw: int | None) -> EmotionReader:
-        """The same with another range of moods, or drawn."""
+        """The same reader with another range of moods, or with a drawn mood."""
         return replace(self, mu_max=mu_max, draw=draw)
 
 

@@ -70,7 +70,7 @@ class Anchor:
         if isinstance(data, dict) and isinstance(data.get("anchor"), dict):
             data = data["anchor"]
         if not isinstance(data, dict):
-            raise InputError(f"{path} is no anchor; {_REMEDY}")
+            raise InputError(f"{path} is not an anchor; {_REMEDY}")
         known = [item.name for item in fields(cls)]
         unknown = sorted(str(name) for name in data if name not in known)
         if unknown:

@@ -127,7 +127,7 @@ def compose_in_takes(
         decoder: What runs the model; it has a critic.
         writer: The piece before its first event.
         recipe: `Recipe.candidates` at a time.
-        seeds: The randomness of the candidates, but for the first of them, which has the writer's own.
+        seeds: The randomness of the candidates, except for the first one, which keeps the writer's own.
         progress: Called with the share that is done.
 
     """
@@ -150,7 +150,7 @@ def compose_in_takes(
 
 
 def merit(take: Candidate, critic: Critic) -> float:
-    """How good a take is: how real it seems, less what it lacks of the mood and of what returns."""
+    """How good a take is: how real it seems, minus penalties for a missed mood and a missed return."""
     opinion = take.opinion()
     worth = critic.realness(opinion)
     writer = take.writer

@@ -7,8 +7,9 @@ A model folder holds
     model.onnx         optional: the decoding step as a graph whose weights lie in model.safetensors (`decoder`)
 
 In 8 bits (docs/decisions/0009-eight-bit-weights.md) a matrix W is whole numbers Q within [-127, 127] and one scale a
-row, so that W = Q * scale[:, None]: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows,). What is no matrix, or
-has short rows (`in_8_bits`), is float16. The mark of such a matrix is its type; `bits` in config.json is for readers.
+row, so that W = Q * scale[:, None]: `NAME` is int8 (rows, columns), `NAME.scale` float32 (rows,). All other
+tensors, and matrices with short rows (`in_8_bits`), are float16. A matrix of 8 bits is known by its type; `bits` in
+config.json is for readers.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def embedded_folder() -> Path:
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """config.json of a model folder, once folder, files and vocabulary were found to fit. Needs no torch.
+    """The config.json of a model folder, after checking that its files and vocabulary fit. Needs no torch.
 
     Raises `ModelError` naming what is missing or different.
     """
@@ -110,8 +111,8 @@ class WeightsHeader:
 def weights_header(path: Path) -> WeightsHeader:
     """Read where the tensors of a safetensors file are. Needs no torch.
 
-    The format: 8 bytes, the header's length (little endian); the header, JSON; then the tensors, one after the other.
-    Raises `ModelError` when the file is cut off or no such file, or a matrix of 8 bits lacks its scales.
+    The format: 8 bytes with the header's length (little endian), the header as JSON, then the tensors.
+    Raises `ModelError` if the file is cut off or has another format, or if a matrix of 8 bits lacks its scales.
     """
     try:
         if not path.is_file():
@@ -153,12 +154,12 @@ def weights_header(path: Path) -> WeightsHeader:
 
 
 def in_8_bits(shape: Sequence[int]) -> bool:
-    """Whether a weight of this shape is one that 8 bits are for: a matrix with rows of `MIN_COLUMNS` or more."""
+    """Whether a weight of this shape is stored in 8 bits: a matrix with at least `MIN_COLUMNS` columns."""
     return len(shape) == 2 and shape[1] >= MIN_COLUMNS
 
 
 def quantise(matrix: Tensor, *, bits: int = 8) -> tuple[Tensor, Tensor]:
-    """A matrix (rows, columns) as whole numbers, int8, and a scale a row, float32 (rows,); their product is near it.
+    """A matrix (rows, columns) as int8 whole numbers and one float32 scale per row; their product is close to it.
 
     Symmetric, by each row's largest value: whole numbers within 2 ** (bits - 1) - 1 of 0, bits 2 to 8. Scales are
     rounded to bfloat16's 8 binary digits, so that products with them are exact in float32: the product gives the same
@@ -236,7 +237,7 @@ def save(
 def load(folder: str | os.PathLike[str], changed: Mapping[str, npt.NDArray[Any]] | None = None) -> EventTransformer:
     """The model of a folder, in float32, ready to compose. Raises `ModelError` on any mismatch.
 
-    changed: tensors to use in the place of the file's, as it would hold them.
+    changed: tensors that replace those in the file, in the same form.
     """
     import torch
     from safetensors import SafetensorError

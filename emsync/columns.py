@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 def floats(name: str, values: npt.ArrayLike, unit: str) -> FloatArray:
     """A read-only copy of finite numbers, shape (N,). `name` and `unit` go into the error.
 
-    Raises `InputError` where `values` is not one row of finite numbers.
+    Raises `InputError` if `values` is not a row of finite numbers.
     """
     try:
         array = np.array(values, dtype=np.float64)
@@ -27,7 +27,8 @@ def floats(name: str, values: npt.ArrayLike, unit: str) -> FloatArray:
         raise InputError(f"{name} must be one row of numbers, not an array of shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
-        raise InputError(f"{name}[{bad[0]}] is {array[bad[0]]}, which is no number of {unit}; leave it out or mend it")
+        value = f"{name}[{bad[0]}] is {array[bad[0]]}"
+        raise InputError(f"{value}, which is not a number of {unit}; leave it out or mend it")
     array.setflags(write=False)
     return array
 
@@ -35,7 +36,7 @@ def floats(name: str, values: npt.ArrayLike, unit: str) -> FloatArray:
 def integers(name: str, values: npt.ArrayLike, low: int, high: int, remedy: str) -> IntArray:
     """A read-only copy of whole numbers from `low` to `high`, shape (N,). `name` and `remedy` go into the error.
 
-    Raises `InputError` where `values` is not one row of such numbers.
+    Raises `InputError` if `values` is not a row of such numbers.
     """
     given = np.asarray(values)
     if given.ndim != 1:

@@ -118,7 +118,7 @@ def write_all(
 def foreseen(
     decoder: Decoder, writers: Sequence[Rewriter], strength: float, following: Sequence[tuple[int, int]]
 ) -> npt.NDArray[np.float64]:
-    """How well each of several beginnings predicts what follows: (n,) mean log-probability of an event, in nats.
+    """How well each of several beginnings predicts what follows: (n,) mean log probability per event, in nats.
 
     following: (event, velocity level or 0) of what follows; at least one. The writers take it.
     """
@@ -150,7 +150,7 @@ def _in_takes(
 
 
 def written(piece: Piece) -> Score:
-    """The notes and keys of a piece in the time of its events."""
+    """The notes and keys of a piece, in the time of its events."""
     signatures = tuple(KeySignature(time_s, key.tonic, key.is_minor) for time_s, key in piece.keys)
     return replace(decode(piece.events.ids, piece.events.velocities), keys=signatures)
 

@@ -245,7 +245,7 @@ def _control(name: str, given: Any) -> Control:
 
 def _number(name: str, what: str, x: Any) -> float:
     if not isinstance(x, int | float) or isinstance(x, bool) or not abs(x) < 1e9:
-        raise InputError(f"{what} of {name} holds {printable(repr(x))[:40]}, which is no number; write it like 2.5")
+        raise InputError(f"{what} of {name} holds {printable(repr(x))[:40]}, which is not a number; write it like 2.5")
     return float(x)
 
 

@@ -128,7 +128,7 @@ def _from_midi(path: str | os.PathLike[str]) -> ControlCurves:
                 found.setdefault(name, {})[round(now_s, 6)] = low + (high - low) * message.value / 127
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise InputError(
-            f"it is no MIDI file that can be read ({printable(str(error))[:80]}); export it again"
+            f"it is not a MIDI file that can be read ({printable(str(error))[:80]}); export it again"
         ) from error
     if not found:
         numbers = " or ".join(f"{number} ({name})" for number, (name, _, _) in CONTROLLERS.items())

@@ -227,7 +227,7 @@ class Past:
 
     @property
     def strength(self) -> int:
-        """As `Matches.strength`, of the latest event."""
+        """The strength of the latest event's match, as in `Matches.strength`."""
         if not self.length:
             return 0
         seen = self.followers[:3]
@@ -237,7 +237,7 @@ class Past:
 
     @property
     def lanes(self) -> tuple[float, float]:
-        """As `lanes_of_song`, of the latest event."""
+        """The copy lanes of the latest event, as in `lanes_of_song`."""
         return float(self.followers[0] if self.followers else v.PAD), float(self.strength)
 
     def distribution(self) -> npt.NDArray[np.float64]:

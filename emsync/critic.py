@@ -60,7 +60,7 @@ class Opinion:
     def of(
         cls, ids: npt.ArrayLike, velocities: npt.ArrayLike, begin: int, nats: npt.ArrayLike, state: FloatArray | None
     ) -> Opinion:
-        """Of a passage: the events from `begin` on.
+        """The opinion on a passage: the events from `begin` on.
 
         Args:
             ids: (T,) the piece's events up to the passage's last.
@@ -96,7 +96,7 @@ class Scaling:
 
     @classmethod
     def by(cls, x: FloatArray, constant: float = np.inf) -> Scaling:
-        """Standardised by passages (N, F); `constant` is the deviation of figures that are alike in all of them."""
+        """The scaling that standardises passages (N, F). `constant` is the deviation of figures that never vary."""
         given = ~np.isnan(x)
         median = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(x.T, given.T, strict=True)])
         filled = np.where(given, x, median)

@@ -55,13 +55,13 @@ class LocalRatioDetector(SceneDetector):  # type: ignore[misc]  # the library ha
     before it is
 
     - more than `min_change` grey levels,
-    - more than `ratio` times the mean of the differences within `_WINDOW_S` on both sides, so that motion is no cut,
+    - more than `ratio` times the mean of the differences within `_WINDOW_S` on both sides, so that motion is not a cut,
     - more than `_STEP` times each difference within `_RAMP_S`, so that fades and camera moves, which rise and fall
-      gradually, are no cuts,
+      gradually, are not cuts,
     - more than `_STEP` times all but one of the differences within `_WINDOW_S`, so that a cartoon that moves every
       fourth frame has no cuts,
 
-    and if at least `min_distance` of the histogram's mass changes, so that an object crossing the frame is no cut.
+    and if at least `min_distance` of the histogram's mass changes, so that an object crossing the frame is not a cut.
     Two more rules come from real clips. If the same picture comes back within 0.2 s, a flash interrupted it. Beside a
     black or white frame the ratio must be `_FLAT_FACTOR` times as large, since the flat side of a fade does not move
     and halves the mean.

@@ -52,7 +52,7 @@ class _Shot:
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a film that `make` made."""
+    """Whether a file is a film made by `make`."""
     import av
     import av.error
 

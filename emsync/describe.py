@@ -101,7 +101,7 @@ class Description:
         return others | dict.fromkeys(self.without, LEFT_OUT_BIAS)
 
     def level(self, name: str, given: str) -> str:
-        """What `--intensity` or `--density` is: as given, else what the description says of it."""
+        """The value of `--intensity` or `--density`: as given, or else what the description says."""
         said = self.loudness_db if name == "intensity" else self.density
         return given if given != "none" or said is None else f"{said:g}"
 
@@ -138,7 +138,7 @@ def chord_families(biases: Mapping[str, float]) -> tuple[int, ...]:
 def understood(text: str) -> Description:
     """What a description says. An empty one says nothing.
 
-    Raises `InputError` for one that is no text, too long, or without a word that means something.
+    Raises `InputError` for one that is not text, too long, or without a word that means something.
     """
     if not isinstance(text, str):
         raise InputError(f"describe is {text!r}; give words such as slow, strings, uneasy")
@@ -170,7 +170,7 @@ def understood(text: str) -> Description:
 
 
 def steering(text: str) -> str:
-    """The text if it means anything to the composer, else nothing: for texts that are written for others as well."""
+    """The text if it means anything to the composer, else an empty one. For texts that other models read, too."""
     try:
         understood(text)
     except InputError:

@@ -93,7 +93,7 @@ def read_json(
 ) -> Any:
     """The value in a JSON file of at most `max_bytes`.
 
-    Raises `error` for a file that cannot be read, and for what is no JSON: nested too deeply, and numbers with more
+    Raises `error` for a file that cannot be read, and for what is not JSON: nested too deeply, and numbers with more
     digits than Python reads, included. `remedy` says what the user can do about it.
     """
     data = read_limited(path, max_bytes, what, error, remedy)

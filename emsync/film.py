@@ -36,7 +36,7 @@ MAX_DURATION_S: Final = 86_400.0
 #: No frame is larger (16K is 15360 x 8640). A damaged size would take the memory of the machine.
 MAX_PIXELS: Final = 150_000_000
 
-#: Streams that are no film: cover art, thumbnails, still pictures.
+#: Streams that are not the film: cover art, thumbnails, still pictures.
 _COVER: Final = 0x400 | 0x800  # Disposition.attached_pic | Disposition.timed_thumbnails
 _STILL: Final = 0x100000  # Disposition.still_image
 _DEFAULT: Final = 0x1

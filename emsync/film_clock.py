@@ -56,7 +56,7 @@ class FrameClock:
     - time_base: seconds a tick.
     - step: ticks from one frame to the next at the nominal rate, where nothing else is known.
     - jump_s: a longer gap is a jump of the clock.
-    - is_filled: whether the sound goes on between two times of the file's clock, in seconds; such a gap is no jump.
+    - is_filled: whether the sound goes on between two times of the file's clock, in seconds; such a gap is not a jump.
     """
 
     def __init__(

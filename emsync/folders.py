@@ -70,7 +70,7 @@ def _publish(folder: Path) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put folder `new` in the place of `target`, which is whole at every moment; on failure it is as it was."""
+    """Replace folder `target` by `new`. The target is complete at every moment; on failure it stays as it was."""
     if not target.exists():
         new.rename(target)
     elif _exchange(new, target):

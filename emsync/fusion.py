@@ -63,12 +63,12 @@ class Shape:
             raise InputError(f"a width of {self.width} cannot be divided among {self.heads} heads; choose another")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The shape as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Of JSON values. Raises `ModelError` for others."""
+        """A shape from JSON values. Raises `ModelError` for anything else."""
         try:
             return cls(**{**values, "sizes": dict(values["sizes"])})
         except (InputError, KeyError, TypeError, ValueError) as error:

@@ -136,7 +136,7 @@ def _spans(path: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _settled(spans: list[tuple[int, int]], held: Floats) -> list[tuple[int, int]]:
-    """The same without those that are too short, or whose key fits hardly better than that of the one before."""
+    """The same spans without those that are too short, or whose key fits hardly better than the one before."""
     spans = list(spans)
     while len(spans) > 1:
         fits = [_fits(held[begin:end].sum(axis=0)) for begin, end in spans]

@@ -157,7 +157,7 @@ def closest_s(score: Score) -> float:
 
 
 def crowded(score: Score, cuts_s: npt.ArrayLike) -> int:
-    """How many cuts come sooner after the one before than `closest_s`, by more than a frame."""
+    """How many cuts follow the one before by less than `closest_s`, by more than a frame."""
     return int(np.count_nonzero(np.diff(np.asarray(cuts_s, dtype=np.float64)) < closest_s(score) - FRAME_S))
 
 

@@ -44,7 +44,7 @@ class Key:
         return Key((self.tonic + semitones) % 12, self.is_minor)
 
     def in_mode(self, pitches: npt.NDArray[np.integer], *, minor: bool) -> npt.NDArray[np.integer]:
-        """Where pitches (N,) of this key's music go when the mode changes: up or down a semitone, or nowhere."""
+        """By how many semitones pitches (N,) move when this key's music changes its mode: 1, -1 or 0."""
         degrees = (pitches - self.tonic) % 12
         return pitches + (TO_MINOR if minor else TO_MAJOR)[degrees] - degrees
 

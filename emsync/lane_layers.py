@@ -101,7 +101,7 @@ class CopyLane(nn.Module):
         self.query = nn.Embedding(N_STRENGTHS, config.width)
 
     def silence(self) -> None:
-        """Make it add nothing yet, but able to learn."""
+        """Make it add nothing at first. It can still be trained."""
         nn.init.eye_(self.project.weight)
         for table in (self.gate, self.bias, self.query):
             nn.init.zeros_(table.weight)

@@ -95,7 +95,7 @@ class Likeness:
 
     @property
     def tempo_range(self) -> tuple[float, float]:
-        """Between which tempi a piece like it is, in quarter notes a minute: 45 to 240, as the recipe allows."""
+        """The range of tempi for a piece like it, in quarter notes per minute, within 45 to 240."""
         slow, fast = (self.tempo_qpm * (1 + each * TEMPO_SPREAD) for each in (-1, 1))
         return min(max(slow, 45.0), 235.0), max(min(fast, 240.0), 50.0)
 

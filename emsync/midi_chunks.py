@@ -34,7 +34,7 @@ class File:
 def split(data: bytes, name: str, *, keep_events: bool = False) -> File:
     """The header and the tracks of a file; `keep_events` fills their `Track.events`, too.
 
-    Raises `MidiError`, beginning with `name`, when the data is no MIDI file, cut off or damaged, or has more than
+    Raises `MidiError`, beginning with `name`, when the data is not a MIDI file, cut off or damaged, or has more than
     `MAX_TRACKS` tracks.
     """
     warnings: list[str] = []
@@ -117,7 +117,8 @@ def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[st
         if following < 0 or following + 8 > len(data):
             rest = data[position:]
             break
-        warnings.append(f"{following - position} bytes before track {len(tracks) + 1} are no track and are ignored")
+        junk = following - position
+        warnings.append(f"{junk} bytes before track {len(tracks) + 1} are not part of a track and are ignored")
         position = following
     found = len(tracks)
     if found + foreign < count and (not tracks or rest.startswith(b"MTrk") or (rest and b"MTrk".startswith(rest))):
@@ -130,7 +131,7 @@ def _tracks(data: bytes, position: int, count: int, name: str, warnings: list[st
 
 
 def _foreign_size(data: bytes, position: int) -> int | None:
-    """The size of a chunk that is no track but a vendor's own; None if there is no such chunk."""
+    """The size of a chunk that is not a track but a vendor's own; None if there is no such chunk."""
     if not _TAG.match(data, position) or data.startswith((b"MTrk", b"MThd"), position):
         return None
     size = int.from_bytes(data[position + 4 : position + 8], "big")

@@ -54,11 +54,11 @@ class Details:
     def smpte_offset(self) -> bytes | None:
         """The data of the SMPTE offset: hour and rate, minute, second, frame, hundredths of a frame; None without.
 
-        Raises `InputError` for a start that is no timecode, past a day, or at a rate that the event cannot hold.
+        Raises `InputError` for a start that is not a timecode, past a day, or at a rate that the event cannot hold.
         """
         if self.start is None:
             return None
-        self.counting.seconds(self.start)  # refuses what is no timecode
+        self.counting.seconds(self.start)  # refuses what is not a timecode
         rate, drop = self.counting.rate, self.counting.drop_frame
         halved = rate in _HALVED
         base = rate / 2 if halved else rate

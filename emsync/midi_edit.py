@@ -4,7 +4,7 @@
     data = song.patched(removed, added)      # (N,) which notes go, and the notes that come
 
 A Score does not keep controllers, lyrics or SysEx, so a file is not written again from one. Its tracks are patched:
-- A track without a changed note stays as it is, byte for byte, and so do the header and chunks that are no tracks.
+- A track without a changed note stays as it is, byte for byte, and so do the header and chunks that are not tracks.
 - A track with a changed note keeps every other event, at its tick and in its order. Its bytes are the same except for
   running status, which is written out. At one tick, new note-offs come first and new note-ons last.
 - Where counts, lengths or chunks of a file are wrong, its tracks are written again as `midi_track` reads them.

@@ -53,7 +53,7 @@ def from_bytes(data: bytes, *, name: str = "MIDI data") -> Score:
       a bar begins a new bar. `duration_s` is the last End of Track.
     - Text: see `midi_text`.
 
-    Raises `MidiError`, beginning with `name`, when the data is no MIDI file, cut off or damaged; when it has no notes;
+    Raises `MidiError`, beginning with `name`, if the data is not a MIDI file, cut off or damaged; if it has no notes;
     a tempo of zero or over 100,000 quarter notes a minute; more than 1,024 tracks or a million bars; or a note past 24
     hours.
     """

@@ -162,7 +162,7 @@ class _Run:
 
 
 def _resampler(frame: Any) -> Any:
-    """To 48 kHz in floats. Sound of one channel keeps it, since ffmpeg would turn it down by 3 dB for two."""
+    """A resampler to 48 kHz floats. Mono stays mono, because ffmpeg would lower it by 3 dB on the way to stereo."""
     import av
 
     layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
@@ -170,7 +170,7 @@ def _resampler(frame: Any) -> Any:
 
 
 def _stereo(frame: Any) -> Frames:
-    """Floats as (n, 2), a single channel in both."""
+    """A frame's samples as (n, 2); a single channel is copied to both."""
     sound = np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, frame.layout.nb_channels)
     return np.broadcast_to(sound, (len(sound), 2))
 

@@ -1,4 +1,4 @@
-"""Mixing a model's distribution with what the piece itself suggests: its repeats, and what it played in similar places.
+"""Mixing a model's distribution with what the piece's own past suggests: its repeats, and events in similar places.
 
 A `Mixture` is fitted on songs (`training.evaluation.mixing`), stored in the model's folder as `COPYING`, and used in
 composing (`Copier`) and evaluating. `copying` computes the repeats, `recall` the similar places. Before that,

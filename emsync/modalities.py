@@ -84,17 +84,17 @@ class Models:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What they can give features of, in the order of `MODALITIES`."""
+        """The modalities they give features for, in the order of `MODALITIES`."""
         given = {"image": self.image, "face": self.face, "sound": self.sound, "speech": self.words, "text": self.words}
         return tuple(name for name in MODALITIES if given[name])
 
     def to_dict(self) -> dict[str, str]:
-        """Those that are given, by attribute; folders as whole paths, so that they are found from anywhere."""
+        """The models that are given, by attribute; folders as absolute paths, so that they are found from anywhere."""
         return {k: str(Path(m).resolve()) if Path(m).is_dir() else m for k, m in asdict(self).items() if m is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Models:
-        """Of `to_dict`. Raises `ModelError` for others."""
+        """The models in what `to_dict` gives. Raises `ModelError` for anything else."""
         try:
             return cls(**{"image": None, **values})
         except (InputError, TypeError) as error:
@@ -121,7 +121,7 @@ class FilmFeatures:
                 raise ModelError(f"the model for {name} gave numbers that are not finite; choose another")
 
     def only(self, *names: str) -> FilmFeatures:
-        """Those of some modalities."""
+        """The features of some modalities only."""
         return FilmFeatures(self.times_s, {n: self.rows[n] for n in names}, {n: self.known[n] for n in names})
 
 
@@ -297,7 +297,7 @@ class Senses:
         return self._features(times_s, found)
 
     def _features(self, times_s: Floats, found: Mapping[str, Mapping[int, Features]]) -> FilmFeatures:
-        """Of rows by moment. A modality of which nothing was found is left out."""
+        """Features from rows by moment. A modality without any is left out."""
         rows, known = {}, {}
         for name, by_moment in found.items():
             if not by_moment:

@@ -63,7 +63,7 @@ class Block(nn.Module):
     def cached(
         self, x: Tensor, past: tuple[Tensor, Tensor, Tensor], positions: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """As `forward`, behind a layer's cache (`Cache`); with the new keys, values and positions."""
+        """Like `forward`, but behind a layer's cache (`Cache`). Also returns the new keys, values and positions."""
         y, k, value = self.attention.cached(self.attention_norm(x), *past, positions)
         x = x + y
         return x + self.feed(self.feed_norm(x)), (k, value, positions)
@@ -82,7 +82,7 @@ class Fusion(nn.Module):
         self.weigh = nn.Linear(64, len(config.lanes) - min(CONTROL_LANES))
 
     def silence(self) -> None:
-        """Make all weights 1, but able to learn."""
+        """Set all weights to 1. They can still be trained."""
         nn.init.zeros_(self.weigh.weight)
         nn.init.zeros_(self.weigh.bias)
 
@@ -105,7 +105,7 @@ class Guide(nn.Module):
         self.tell = nn.Linear(config.width, config.width, bias=False)
 
     def silence(self) -> None:
-        """Make it add nothing yet, but able to learn."""
+        """Make it add nothing at first. It can still be trained."""
         nn.init.zeros_(self.hear.weight)
         nn.init.zeros_(self.tell.weight)
 
@@ -157,7 +157,7 @@ class EventTransformer(nn.Module):
 
     @property
     def copy_lane(self) -> CopyLane | None:
-        """The copy lane, None in a model from before it."""
+        """The copy lane; None in an older model that has none."""
         return next((lane for lane in self.lanes if isinstance(lane, CopyLane)), None)
 
     @staticmethod
@@ -282,7 +282,7 @@ class EventTransformer(nn.Module):
     def with_states(
         self, ids: Tensor, velocities: Tensor, lanes: Tensor, mood: Tensor, around: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `forward`, with the hidden states (B, T, width) that the logits are read from."""
+        """Like `forward`. Also returns the hidden states (B, T, width) that the logits are read from."""
         positions = torch.arange(ids.shape[1], device=ids.device)
         x, asked = self.embed(ids, velocities, lanes, mood, positions)
         guides, control = self._guides(), self._control(around)

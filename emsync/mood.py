@@ -261,7 +261,7 @@ def _table_columns(table: Table) -> dict[str, Sequence[Any]]:
 def _json_columns(text: str) -> dict[str, Sequence[Any]]:
     content = read_json(text)
     if not isinstance(content, dict):
-        raise InputError("the JSON is no table; write lists times_s, valence, arousal")
+        raise InputError("the JSON is not a table; write lists times_s, valence, arousal")
     if isinstance(content.get("mood"), dict):
         content = content["mood"]  # as emsync analyze writes it; the times_s beside it belong to other curves
     return {name.strip().lower(): row for name, row in content.items() if isinstance(row, list)}
@@ -276,7 +276,7 @@ def _curve(columns: Mapping[str, Sequence[Any]]) -> MoodCurve:
     if np.isnan(times).any():
         raise InputError(f"time {int(np.isnan(times).argmax()) + 1} is missing; give each point its seconds")
     if len(times) < 2:
-        raise InputError(f"a curve of {len(times)} points is no curve; give two, or --valence and --arousal instead")
+        raise InputError(f"a curve of {len(times)} points is not a curve; give two, or --valence and --arousal instead")
     levels = []
     for name in ("valence", "arousal"):
         given = found[name]
@@ -303,6 +303,6 @@ def _numbers(name: str, cells: Sequence[Any]) -> FloatArray:
         elif isinstance(cell, int | float) and not isinstance(cell, bool) and abs(cell) < 1e12:
             value = float(cell)
         if value is None or math.isinf(value):
-            raise InputError(f"{name} {shown(cell)} of point {index} is no number; write it like 0.25")
+            raise InputError(f"{name} {shown(cell)} of point {index} is not a number; write it like 0.25")
         values.append(value)
     return np.array(values, dtype=np.float64)

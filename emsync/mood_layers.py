@@ -1,7 +1,7 @@
 """Dilated convolutions over a mood curve (NarraScore, Section 3.5), and the composer's mood adapter made of them.
 
 `convolutions` is the form that both adapters share: `emsync.mood_adapter` runs it over the steps of an audio codec.
-Events are no such steps, so the composer's curve is sampled at equal distances around each event
+Events are not evenly spaced, so the composer's curve is sampled at equal distances around each event
 (`Conditions.around`), and the convolutions are worked out at the event alone (`at_middle`).
 
 Conventions: B batch, T time, P points of time around an event, the middle one at the event.
@@ -71,7 +71,7 @@ class MoodAdapter(nn.Module):
         self.gains = nn.Parameter(torch.zeros(config.adapter_layers))
 
     def silence(self) -> None:
-        """Make it add nothing yet, but able to learn."""
+        """Make it add nothing at first. It can still be trained."""
         nn.init.zeros_(self.gains)
 
     def forward(self, around: Tensor) -> Tensor:

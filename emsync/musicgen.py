@@ -162,7 +162,7 @@ class MusicGen:
         return rows[np.minimum(at, len(rows) - 1)]
 
     def states(self, text: str, melody: Frames) -> torch.Tensor:
-        """What the decoder is conditioned on, (2, positions, width): the melody and the text, and neither."""
+        """What the decoder is conditioned on, (2, positions, width): first with melody and text, then with neither."""
         import torch
 
         network = self.network

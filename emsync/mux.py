@@ -51,7 +51,7 @@ def mux(
     overwrite: bool = False,
     tell: Callable[[Ducker], None] | None = None,
 ) -> Path:
-    """Write the film with this sound instead of its own, or under it.
+    """Write the film with this sound: instead of its own, or mixed with it.
 
     Args:
         video: The film. Its picture stream is copied.
@@ -108,7 +108,7 @@ def mux(
 
 
 def check_container(video: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
-    """Raise `InputError` for a film whose picture the output's container cannot hold, or an ending that is none.
+    """Raise `InputError` for a picture that the output's container cannot hold, or for an unknown ending.
 
     A film that cannot be read is left to those who read it.
     """

@@ -47,7 +47,7 @@ class Geometry:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Geometry:
-        """Of the "model" part of config.json. Raises `ModelError` when it says too little, or nonsense."""
+        """The geometry in the "model" part of config.json. Raises `ModelError` if values are missing or invalid."""
         try:
             numbers = [
                 config[name] for name in ("n_layers", "n_heads", "width", "context", "local_block", "global_every")
@@ -70,7 +70,7 @@ class Geometry:
         )  # fmt: skip
 
     def is_local(self, layer: int) -> bool:
-        """As `ModelConfig.is_local`."""
+        """Whether a layer is local, as in `ModelConfig.is_local`."""
         if layer >= self.n_layers:
             layer = (layer - self.n_layers) * self.guided_every
         return bool(self.local_block) and (layer + 1) % self.global_every != 0
@@ -100,7 +100,7 @@ class Span:
         return len(self.positions)
 
     def mask(self, start: int, count: int) -> FloatArray:
-        """What positions start … start + count - 1, of one block, see of the slots and of one another.
+        """Which slots, and which of one another, positions start … start + count - 1 of one block attend to.
 
         (count, C + count) float32, to be added to scores: 0 or `HIDDEN`.
         """
@@ -126,7 +126,7 @@ class Network(Protocol):
         """A copy of these rows of a buffer (layers, 2, B, H, C, D), in the order of its axes."""
 
     def forget(self) -> None:
-        """Buffers were replaced: drop what was kept of the old ones."""
+        """Drop references to buffers, because they were replaced."""
 
     def run(
         self,
@@ -156,7 +156,7 @@ class OnnxNetwork:
         self, folder: Path, config: dict[str, Any], *, threads: int | None = None, graph: Path | None = None,
         changed: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:  # fmt: skip
-        """Load the graph. changed: tensors to use in the place of model.safetensors's (`style.Style.merged`)."""
+        """Load the graph. changed: tensors that replace those of model.safetensors (`style.Style.merged`)."""
         # ONNX Runtime writes usage files under the user's cache when it is imported, unless this is set.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
@@ -213,7 +213,7 @@ class OnnxNetwork:
         return np.take(buffer, rows, axis=2)  # in C order, unlike buffer[:, :, rows]: what ONNX Runtime reads in place
 
     def forget(self) -> None:
-        """Buffers were replaced: slice them again at the next run."""
+        """Slice the buffers again at the next run, because they were replaced."""
         self._pasts = {}
 
     def run(
@@ -292,7 +292,7 @@ class TorchNetwork:
         return buffer.index_select(2, torch.tensor(rows, dtype=torch.int64, device=self._device))
 
     def forget(self) -> None:
-        """Nothing is kept of buffers."""
+        """Do nothing: no references to buffers are kept."""
 
     def run(
         self,

@@ -262,7 +262,7 @@ def _place_lane(g: Graph, place: str, name: str, n: int, width: int) -> str:
 
 
 def _copy_index(config: ModelConfig) -> int | None:
-    """Where the copy lane is among a model's lanes, None in a model from before it."""
+    """Where the copy lane is among a model's lanes; None in an older model."""
     return COPY_LANES.start if len(config.lanes) >= COPY_LANES.stop else None
 
 

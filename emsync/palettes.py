@@ -76,7 +76,7 @@ def _parsed(text: object) -> tuple[str, dict[str, int]]:
             raise InputError(f"palette {text!r} gives {family} twice; give it once")
         if not (program.isascii() and program.isdigit() and len(program) <= 3 and int(program) <= 127):
             raise InputError(
-                f"palette {text!r}: {program!r} is no program; give a whole number from 0 to 127 (General MIDI's "
+                f"palette {text!r}: {program!r} is not a program; give a whole number from 0 to 127 (General MIDI's "
                 "number minus 1)"
             )
         given[family] = int(program)
@@ -84,7 +84,7 @@ def _parsed(text: object) -> tuple[str, dict[str, int]]:
 
 
 def check(text: object) -> None:
-    """Raise `InputError` if `text` is no palette: a name, programs of families, or a name and programs."""
+    """Raise `InputError` if `text` is not a palette: a name, programs of families, or a name and programs."""
     _parsed(text)
 
 

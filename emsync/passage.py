@@ -155,7 +155,7 @@ def _entropy(counts: npt.NDArray[np.integer]) -> float:
 
 
 def _texture(own: _Notes) -> list[float]:
-    """Of each family how dense it is, and in how many bars it plays; of each pitched one how long and how high."""
+    """For each family, its density and in how many bars it plays; for pitched ones, also note length and pitch."""
     families = range(len(v.FAMILIES))
     bars = max(own.n_bars - own.first_bar, 1)
     lengths = own.end - own.start

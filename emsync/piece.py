@@ -231,7 +231,7 @@ def _chords(reduced: Score) -> tuple[Chord, ...]:
 
 
 def _sections(score: Score, duration_s: float) -> tuple[Section, ...]:
-    """Markers that are no cuts, each up to the next one."""
+    """Markers other than cuts, each up to the next one."""
     named = [m for m in score.markers if not CUT_NAME.match(m.text) and m.text.strip() and m.time_s < duration_s]
     starts_s = [m.time_s for m in named] + [duration_s]
     return tuple(

@@ -158,7 +158,7 @@ def _high(piece: Piece, group: _Group) -> float:
 
 
 def _draw_grid(axes: Axes, piece: Piece, *, bars: bool) -> None:
-    """Bar lines (thin) and cuts (dashed) through a panel; of very many bars only every so manieth."""
+    """Bar lines (thin) and cuts (dashed) through a panel. If there are very many bars, only some get a line."""
     if bars:
         starts_s = piece.score.bars.start_s
         for bar_s in starts_s[:: _every(len(starts_s), 160)]:

@@ -95,7 +95,7 @@ class Record:
         """Read a record. Raises `InputError` for anything else, naming what is wrong."""
         data = read_json(path, MAX_BYTES, "record", _REMEDY)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise InputError(f"{path} is no record of format {FORMAT}; {_REMEDY}")
+            raise InputError(f"{path} is not a record of format {FORMAT}; {_REMEDY}")
         try:
             return cls._of(data, str(path))
         except InputError as error:

@@ -90,7 +90,7 @@ class RepeatedNotes:
         self._runs[on] = step, times + 1 if step - last <= REPEAT_BEATS * beat_steps else 0
 
     def excess(self, step: int, beat_steps: float) -> list[tuple[int, int]]:
-        """(ON id, repetitions beyond `FREE_REPEATS`) of every note that would be repeated once too often now."""
+        """(ON id, repetitions beyond `FREE_REPEATS`) for every note whose repetition would be one too many."""
         since = step - REPEAT_BEATS * beat_steps
         self._runs = {on: run for on, run in self._runs.items() if run[0] >= since}
         beyond = [(on, times - FREE_REPEATS[int(v.FAMILY[on])]) for on, (_, times) in self._runs.items()]

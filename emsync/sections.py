@@ -188,7 +188,7 @@ class Sections:
         return not self._begun or any(not guide.is_over for guide in self._guides)
 
     def _semitones(self) -> int:
-        """By how much the section that the piece is in is transposed."""
+        """By how many semitones the current section is transposed."""
         section = self._plan.sections[self.now] if self._plan.sections else None
         returns = section is not None and section.returns_to in self._begun and self._recipe.theme_strength
         return section.label.semitones if section is not None and returns else 0
@@ -233,7 +233,7 @@ class Sections:
         self._guides.append(Guide(source, weight))
 
     def _excitement(self, now: int, source: int) -> float:
-        """By how much the arousal of a section is above that of the one it returns to; 0 if it is not known."""
+        """How far the arousal of a section is above that of the one it returns to; 0 if unknown."""
         arousal = self._plan.arousal
         if not arousal:
             return 0.0

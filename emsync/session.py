@@ -83,7 +83,7 @@ def check_given(
 ) -> None:
     """Refuse choices that would change nothing.
 
-    - given: the fields of `recipe` that were given, and are no defaults.
+    - given: the fields of `recipe` that were given and differ from the defaults.
     - model: the folder of the model; None for the embedded one.
     - suggests: whether the reader of the film's mood suggests controls as well.
 

@@ -75,7 +75,7 @@ class Style:
 
     @classmethod
     def read(cls, folder: str | Path) -> Style:
-        """The style of a folder. Raises `ModelError` if it is none, or is damaged."""
+        """Read the style in a folder. Raises `ModelError` if there is none or it is damaged."""
         about, weights, digest = read_adapter(folder, STYLE)
         try:
             down = {name[:-2]: value for name, value in weights.items() if name.endswith(".a")}
@@ -94,7 +94,7 @@ class Style:
             )
 
     def merged(self, model: Path, strength: float = 1.0) -> dict[str, npt.NDArray[Any]]:
-        """The tensors of model.safetensors that change, by their names there and of their types.
+        """The tensors of model.safetensors that change, with their names and types there.
 
         Args:
             model: The base model's folder.
@@ -138,7 +138,7 @@ class Style:
 
 
 def _in_8_bits(matrix: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
-    """As `checkpoint.quantise`, without torch."""
+    """The same as `checkpoint.quantise`, without torch."""
     scale = _to_bfloat16(np.abs(matrix).max(axis=1) / np.float32(_INT8_TOP))
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
     whole = np.clip(np.rint(matrix / scale[:, None]), -_INT8_TOP, _INT8_TOP)

@@ -152,7 +152,7 @@ def make_survey(
 def _study(folder: Path) -> dict[str, dict[str, Path]]:
     """{method: {film: path}} of a folder of methods, sorted. Raises `InputError` unless all have the same films."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give one that has a folder for each method")
+        raise InputError(f"{folder} is not a folder; give one that has a folder for each method")
     methods = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not 2 <= len(methods) <= MOST_METHODS:
         raise InputError(

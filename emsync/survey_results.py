@@ -63,7 +63,7 @@ class MeanRank:
 def read_answers(paths: Iterable[str | os.PathLike[str]], keys: Iterable[str | os.PathLike[str]]) -> list[Answer]:
     """The answers in the CSV files that raters saved, with the names that the keys give.
 
-    Raises `InputError` for a file that is no such CSV or belongs to none of the keys, an answer that is there twice,
+    Raises `InputError` for a file that is not such a CSV or belongs to none of the keys, an answer that is there twice,
     and ranks that are not each given once.
     """
     by_survey = {}

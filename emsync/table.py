@@ -183,7 +183,7 @@ def read_text(path: str | os.PathLike[str], what: str, *, max_bytes: int | None 
 def read_table(text: str) -> Table:
     """The table of a text; without a header and without rows for an empty one.
 
-    Raises `InputError` for a text that is no table, or a list of key frames.
+    Raises `InputError` for a text that is not a table, or a list of key frames.
     """
     separator, body = _separator_line(text)
     delimiter = separator or _delimiter(body)
@@ -201,7 +201,7 @@ def read_table(text: str) -> Table:
 
 
 def _separator_line(text: str) -> tuple[str | None, str]:
-    """The separator that a first line `sep=;` names (None: there is no such line), and the text below it."""
+    """The separator named by a first line such as `sep=;` (None without one), and the text below it."""
     head, _, body = text.partition("\n")
     match = re.fullmatch(r"\s*\"?sep=(\t|.)\"?\s*", head, re.IGNORECASE)
     if match is None:
@@ -295,7 +295,7 @@ def _joined(rows: list[Row], delimiter: str, width: int | None) -> list[Row]:
 
 
 def _is_bad_number(cell: str) -> bool:
-    """Whether a cell is meant as a number and is none, such as `nan`, `12.04s` or 5000 digits; no name of a column."""
+    """Whether a cell is a failed attempt at a number, such as `nan`, `12.04s` or 5000 digits, and not a column name."""
     plain = cell.lower().lstrip("+-.([")
     return plain in ("nan", "inf", "infinity") or plain[:1].isdigit()
 
@@ -334,7 +334,7 @@ def _is_clock(cell: str) -> bool:
 
 
 def _column_of_values(table: Table) -> int:
-    """The first column, if nothing speaks against it. Tables with a start and an end a row are understood."""
+    """The first column, if it can be one of times. Tables with a start and an end in each row are understood."""
     # With points in some numbers and one width, commas do separate columns.
     has_points = any("." in row.cells[0] for row in table.rows) and len({len(row.cells) for row in table.rows}) == 1
     for row in table.rows if table.delimiter == "," and not has_points else ():
@@ -375,10 +375,10 @@ def _column_of_values(table: Table) -> int:
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text. Raises `InputError` for a text that is no JSON or is nested too deeply."""
+    """The value of a JSON text. Raises `InputError` for a text that is not JSON or is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise InputError("this is no JSON that can be read (it is nested too deeply); flatten it") from error
+        raise InputError("this JSON cannot be read (it is nested too deeply); flatten it") from error
     except ValueError as error:
-        raise InputError(f"this is no JSON ({printable(str(error))}); write it again") from error
+        raise InputError(f"this is not JSON ({printable(str(error))}); write it again") from error

@@ -361,7 +361,7 @@ def _cuts(song: Song, known: Record | None, cuts: Cuts | None, length_s: float) 
 
 
 def _marked_sections(score: Score) -> tuple[form.Section, ...]:
-    """The sections that a song's markers name; none if they are no labels of a form."""
+    """The sections that a song's markers name; none if the markers are not labels of a form."""
     named = [marker for marker in score.markers if marker.text.strip() and not CUT_NAME.match(marker.text)]
     if not named:
         return ()

@@ -55,7 +55,9 @@ class Bars(ByValue):
             )
         odd = np.flatnonzero(~np.isin(below, DENOMINATORS))
         if len(odd):
-            raise InputError(f"bar denominator {below[odd[0]]} is no power of two; a meter ends in 1, 2, 4, ... or 64")
+            raise InputError(
+                f"bar denominator {below[odd[0]]} is not a power of two; a meter ends in 1, 2, 4 ... or 64"
+            )
         if len(start) and start[0] < 0:
             raise InputError(f"the first bar starts at {start[0]:g} s, before the beginning; shift the score")
         late = np.flatnonzero(np.diff(start) <= 0)
@@ -196,7 +198,7 @@ class TempoMap(ByValue):
         - The last bar keeps the tempo before it. A lone bar takes its tempo from `duration_s` if that gives 40 to
           240, else 120.
 
-        Raises `InputError`: no bars, a tolerance that is no positive number, a bar after 200,000 s.
+        Raises `InputError`: no bars, a tolerance that is not a positive number, a bar after 200,000 s.
         """
         if not (math.isfinite(tolerance_s) and tolerance_s > 0):
             raise InputError(f"a tolerance of {tolerance_s} s allows no tempo map; give more than 0 s")

@@ -107,17 +107,17 @@ class TempoPlan:
 
     @property
     def median_bend(self) -> float:
-        """How far the tempo of a bar is from the mean, as the median of all bars."""
+        """How far the tempo of a bar is from the mean: the median over all bars."""
         return float(np.median(np.abs(self.bend)))
 
     @property
     def largest_bend(self) -> float:
-        """How far the tempo of a bar is from the mean at most."""
+        """How far the tempo of a bar is from the mean: the maximum over all bars."""
         return float(np.abs(self.bend).max())
 
     @property
     def largest_jump(self) -> float:
-        """By what share the tempi of two neighbouring bars differ at most."""
+        """The largest relative difference between the tempi of two neighbouring bars."""
         tempi = 1 + self.bend
         return float(np.abs(tempi[1:] / tempi[:-1] - 1).max(initial=0.0))
 

@@ -167,7 +167,7 @@ class Search:
         return np.array(came, dtype=np.int64), np.array(counts, dtype=np.int64)
 
     def _edges_from(self, node: int, first: int, stop: int) -> tuple[list[int], list[int]]:
-        """As `_edges`, from the nodes of a range."""
+        """The same as `_edges`, from a range of nodes only."""
         here = self._places[node]
         came: list[int] = []
         counts: list[int] = []

@@ -109,7 +109,7 @@ class Theme:
         return cls(onset, length, pitch.astype(np.int64), lead, bar, name)
 
     def source(self, beat_steps: float) -> Source:
-        """As a passage in a tempo with `beat_steps` for a quarter note."""
+        """The melody as a passage, in a tempo with `beat_steps` steps per quarter note."""
         low, high = v.PITCH_RANGE[self.family]
         pitch = self.pitch + 12 * np.where(self.pitch < low, 1, np.where(self.pitch > high, -1, 0))
         events: list[list[tuple[int, int]]] = [[] for _ in range(self.n_bars + 1)]

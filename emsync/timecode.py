@@ -91,16 +91,16 @@ class Counting:
         """The time of a label, counted from 00:00:00:00; the inverse of `label`.
 
         A label with a semicolon before the frames is a drop-frame label, whatever `drop_frame` says. Raises
-        `InputError` for a text that is no label, and for a label that does not exist at this rate.
+        `InputError` for a text that is not a label, and for a label that does not exist at this rate.
         """
         match = _LABEL.fullmatch(label.strip())
         if match is None:
-            raise InputError(f"{shown(label)} is no timecode; give one such as 01:00:12:04")
+            raise InputError(f"{shown(label)} is not a timecode; give one such as 01:00:12:04")
         hours, minutes, seconds, frame = (int(match[i]) for i in (1, 3, 5, 7))
         drop = self.drop_frame or match[6] == ";"
         count = Counting(self.rate, drop)
         if minutes > 59 or seconds > 59:
-            raise InputError(f"{shown(label)} is no timecode; minutes and seconds end at 59")
+            raise InputError(f"{shown(label)} is not a timecode; minutes and seconds end at 59")
         if frame >= self.labels:
             raise InputError(
                 f"{shown(label)} counts {frame} frames, and a second has {self.labels} at {count}; give the right --fps"

@@ -221,7 +221,7 @@ class Tonality:
 
 
 def _likelihood(key: Key, chord: Chord | None) -> FloatArray:
-    """Log P(pitch class | key, chord) of every pitch, `_SHAPE`, but for a constant."""
+    """Log P(pitch class | key, chord) of every pitch, `_SHAPE`, up to a constant."""
     degree = np.arange(12)
     rows = []
     for family in _FAMILIES:

@@ -134,7 +134,7 @@ class Sight:
 
     @classmethod
     def of(cls, times_s: Iterable[float], windows: Iterable[tuple[int, Features]]) -> Sight:
-        """From windows, each given by the index of its first moment and its features (n, D)."""
+        """Features from windows, each given as the index of its first moment and its features (n, D)."""
         numbers, rows, weights = [], [], []
         for first, features in windows:
             n = len(features)
@@ -311,7 +311,7 @@ class Head:
             "settings": dict(self.settings),
             "training": dict(self.training),
         }
-        # Without head.json the folder is no head, so a kill in between never leaves one with wrong weights.
+        # Without head.json the folder is not a head, so a kill in between never leaves one with wrong weights.
         (place / HEAD).unlink(missing_ok=True)
         write_bytes(place / WEIGHTS, save({name: np.ascontiguousarray(row) for name, row in self.weights.items()}))
         write_bytes(place / HEAD, (json.dumps(about, indent=1) + "\n").encode())

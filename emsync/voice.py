@@ -44,7 +44,7 @@ def find_model() -> Path | None:
 
 
 class VoiceDetector:
-    """Finds speech in blocks that follow one another. Raises `InputError` for a file that is no such network."""
+    """Finds speech in blocks that follow one another. Raises `InputError` for a file that is not such a network."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -60,7 +60,7 @@ def join_parts(parts: str | os.PathLike[str], folder: str | os.PathLike[str], *,
     """Put a folder of parts together again: writes the model folder `folder`, and gives it. Needs no torch.
 
     Raises `ModelError` naming the part that is missing or damaged, and `OutputError` if there is a folder that
-    `overwrite` does not allow to replace, or that is no model folder.
+    `overwrite` does not allow to replace, or that is not a model folder.
     """
     parts, folder = Path(parts), Path(folder)
     remedy = "give the folder that emsync train --parts wrote"

@@ -149,7 +149,7 @@ class Processes(Generic[T, R]):
         self._end(worker)
 
     def _end(self, worker: Worker) -> str:
-        """Close a worker's pipe, which ends it after its task; how it ended."""
+        """Close a worker's pipe, which ends it after its task, and return how it ended."""
         del self._workers[worker.pipe]
         worker.pipe.close()
         worker.process.join()

@@ -244,7 +244,7 @@ class Writer:
         self._follow(event)
 
     def _follow(self, event: int) -> None:
-        """Go on behind an event that the grammar has accepted."""
+        """Update everything else after an event that the grammar has accepted."""
         if self._steering is not None:
             self._steering.accept(event, self.grammar)
         kind, before = int(v.KIND[event]), self._conditioned
@@ -326,7 +326,7 @@ class Writer:
         return allowed & (v.KIND != v.K_ON)
 
     def _lean(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Logits (vocabulary,) that make room for what has to come; here nothing has to."""
+        """Logits (vocabulary,) that make room for events that must come; none must come here."""
         return logits
 
     def _begin_bar(self, half_quarters: int) -> None:

@@ -143,9 +143,12 @@ def test_a_curve_of_one_axis(tmp_path: Path, source: dict[str, bytes]) -> None:
         ("name,valence,arousal\n1.mkv,0,0", "has the columns name, valence, arousal; give file,valence,arousal"),
         ("file,valence,arousal\n9.mkv,0,0", r"row 2 of .*: '9\.mkv' is not a film in the same folder"),
         ("file,valence,arousal\n1.mkv,0,0\n1.mkv,0,0", r"row 3 of .*: '1\.mkv' is named twice"),
-        ("file,valence,arousal\n1.mkv,high,0", "row 2 of .*: valence or arousal is no number; give both from -1 to 1"),
-        ("file,valence,arousal\n1.mkv,0", "row 2 of .*: valence or arousal is no number"),
-        ("file,valence,arousal\n1.mkv,nan,0", "row 2 of .*: valence or arousal is no number"),
+        (
+            "file,valence,arousal\n1.mkv,high,0",
+            "row 2 of .*: valence or arousal is not a number; give both",
+        ),
+        ("file,valence,arousal\n1.mkv,0", "row 2 of .*: valence or arousal is not a number"),
+        ("file,valence,arousal\n1.mkv,nan,0", "row 2 of .*: valence or arousal is not a number"),
         ("file,valence,arousal\n1.mkv,0,7", r"row 2 of .*: arousal 7 at 0 s is outside \[-1, 1\]"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_file_and_back(tmp_path: Path) -> None:
         ({"genre": "x" * (LONGEST + 1)}, "the anchor's genre is 241 characters"),
         ({}, "the anchor is empty"),
         ({"genre": " "}, "the anchor is empty"),
-        ([], "is no anchor"),
+        ([], "is not an anchor"),
     ],
 )
 def test_what_is_no_anchor_is_refused(tmp_path: Path, data: object, message: str) -> None:

@@ -30,7 +30,7 @@ def one_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def films(tmp_path: Path, one_film: Path) -> Path:
-    """A folder of four films, of which b is a text and d is cut off, and of a file that is no film."""
+    """A folder of four films, of which b is a text and d is cut off, and of a file that is not a film."""
     folder = tmp_path / "films"
     folder.mkdir()
     for name in ("a.mp4", "c.mp4", "d.mp4"):

@@ -53,12 +53,12 @@ def test_key_frames_with_easing(tmp_path: Path) -> None:
     [
         ("a.json", "{}", "it has no controls; give one of intensity, density"),
         ("a.json", "[1]", "controls are not given by name"),
-        ("a.json", "{", "this is no JSON"),
+        ("a.json", "{", "this is not JSON"),
         ("a.csv", "1,2\n3,4\n", "the first line holds values; give a header such as time_s,intensity"),
         ("a.csv", "when,intensity\n0,1\n", "columns are when, intensity; give time_s"),
         ("a.csv", "time_s,loud\n0,1\n", "there is no control 'loud'; controls are intensity, density, melody"),
         ("a.csv", "time_s,intensity\nx,1\n", "line 2: 'x' is not a time"),
-        ("a.mid", "MThd", "no MIDI file that can be read"),
+        ("a.mid", "MThd", "not a MIDI file that can be read"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -226,7 +226,7 @@ def test_lists_of_the_file_are_moved_to_the_first_picture(tmp_path: Path) -> Non
         ("r.xml", edits.FCP7.replace("<start>200</start>", "<start>-1</start>"),
          "clip 'c' has no place in the sequence"),
         ("r.xml", edits.FCP7.replace("clipitem", "generatoritem"), "r.xml has no clip of the picture, and no marker"),
-        ("r.xml", edits.FCP7[:400], "this is no whole XML"),
+        ("r.xml", edits.FCP7[:400], "this is not complete XML"),
         ("r.xml", "<!DOCTYPE xmeml [<!ENTITY a 'b'>]><xmeml>&a;</xmeml>", "declares entities"),
         ("r.xml", "<xmeml>" + "<a>" * 200 + "</a>" * 200 + "</xmeml>", "nested too deeply"),
         ("r.xml", "<xmeml></xmeml>", "holds no sequence"),
@@ -238,7 +238,7 @@ def test_lists_of_the_file_are_moved_to_the_first_picture(tmp_path: Path) -> Non
         ("r.fcpxml", "<fcpxml/>", "holds no project"),
         ("r.otio", '{"OTIO_SCHEMA": "Timeline.1", "tracks": 3}', "has '3' where tracks belong"),
         ("r.otio", '{"OTIO_SCHEMA": "SerializableCollection.1", "children": []}', "holds 0 timelines"),
-        ("r.otio", '{"OTIO_SCHEMA": "Timeline.1"', "this is no JSON"),
+        ("r.otio", '{"OTIO_SCHEMA": "Timeline.1"', "this is not JSON"),
         ("r.rpp", "<REAPER_PROJECT 0.1\n>\n", "r.rpp has no marker; put markers on the cuts"),
         ("r.rpp", "<REAPER_PROJECT 0.1\n  MARKER 1 soon x 0\n>\n", "line 2: 'MARKER 1 soon x 0' is no marker"),
         ("s.json", '{"cuts_s": [1], "weights": ["often"]}', "weights do not fit"),
@@ -413,7 +413,7 @@ def test_labels_and_seconds_are_inverses(text: str) -> None:
         ("25", "00:00:01:25", "counts 25 frames, and a second has 25"),
         ("29.97df", "00:01:00:01", "does not exist in drop-frame"),
         ("25", "00:60:00:00", "minutes and seconds end at 59"),
-        ("25", "12.5", "'12.5' is no timecode"),
+        ("25", "12.5", "'12.5' is not a timecode"),
     ],
 )
 def test_labels_that_are_refused(fps: str, label: str, message: str) -> None:

@@ -155,7 +155,7 @@ def test_lists_that_are_understood(tmp_path: Path, text: str | bytes, cuts_s: li
         ("time_s\n" + "1" * 80_000 + "\n", "line 2: .* is not a time"),
         ("9" * 5000 + ":00:00\n", "is not a time"),
         ("time_s\n\x1b[31m1\n", r"line 2: '\\\\x1b\[31m1' is not a time"),
-        ("{", "this is no JSON"),
+        ("{", "this is not JSON"),
         ("[" * 100_000, "no column has a name such as time_s"),
         ("Dear diary", "line 1: no column has a name such as time_s"),
         ("12.5,1\n13.0,2\n", "two columns look like times"),

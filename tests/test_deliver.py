@@ -83,7 +83,7 @@ def test_the_bytes_of_a_smpte_offset(fps: str, start: str, data: str) -> None:
             Details("01:00:00:00", Counting(Fraction(12))),
             "a SMPTE offset cannot count 12 frames a second; give --fps 24",
         ),
-        (Details("soon"), "'soon' is no timecode"),
+        (Details("soon"), "'soon' is not a timecode"),
         (Details("24:00:00:00"), "the start 24:00:00:00 is past a day"),
         (Details("01:00:00;00"), "there is no drop-frame at 25"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -26,12 +28,14 @@ from tests.grammar_walks import (
     walk,
 )
 
+a_policy = st.sampled_from(sorted(POLICIES))
+
 
 @settings(max_examples=60)
 @given(
     end=st.integers(1, 500),
     targets=steps(500),
-    policy=st.sampled_from(sorted(POLICIES)),
+    policy=a_policy,
     seed=st.integers(0, 2**32),
     land=st.booleans(),
     finish=st.booleans(),
@@ -62,24 +66,31 @@ def test_bass_and_guitar_keep_to_what_their_instruments_play() -> None:
     assert pitches(begun(), v.PIANO) == v.PITCH_RANGE[v.PIANO]
 
 
-@pytest.mark.parametrize("finish", [False, True], ids=["plain", "finished"])
-@pytest.mark.parametrize("policy", sorted(POLICIES))
-@pytest.mark.parametrize(
-    "targets",
-    [
-        pytest.param([], id="none"),
-        pytest.param([0], id="at 0 s"),
-        pytest.param([62], id="at 0.5 s"),
-        pytest.param([400, 401], id="8 ms apart"),
-        pytest.param([300, 425, 550], id="1 s apart"),
-        pytest.param([300, 424], id="just under 1 s apart"),
-        pytest.param([773], id="the last place but one"),
-        pytest.param([774], id="the last place"),
-        pytest.param([775, 799], id="too near the end"),
-        pytest.param([800, 2000], id="at and past the end"),
-    ],
-)
-def test_targets_anywhere(policy: str, targets: list[int], finish: bool) -> None:
+#: Where a piece of 800 steps has targets: at its beginning, close together, near and past its end.
+PLACES = {
+    "none": [],
+    "at 0 s": [0],
+    "at 0.5 s": [62],
+    "8 ms apart": [400, 401],
+    "1 s apart": [300, 425, 550],
+    "just under 1 s apart": [300, 424],
+    "the last place but one": [773],
+    "the last place": [774],
+    "too near the end": [775, 799],
+    "at and past the end": [800, 2000],
+}
+
+
+def with_places(test: Any) -> Any:
+    for number, targets in enumerate(PLACES.values()):
+        test = example(targets=targets, policy=sorted(POLICIES)[number % len(POLICIES)], finish=bool(number % 2))(test)
+    return test
+
+
+@settings(max_examples=50)
+@given(targets=steps(810) | st.sampled_from(list(PLACES.values())), policy=a_policy, finish=st.booleans())
+@with_places
+def test_targets_anywhere(targets: list[int], policy: str, finish: bool) -> None:
     _, naive = composed(800, targets, POLICIES[policy], finish=finish)
     expected: list[int] = []
     for target in targets:
@@ -88,12 +99,14 @@ def test_targets_anywhere(policy: str, targets: list[int], finish: bool) -> None
     assert naive.landed == expected
 
 
-@pytest.mark.parametrize("policy", sorted(POLICIES))
-@pytest.mark.parametrize("end", [1, 2, 24, 25, 26, 27, 50, 51, 52, SECOND])
-def test_short_pieces_end(policy: str, end: int) -> None:
-    for seed in range(2):
-        ids, _ = composed(end, [10, 30, 60], POLICIES[policy], seed)
-        assert ids[-1] == v.END
+@settings(max_examples=100)
+@given(end=st.integers(1, 60) | st.just(SECOND), policy=a_policy, seed=st.integers(0, 2**32))
+@example(end=1, policy="uniformly", seed=0)
+@example(end=25, policy="uniformly", seed=0)
+@example(end=51, policy="uniformly", seed=0)
+def test_short_pieces_end(end: int, policy: str, seed: int) -> None:
+    ids, _ = composed(end, [10, 30, 60], POLICIES[policy], seed)
+    assert ids[-1] == v.END
 
 
 def test_a_crowd_of_notes_leaves_room_for_every_chord() -> None:

@@ -127,7 +127,7 @@ def test_a_wrong_header_length() -> None:
 def test_junk_between_tracks(junk: bytes) -> None:
     data = header(2) + track(NOTE) + junk + track(NOTE)
     assert rows(midi.from_bytes(data)) == TWO_NOTES
-    assert warnings(data) == (f"{len(junk)} bytes before track 2 are no track and are ignored",)
+    assert warnings(data) == (f"{len(junk)} bytes before track 2 are not part of a track and are ignored",)
 
 
 def test_junk_behind_the_last_track() -> None:

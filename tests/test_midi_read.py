@@ -1,4 +1,4 @@
-"""Reading MIDI files: what sequencers write, and what is no MIDI file."""
+"""Reading MIDI files: what sequencers write, and what is not a MIDI file."""
 
 from __future__ import annotations
 

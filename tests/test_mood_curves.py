@@ -95,7 +95,7 @@ def test_too_little_music_to_scale_by(rows: list[np.ndarray], count: int) -> Non
         ({"arousal": [0.0, 1.0]}, r"is no mood scale \(.*\); fit it again"),
         ({"songs": "many"}, "is no mood scale"),
         ({"songs": float("inf")}, "is no mood scale"),
-        ({"valence": [0.0] * N_QUANTILES}, r"a mood scale of \(41, 2\) numbers is no table of quantiles"),
+        ({"valence": [0.0] * N_QUANTILES}, r"a mood scale of \(41, 2\) numbers is not a table of quantiles"),
     ],
 )
 def test_a_broken_scale_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -181,7 +181,7 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
         (["song.mid", "-o", "song.jpg"], "song.jpg ends in neither .png nor .svg"),
         (["nothing.mid"], "nothing.mid"),
         (["song.mid", "--record", "song.mid"], "song.mid"),
-        (["song.mid", "--record", "list.json"], "list.json is no record of format 1"),
+        (["song.mid", "--record", "list.json"], "list.json is not a record of format 1"),
     ],
 )
 def test_bad_input_is_one_sentence(

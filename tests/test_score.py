@@ -200,7 +200,7 @@ def test_parts_refuse() -> None:
         Bars([1.0, 1.0], [4, 4], [4, 4])
     with pytest.raises(InputError, match="first bar starts at -1 s"):
         Bars([-1.0], [4], [4])
-    with pytest.raises(InputError, match="denominator 6 is no power of two"):
+    with pytest.raises(InputError, match="denominator 6 is not a power of two"):
         Bars([0.0], [4], [6])
     with pytest.raises(InputError, match=r"numerator\[0\] is 0, outside 1 to 255"):
         Bars([0.0], [0], [4])

@@ -518,8 +518,8 @@ GONE = object()
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["format"], 2, "is no record of format 1; give the .mid.json"),
-        (["format"], GONE, "is no record of format 1"),
+        (["format"], 2, "is not a record of format 1; give the .mid.json"),
+        (["format"], GONE, "is not a record of format 1"),
         (["settings"], GONE, "lacks or garbles a value.*settings"),
         (["settings"], [], "lacks or garbles a value"),
         (["settings"], "seed", "lacks or garbles a value"),
@@ -577,9 +577,9 @@ def test_garbled_records_are_refused(tmp_path: Path, path: list[str], value: Any
         (b"", "is not JSON .*; give the .mid.json that emsync compose wrote"),
         (b'{"format": 1, "sett', "is not JSON"),
         (b"MThd\x00\x00\x00\x06\x00\x01\xff\xfe", "is not JSON"),
-        (b"[]", "is no record of format 1"),
-        (b"null", "is no record of format 1"),
-        (b"{}", "is no record of format 1"),
+        (b"[]", "is not a record of format 1"),
+        (b"null", "is not a record of format 1"),
+        (b"{}", "is not a record of format 1"),
     ],
 )
 def test_what_is_no_record_is_refused(tmp_path: Path, data: bytes, message: str) -> None:

@@ -306,7 +306,7 @@ def test_the_command_makes_a_survey(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nothing"], "nothing is no folder"),
+        (["nothing"], "nothing is not a folder"),
         (["study/CMT"], "study/CMT has 0 folders; give one for each method, 2 to 6"),
         (["uneven"], "uneven/b lacks the film film 1, which another method has"),
         (["empty"], "the folders in empty have no films"),

@@ -90,7 +90,7 @@ def build(
 
     Songs without a mood curve are given one (`mood.curves`), which takes most of the time.
 
-    `progress` is called with (songs done, songs in this archive). Raises `CorpusError` for what is no archive, and
+    `progress` is called with (songs done, songs in this archive). Raises `CorpusError` for what is not an archive, and
     `OutputError` where the folder cannot be written or holds something else.
     """
     folder = Path(folder)
@@ -206,7 +206,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Dataset:
-        """Raises `CorpusError` if the folder is no dataset, is incomplete, or has another vocabulary."""
+        """Raises `CorpusError` if the folder is not a dataset, is incomplete, or has another vocabulary."""
         folder = Path(folder)
         try:
             about = read_json(

@@ -85,7 +85,7 @@ def optimizers(model: EventTransformer, config: TrainConfig, *, bf16: bool) -> l
 
 @torch.no_grad()
 def silence_velocities(model: EventTransformer) -> None:
-    """Make a new model neither read velocities nor learn them: all notes get the level of `DEFAULT_VELOCITY`.
+    """Make a new model neither read nor learn velocities: all notes get the level of `DEFAULT_VELOCITY`.
 
     The paper's music has one velocity, and louder notes in chords (Section III-B2), which `finish` accents.
     """
@@ -114,7 +114,7 @@ def losses(model: Any, batch: dict[str, Tensor], velocity_weight: float) -> tupl
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster here: half a second's trial (they are 2 to 3 times faster, or 20 slower)."""
+    """Whether bfloat16 products are faster here, tried for half a second (2 to 3 times as fast, or 20 times slower)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     spent = {}
@@ -135,7 +135,7 @@ def validate(
 ) -> dict[str, float]:
     """Bits per event, per note (of events, and of velocities apart), over fixed crops; CHORD counts as one event.
 
-    controlled: the first of the batches once more, with the controls of their songs; what these save is then reported.
+    controlled: the first of the batches once more, with the controls of their songs. What these save is reported.
     """
     nats = velocity_nats = 0.0
     events = notes = 0

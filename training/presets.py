@@ -96,7 +96,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """All of a TOML preset: [model], [crops], [train]."""
+    """A whole TOML preset: [model], [crops] and [train]."""
 
     model: ModelConfig
     crops: CropConfig
@@ -104,7 +104,7 @@ class Preset:
 
     @classmethod
     def read(cls, name: str | os.PathLike[str]) -> Preset:
-        """A preset by its name (`PRESETS`) or a TOML file of one's own."""
+        """Read a preset by its name (`PRESETS`), or a TOML file of your own."""
         path = Path(__file__).parent / f"{name}.toml" if str(name) in PRESETS else Path(name)
         try:
             path.stat()

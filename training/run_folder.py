@@ -77,7 +77,7 @@ def save_state(
     preset: Preset,
     bf16: dict[str, bool],
 ) -> None:
-    """Everything needed to continue, in a folder that is replaced whole; bf16: whether it was used, by device."""
+    """Save everything needed to continue, in a folder that is replaced whole. bf16: whether it was used, by device."""
     import torch
 
     with atomic_folder(folder, remedy=RESUME) as partial:

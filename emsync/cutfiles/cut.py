@@ -110,7 +110,7 @@ def cuts_or_markers(clips: Sequence[Clip], markers: Iterable[Cut], *, until_s: F
 def visible_cuts(clips: Iterable[Clip], *, until_s: Fraction | None = None) -> list[Cut]:
     """Where another clip becomes visible than before, or none: the cuts of a timeline of layers.
 
-    The start at 0 and the timeline's end are no cuts. Clips that begin later than 0 begin with a cut.
+    The start at 0 and the timeline's end are not cuts. Clips that begin later than 0 begin with a cut.
 
     - until_s: the timeline's end, if it lasts longer than its clips.
     """

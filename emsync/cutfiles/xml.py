@@ -37,7 +37,7 @@ def parse(text: str) -> Element:
                     raise InputError("the XML is nested too deeply; export it again")
         parser.close()
     except ET.ParseError as error:
-        raise InputError(f"this is no whole XML ({printable(str(error))}); export it again") from error
+        raise InputError(f"this is not complete XML ({printable(str(error))}); export it again") from error
     if root is None:
         raise InputError("the XML holds nothing; export it again")
     return root

@@ -105,7 +105,7 @@ class Close(Rule):
         self.state.hold[on] = self.state.end_step
 
     def _key(self) -> BoolArray:
-        """(vocabulary,) All events but the ONs of pitch classes that were rare of late; all if too few were played."""
+        """(vocabulary,) All events except ONs of pitch classes that were rare recently; all if too few were played."""
         since = self.state.step - KEY_BEATS * self.state.beat_steps
         count = np.bincount([VALUE[on] % 12 for step, on in self._played if step >= since], minlength=12)
         best = np.argsort(-count, kind="stable")[:KEY_CLASSES]

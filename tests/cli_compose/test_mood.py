@@ -150,15 +150,15 @@ def test_a_model_without_mood_refuses_one(run: Run, model_without_mood: Path, op
     ("rows", "sentence"),
     [
         ("0,0,0\n1,,0.5\n2,0.5,0.5\n", "curve.csv: valence has a gap at 1 s; fill it in, or leave that point out"),
-        ("0,0.5,0.5\n", "curve.csv: a curve of 1 points is no curve; give two, or --valence and --arousal instead"),
+        ("0,0.5,0.5\n", "curve.csv: a curve of 1 points is not a curve; give two, or --valence and --arousal instead"),
         ("0,0,0\n1,1.5,0\n", "curve.csv: valence 1.5 at 1 s is outside [-1, 1]; scale it to that range"),
         ("0,0,0\n2,0,0\n1,0,0\n", "curve.csv: a mood curve's times go from 2 s to 1 s; give them increasing"),
         (
             "0,0,0\n99,1,1\n",
             "the mood curve reaches 99 s, past the video's end (9 s); cut it, or give its times in sec",
         ),
-        ("0,0,0\n1,low,0\n", "curve.csv: valence 'low' of point 2 is no number; write it like 0.25"),
-        ("", "curve.csv: a curve of 0 points is no curve"),
+        ("0,0,0\n1,low,0\n", "curve.csv: valence 'low' of point 2 is not a number; write it like 0.25"),
+        ("", "curve.csv: a curve of 0 points is not a curve"),
     ],
     ids=["gap", "one point", "outside", "going back", "longer than the video", "a word", "nothing"],
 )
@@ -170,7 +170,7 @@ def test_bad_curves(run: Run, film: Path, rows: str, sentence: str) -> None:
 
 def test_a_broken_curve_is_found_before_the_video_is_watched(run: Run) -> None:
     Path("curve.json").write_text('{"times_s": [0, 1]')
-    refused(run("none.mp4", "--mood", "curve.json"), "curve.json: this is no JSON (", left=["curve.json"])
+    refused(run("none.mp4", "--mood", "curve.json"), "curve.json: this is not JSON (", left=["curve.json"])
 
 
 def test_an_interrupt_while_the_mood_is_read_leaves_nothing(

@@ -163,7 +163,7 @@ def test_bad_cuts(run: Run, film: Path, text: str, sentence: str) -> None:
     ("data", "sentence"),
     [
         (b"", "talk.mp4 is empty (0 bytes)"),
-        (b"This is no video but a text.\n" * 40, "talk.mp4"),
+        (b"This is not a video but a text.\n" * 40, "talk.mp4"),
         (None, "talk.mp4"),
     ],
     ids=["empty", "text", "cut off"],

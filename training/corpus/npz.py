@@ -36,7 +36,7 @@ _HEADER_READERS: Final = {
 
 
 def member_names(path: str | os.PathLike[str]) -> frozenset[str] | None:
-    """The names of a zip's members; None for a file that is no zip, or one whose members cannot be listed."""
+    """The names of a zip's members; None for a file that is not a zip, or one whose members cannot be listed."""
     try:
         with zipfile.ZipFile(path) as zipped:
             return frozenset(zipped.namelist())

@@ -167,7 +167,7 @@ def _runs(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: np.n
 def _meters(downbeat: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Meters from downbeats (D,): where the length of bars changes, its start, numerator and denominator.
 
-    Bars that are no whole number of eighths long say nothing; the last bar's length is not known.
+    Bars whose length is not a whole number of eighths are ignored; the last bar's length is not known.
     """
     length = np.diff(downbeat)
     eighths = 2 * length // resolution

@@ -37,7 +37,7 @@ def tempo_map(song: Song) -> TempoMap:
 def bar_table(song: Song) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Bars up to the last sound: start step, numerator, denominator, each (B,), B >= 1.
 
-    A meter no bar can have (zero, or a denominator that is no power of two) is passed over. A meter that begins in
+    A meter no bar can have (zero, or a denominator that is not a power of two) is passed over. A meter that begins in
     mid-bar ends the bar there; that bar is written with the length it has.
     """
     num, den = song.meter_num.astype(np.int64), song.meter_den.astype(np.int64)

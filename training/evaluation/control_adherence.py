@@ -206,7 +206,7 @@ class ControlAdherence:
         return found
 
     def figures(self, by: str | None = None) -> dict[str, dict[str, dict[str, float]]]:
-        """By set and control: the figures, and the first of them for shuffled pieces under "shuffled"."""
+        """The figures by set and control, and under "shuffled" the first of them for shuffled pieces."""
         out: dict[str, dict[str, dict[str, float]]] = {}
         for group, mine in self.groups(by).items():
             out[group] = {}

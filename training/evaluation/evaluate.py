@@ -92,7 +92,7 @@ class Report:
 
     @classmethod
     def of(cls, ids: npt.NDArray[np.integer], bits: Floats, songs: int, velocity_bits: float = math.nan) -> Report:
-        """The report of events ids (N,) that cost bits (N,)."""
+        """The report on events `ids` (N,) that cost `bits` (N,)."""
         count = np.bincount(ids, minlength=v.SIZE).astype(np.int64)
         return cls(count, np.bincount(ids, weights=bits, minlength=v.SIZE).astype(np.float64), velocity_bits, songs)
 
@@ -173,7 +173,7 @@ def bits(
 
     Raises:
         ModelError: A folder or a model that cannot be used.
-        InputError: A batch or songs that cannot be.
+        InputError: The batch or the songs are out of range.
 
     """
     if isinstance(model, (str, os.PathLike)):

@@ -211,7 +211,7 @@ def measure(
 
 
 def _recited(search: Search, first: int, last: int) -> Recited:
-    """Of the pieces first to last (exclusive)."""
+    """What the pieces first to last (exclusive) recite."""
     piece = search.lines.line // len(FAMILIES)
     pitched = search.lines.family != DRUMS
     found, telling = search.longest > 0, search.inside & ~search.plain

@@ -205,7 +205,7 @@ class MoodAdherence:
 
     @classmethod
     def of(cls, judged: Sequence[Judged], strength: float) -> MoodAdherence:
-        """Of pieces composed with a mood strength."""
+        """The adherence of pieces that were composed with a mood strength."""
         return cls(tuple(judged), strength, {name: adherence(judged, axis) for axis, name in enumerate(AXES)})
 
     def to_dict(self) -> dict[str, Any]:

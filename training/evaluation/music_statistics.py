@@ -328,7 +328,7 @@ def _bins(values: npt.NDArray[np.integer], n: int) -> Ints:
 
 
 def _steps(grid: _Grid) -> Ints:
-    """From each onset of a pitched family to the next: how its highest note moves, in semitones; of all families."""
+    """How the highest note moves from one onset to the next, in semitones, for all pitched families."""
     notes = grid.pitched
     family, start, pitch = grid.score.instrument[notes], grid.start[notes], grid.score.pitch[notes]
     order = np.lexsort((pitch, start, family))

@@ -312,7 +312,7 @@ def _auc_spread(scores: Floats, is_composed: Bools, rng: np.random.Generator) ->
 
 
 def _overlaps(values: Floats, blocks: list[Floats], is_composed: Bools, rng: np.random.Generator) -> list[Overlap]:
-    """Of each column of `values` (windows, statistics), then of each texture's block (windows, bins)."""
+    """The overlap of each column of `values` (windows, statistics), then of each texture's block (windows, bins)."""
     composed, real = values[is_composed], values[~is_composed]
     n, n_real = len(composed), len(real)
     again = [rng.integers(n, size=n) for _ in range(RESAMPLED)]

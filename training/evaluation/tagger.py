@@ -83,7 +83,7 @@ def open_tagger(path: str | os.PathLike[str], rate_hz: int | None = None) -> Tag
     """The tagger of an ONNX file, or of a folder with an audio classifier of transformers.
 
     rate_hz: of the waveform that an ONNX file takes; by default what its metadata say as "sample_rate", else
-    `DEFAULT_RATE_HZ`. Raises `InputError` for what is no tagger.
+    `DEFAULT_RATE_HZ`. Raises `InputError` for what is not a tagger.
     """
     place = Path(path)
     if place.is_dir():

@@ -48,7 +48,7 @@ PERCENTILES: Final = (5, 25, 50, 75, 95)
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """From a regressor's readings to levels in [-1, 1], by a corpus's quantiles.
+    """Maps a regressor's readings to levels in [-1, 1], by a corpus's quantiles.
 
     quantiles (N_QUANTILES, 2), increasing: the readings of valence and arousal below which 0, 1/40, ... 1 of the
     corpus's seconds are. songs: how many they were taken from.
@@ -60,7 +60,7 @@ class Scale:
     def __post_init__(self) -> None:
         table = np.array(self.quantiles, dtype=np.float64)
         if table.shape != (N_QUANTILES, 2) or not np.isfinite(table).all() or (np.diff(table, axis=0) <= 0).any():
-            raise ModelError(f"a mood scale of {table.shape} numbers is no table of quantiles; fit it again")
+            raise ModelError(f"a mood scale of {table.shape} numbers is not a table of quantiles; fit it again")
         table.setflags(write=False)
         object.__setattr__(self, "quantiles", table)
 
@@ -200,7 +200,7 @@ class Moods:
 
 
 def _distribution(counts: npt.NDArray[np.int64]) -> Levels:
-    """Of one axis's counts (256,) of labels from -128 on; a percentile is the least level that so many reach."""
+    """The distribution of one axis, from counts (256,) of labels -128 to 127. Percentiles are levels of labels."""
     levels = np.clip(np.arange(-128, 128) / FULL, -1.0, 1.0)
     if not counts.any():
         return Levels(0.0, 0.0, dict.fromkeys(map(str, PERCENTILES), 0.0))
@@ -216,5 +216,5 @@ def _distribution(counts: npt.NDArray[np.int64]) -> Levels:
 
 @lru_cache(maxsize=1)
 def fingerprint() -> str:
-    """Another text for another labeller or scale, so that labels kept from an interrupted run are not taken for new."""
+    """A text that differs for each labeller and scale, so that labels of an interrupted run are not mixed up."""
     return hashlib.sha256(LABELLER.read_bytes() + SCALE.read_bytes()).hexdigest()[:16]

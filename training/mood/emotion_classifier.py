@@ -224,7 +224,7 @@ class Report:
 
     films: int
     modalities: dict[str, int]
-    """In how many films there was something of each."""
+    """How many films have each modality."""
     accuracy: float | None
     """The share of held-out films whose likeliest emotion is right; None with too few films."""
     commonest: float

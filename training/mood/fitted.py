@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 def read_fitted(path: str | os.PathLike[str], what: str, make: Callable[[Any], T]) -> T:
-    """What `make` makes of the JSON object at `path`, which has the key "format".
+    """Read the JSON object at `path`, which has the key "format", and pass it to `make`.
 
     Args:
         path: The file, of at most 1 MiB.
-        what: What it should be, for messages, such as "mood scale".
+        what: The kind of object, for messages, such as "mood scale".
         make: Called with the object. Its `KeyError`, `OverflowError`, `TypeError` and `ValueError` mean a wrong file.
 
     Raises:

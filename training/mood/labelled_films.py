@@ -65,7 +65,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[Labelled, ...]:
     """The films of a folder, by name, with their labels; every label is checked, and every film opened.
 
     Raises `InputError` for no films, a film without a label, a label without a film, a curve of one axis or longer than
-    its film; `VideoError` for a file that is no film.
+    its film; `VideoError` for a file that is not a film.
     """
     place = Path(folder)
     if not place.is_dir():
@@ -132,10 +132,10 @@ def _constants(file: Path, films: set[str]) -> dict[str, MoodCurve]:
         try:
             moods[name] = MoodCurve.constant(*(float(row[axis]) for axis in AXES))
         except (TypeError, ValueError) as error:
-            reason = error if isinstance(error, InputError) else "valence or arousal is no number"
+            reason = error if isinstance(error, InputError) else "valence or arousal is not a number"
             raise InputError(f"row {number} of {file}: {reason}; give both from -1 to 1") from error
         if np.isnan([moods[name].valence, moods[name].arousal]).any():
-            raise InputError(f"row {number} of {file}: valence or arousal is no number; give both from -1 to 1")
+            raise InputError(f"row {number} of {file}: valence or arousal is not a number; give both from -1 to 1")
     return moods
 
 
@@ -209,7 +209,7 @@ def _write_sight(sight: Sight, path: Path) -> None:
 def _read_sight(path: Path) -> Sight | None:
     """The features that `_write_sight` kept; None if there are none, or they are incomplete."""
     try:
-        # Opened here, since numpy leaves the file open when it is no whole archive.
+        # Opened here, since numpy leaves the file open when it is not a complete archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return Sight(kept["times_s"], kept["features"], kept["moment"], kept["weight"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ModelError):
