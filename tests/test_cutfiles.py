@@ -127,6 +127,31 @@ def test_fcpxml_as_final_cut_pro_writes_it(tmp_path: Path) -> None:
     assert listed.duration_s is None or listed.duration_s > 0
 
 
+def test_fcpxml_as_resolve_writes_it(tmp_path: Path) -> None:
+    # Sound connected to a gap, a still above a clip, clips at another rate than the timeline's, black at the end.
+    adjust = '<conform-rate srcFrameRate="25"/><adjust-transform position="0 0" anchor="0 0" scale="1 1"/>'
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n<fcpxml version="1.8"><resources>'
+        '<format id="r0" frameDuration="1/24s"/><format name="FFVideoFormatRateUndefined" id="r1"/>'
+        '<asset name="a.mp4" hasVideo="1" hasAudio="1" start="0/1s" duration="83479/25s" id="r2" format="r0"/>'
+        '<asset name="a.png" hasVideo="1" start="0/1s" duration="0/1s" id="r3" format="r1"/>'
+        '<asset name="a.mp3" hasAudio="1" start="0/1s" duration="858901871/249750s" id="r4"/></resources>'
+        '<library><event name="d (Resolve)"><project name="d (Resolve)">'
+        '<sequence tcFormat="NDF" duration="30/1s" format="r0" tcStart="0/1s"><spine>'
+        '<gap duration="4/1s" start="3600/1s" offset="0/1s">'
+        '<asset-clip duration="30/1s" start="50593/25s" ref="r4" lane="1" offset="3600/1s" name="a.mp3"/></gap>'
+        f'<asset-clip start="1206/25s" ref="r2" duration="49/12s" offset="4/1s" format="r0">{adjust}'
+        '<video lane="1" name="a.png" start="0/1s" ref="r3" duration="49/24s" offset="1206/25s"/></asset-clip>'
+        f'<asset-clip start="1304/25s" ref="r2" duration="5/1s" offset="97/12s" format="r0">{adjust}</asset-clip>'
+        '<gap duration="203/12s" start="3600/1s" offset="157/12s"/>'
+        "</spine></sequence></project></event></library></fcpxml>"
+    )
+    listed = read(save(tmp_path, "d.fcpxml", text))
+    assert listed.cuts_s.tolist() == pytest.approx([4.0, 4 + 49 / 24, 97 / 12, 157 / 12])
+    assert listed.duration_s == 30.0
+    assert listed.start == "00:00:00:00"
+
+
 def test_fcpxml_with_compound_clips_within_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emsync.cutfiles.fcpx.MAX_CLIPS", 1000)
     first = fcpx_compound('<ref-clip offset="3600s" duration="9s" ref="m0"/>', "{}")

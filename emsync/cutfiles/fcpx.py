@@ -45,9 +45,10 @@ def read(text: str, request: Request) -> Found:
     spine = sequence.find("spine")
     compounds = {each.get("id"): made for each in root.iter("media") if (made := each.find("sequence")) is not None}
     reader = _Reader(_silent_assets(root), compounds, {})
+    end_s = Fraction(0)
     if spine is not None:
-        reader.read_spine(spine, Fraction(0), start_s, 0, 0)
-    cuts = cuts_or_markers(reader.clips, reader.markers)
+        end_s = reader.read_spine(spine, Fraction(0), start_s, 0, 0)
+    cuts = cuts_or_markers(reader.clips, reader.markers, until_s=end_s)
     label = None
     if counting is not None:
         label = counting.label(start_s)
@@ -93,8 +94,11 @@ class _Reader:
         self._compounds = compounds
         self._compound_clips = read
 
-    def read_spine(self, spine: Element, at_s: Fraction, zero_s: Fraction, layer: float, depth: int) -> None:
-        """Read a storyline that begins at `at_s`; `zero_s` is what its own time line says there."""
+    def read_spine(self, spine: Element, at_s: Fraction, zero_s: Fraction, layer: float, depth: int) -> Fraction:
+        """Read a storyline that begins at `at_s`, and return its end; `zero_s` is what its own time line says there.
+
+        A gap at its end belongs to it: the picture turns black there.
+        """
         now_s = zero_s
         for item in spine:
             if item.tag in ("transition", "title") or item.tag not in (*_SHOWN, "gap", "audition", _OF_SOUND):
@@ -106,6 +110,7 @@ class _Reader:
             duration_s = _time(item, "duration")
             now_s = offset_s + duration_s
             self._read_item(item, at_s + offset_s - zero_s, duration_s, layer, depth)
+        return at_s + now_s - zero_s
 
     def _chosen(self, item: Element) -> Element:
         """The first clip of an audition, or the item itself."""
