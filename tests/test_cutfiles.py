@@ -82,6 +82,27 @@ def test_fcp7_xml(tmp_path: Path) -> None:
     assert listed.start == "01:00:00;00"
 
 
+def test_fcp7_xml_as_resolve_writes_it(tmp_path: Path) -> None:
+    # Black at first, clips called by their files' names, and files of another rate than the timeline's.
+    rate = "<rate><timebase>{}</timebase><ntsc>{}</ntsc></rate>"
+    clips = "".join(
+        f'<clipitem id="a b [1].mp4 {i}"><name>a b [1].mp4</name><duration>5000</duration>{rate.format(60, "FALSE")}'
+        f"<start>{start}</start><end>{end}</end><enabled>TRUE</enabled><in>0</in><out>{end - start}</out>"
+        f'<file id="a b [1].mp4 {i + 2}"><duration>2000</duration>{rate.format(24, "TRUE")}</file>'
+        "<filter><enabled>TRUE</enabled><start>0</start><end>5000</end></filter><comments/></clipitem>"
+        for i, (start, end) in enumerate([(306, 900), (900, 1320), (1320, 1500)])
+    )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE xmeml>\n<xmeml version="5"><sequence>'
+        f"<name>Timeline 1 (Resolve)</name><duration>1500</duration>{rate.format(60, 'FALSE')}<in>-1</in><out>-1</out>"
+        f"<timecode><string>01:00:00:00</string><frame>216000</frame>{rate.format(60, 'FALSE')}</timecode>"
+        f"<media><video><track>{clips}<enabled>TRUE</enabled></track></video><audio/></media></sequence></xmeml>"
+    )
+    listed = read(save(tmp_path, "reel.xml", text))
+    assert listed.cuts_s.tolist() == pytest.approx([5.1, 15.0, 22.0])
+    assert listed.start == "01:00:00:00"
+
+
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_fcpxml_is_counted_from_its_start(tmp_path: Path, as_folder: bool) -> None:
     if as_folder:

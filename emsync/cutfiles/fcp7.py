@@ -1,4 +1,4 @@
-"""Final Cut Pro 7 XML (xmeml), which Premiere Pro, DaVinci Resolve and Media Composer write.
+"""Final Cut Pro 7 XML (xmeml), which Premiere Pro and DaVinci Resolve write as well.
 
 Clips lie on video tracks, later tracks above earlier ones. `start` and `end` count frames of the sequence from its
 beginning; -1 means that the clip begins or ends at the edit point of the transition next to it.
@@ -15,7 +15,7 @@ from emsync.errors import InputError
 from emsync.table import shown
 from emsync.timecode import Counting
 
-#: How often a tree is nested within itself at most.
+#: The largest number of a frame.
 _MAX_FRAMES = 10**9
 
 
