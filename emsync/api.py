@@ -67,6 +67,7 @@ class Choices(TypedDict, total=False):
     alone_bias: float
     compass: bool
     full_chords: float
+    heard_thirds: float
     late_accents: bool
     controls: ControlCurves | None
     intensity: str

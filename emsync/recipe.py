@@ -231,6 +231,12 @@ class Recipe:
         "tells major from minor), where pitches lean towards a key.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
+    heard_thirds: float = _choice(
+        4.0,
+        "Where pitches lean towards no key, added to the logits of the third that a CHORD still lacks and that the "
+        "piece has played more of late.",
+        low=0, high=100, since=0.0,
+    )  # fmt: skip
     late_accents: bool = _choice(
         True,
         "Whether chords on cuts shortly before the end are accented, too, which sound to the end but not for two "

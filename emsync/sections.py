@@ -166,6 +166,8 @@ class Sections:
             )  # fmt: skip
             if new:
                 self._begin(now, ids)
+        elif v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
+            self.tonality.hear(event)
         self.copier.append(event)
         for guide in self._guides:
             guide.accept(event)

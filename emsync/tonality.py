@@ -60,6 +60,8 @@ CHOSEN: Final = 0.8
 FELT: Final = 0.35
 #: A note of the bar's chord that does not sound while others do has so much more weight: chords become triads.
 COMPLETES: Final = 1.0
+#: How much of what was heard is left after another note: the latest forty notes count most.
+REMEMBERED: Final = 0.975
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
 MIDDLE: Final = 60
 
@@ -104,6 +106,8 @@ class Tonality:
         self._bias: FloatArray | None = None
         self._tones: frozenset[int] = frozenset()  # of the bar's chord
         self._completes = 0.0
+        self._heard: FloatArray = np.zeros(12)
+        self._listens = recipe.mode != "off"
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
 
@@ -127,7 +131,8 @@ class Tonality:
         valence = valence if recipe.mood_strength else math.nan
         weight = self._choose(valence, states_theme=states_theme)
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
-        if ruled or recipe.mode == "off" or not (weight or register):
+        self._listens = not ruled and recipe.mode != "off"
+        if not self._listens or not (weight or register):
             self._bias, self.key = None, None
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
@@ -166,6 +171,11 @@ class Tonality:
         weight = recipe.mode_strength * recipe.mood_strength / 2 * math.sqrt(abs(valence))
         return weight if recipe.key == keys.AUTO else max(weight, recipe.mode_strength * CHOSEN)
 
+    def hear(self, on: int) -> None:
+        """A pitched note begins, of which this is the ON."""
+        self._heard = REMEMBERED * self._heard
+        self._heard[v.VALUE[on] % 12] += 1.0
+
     def lean(
         self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
         spared: Iterable[int] = (), chord: Sequence[int] | None = None,
@@ -180,10 +190,13 @@ class Tonality:
             chord: The ids of the ONs of the CHORD that is being struck, so far; None while there is none.
 
         """
-        if self._bias is None or not allowed[_ONS].any():
+        third = None if chord is None or self.key is not None else self._third(chord)
+        if (self._bias is None and third is None) or not allowed[_ONS].any():
             return logits
-        bias = self._bias
-        if self._tones:
+        bias = np.zeros(_SHAPE) if self._bias is None else self._bias
+        if third is not None:
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
+        if self._bias is not None and self._tones:
             sound = {int(v.VALUE[on]) % 12 for on in sounding if v.FAMILY[on] != v.DRUMS}
             missing = self._tones - sound
             if missing and sound:
@@ -209,15 +222,31 @@ class Tonality:
     def _lacking(self, chord: Sequence[int]) -> set[int]:
         """The pitch classes that make a triad of a chord: what it lacks of the bar's, or a third within the key."""
         assert self.key is not None
-        struck = {int(v.VALUE[on]) % 12 for on in chord if v.FAMILY[on] != v.DRUMS}
+        struck = _classes(chord)
         if self._tones:
             return set(self._tones - struck)
-        thirds = {(tone + step) % 12 for tone in struck for step in (-4, -3, 3, 4)}
-        if thirds & struck:
-            return set()
         scale = in_scale(self.key.tonic + 12 * self.key.is_minor)
-        between = {(tone + step) % 12 for tone in struck for step in (3, 4) if (tone + 7) % 12 in struck}
-        return {tone for tone in between or thirds if scale[tone]}
+        return {tone for tone in _thirds(struck) if scale[tone]}
+
+    def _third(self, chord: Sequence[int]) -> int | None:
+        """Of the thirds that a chord may get, the one that was heard most; None where none was, or none is lacking."""
+        if not (self._listens and self._recipe.heard_thirds):
+            return None
+        thirds = sorted(_thirds(_classes(chord)), key=lambda tone: (-self._heard[tone], tone))
+        return thirds[0] if thirds and self._heard[thirds[0]] > 0 else None
+
+
+def _classes(chord: Sequence[int]) -> set[int]:
+    """The pitch classes of ONs, drums left out."""
+    return {int(v.VALUE[on]) % 12 for on in chord if v.FAMILY[on] != v.DRUMS}
+
+
+def _thirds(struck: set[int]) -> set[int]:
+    """The pitch classes that a chord lacks for a third, preferably between a root and its fifth; none if it has one."""
+    thirds = {(tone + step) % 12 for tone in struck for step in (-4, -3, 3, 4)}
+    if thirds & struck:
+        return set()
+    return {(tone + step) % 12 for tone in struck for step in (3, 4) if (tone + 7) % 12 in struck} or thirds
 
 
 def _likelihood(key: Key, chord: Chord | None) -> FloatArray:

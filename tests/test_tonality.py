@@ -143,6 +143,33 @@ def test_a_chord_that_is_struck_gets_the_third_it_lacks() -> None:
     assert bare.lean(FLAT, ALL, chord=[]) == pytest.approx(bare.lean(FLAT, ALL)), "nothing is struck yet"
 
 
+def test_without_a_key_a_chord_gets_the_third_that_was_heard() -> None:
+    def heard(*pitches: int, ruled: bool = False, **choices: Any) -> Tonality:
+        found = Tonality(Recipe(**choices), np.random.default_rng(0))
+        found.begin_bar(0, math.nan, ruled=ruled)
+        for on in of_piano(*pitches):
+            found.hear(on)
+        assert found.key is None
+        return found
+
+    open_fifth = of_piano(48, 55)  # C, G
+    assert shares_of(heard(64, 64, 63), open_fifth)[4] > 0.8, "E was heard twice, E flat once"
+    assert shares_of(heard(64, 64, 63, 63, 63), open_fifth)[3] > 0.8
+    assert shares_of(heard(52, *[63] * 2, *[60, 67] * 60), open_fifth)[3] > 0.8, "however long ago"
+    late = heard(*[64] * 20, *[60] * 80, *[63] * 5)
+    assert shares_of(late, open_fifth)[3] > 0.8, "what was heard lately counts more"
+    assert shares_of(heard(64), open_fifth, v.BASS)[4] < 0.2, "the bass keeps to its own"
+    for found, chord in (
+        (heard(64), of_piano(48, 51, 55)),  # it has a third
+        (heard(60, 62, 67), open_fifth),  # no third of it was heard
+        (heard(64), []),  # nothing is struck yet
+        (heard(64, heard_thirds=0.0), open_fifth),
+        (heard(64, mode="off"), open_fifth),
+        (heard(64, ruled=True), open_fifth),
+    ):
+        assert found.lean(FLAT, ALL, chord=chord) is FLAT
+
+
 def test_chords_on_cuts_are_triads_where_the_key_is_known() -> None:
     """A decoder that likes all pitches alike: most of its chords are in no key, and have no third."""
 
