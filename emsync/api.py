@@ -65,6 +65,7 @@ class Choices(TypedDict, total=False):
     density_limit: float
     balance: float
     alone_bias: float
+    monotony_bias: float
     compass: bool
     full_chords: float
     heard_thirds: float

@@ -221,6 +221,10 @@ class Recipe:
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
+    monotony_bias: float = _choice(
+        2.0, "Added to the logits of other pitch classes for every second with only one or two in the last four.",
+        low=0, high=100, since=0.0,
+    )  # fmt: skip
     compass: bool = _choice(
         True, "Whether bass and guitar keep to the pitches that they have in real songs.",
         choices=(False, True), since=False,
@@ -232,9 +236,7 @@ class Recipe:
         low=0, high=100, since=0.0,
     )  # fmt: skip
     heard_thirds: float = _choice(
-        4.0,
-        "Where pitches lean towards no key, added to the logits of the third that a CHORD still lacks and that the "
-        "piece has played more of late.",
+        4.0, "The same without a key: added to the logits of the third that the piece has played more of late.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     late_accents: bool = _choice(

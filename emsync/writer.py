@@ -24,6 +24,7 @@ from emsync.repetition import (
     FULL,
     Alone,
     Density,
+    Monotony,
     RepeatedNotes,
     StaleHarmony,
     add_biases,
@@ -173,6 +174,7 @@ class Writer:
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
         self._alone = Alone(recipe.alone_bias)
+        self._monotony = Monotony(recipe.monotony_bias)
         self._harmony, self._repeated, self._density = (
             StaleHarmony(recipe),
             RepeatedNotes(),
@@ -311,7 +313,9 @@ class Writer:
             allowed = without_notes if without_notes.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
-        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, Density.bias(fill))
+        other = self._monotony.bias(grammar.step, grammar.sounding)
+        crowded = Density.bias(fill)
+        logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, crowded, other)
         logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)

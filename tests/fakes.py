@@ -53,6 +53,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "density_limit": 0.0,
             "balance": 0.0,
             "alone_bias": 0.0,
+            "monotony_bias": 0.0,
             "mode": "off",
             "compass": False,
             **choices,

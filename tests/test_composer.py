@@ -17,7 +17,7 @@ from emsync.composer import beat_of
 from emsync.conditions import Conditions
 from emsync.decoder import AROUSAL_SLOT, VALENCE_SLOT, open_decoder
 from emsync.errors import InputError
-from emsync.repetition import ALONE_S, FULL, Density
+from emsync.repetition import ALONE_S, FULL, VARIED_S, Density, Monotony
 from emsync.tokenizer import events
 from tests.composing import BEND, EXACT, FILM, FREE, JOY, asked, clock_s, compose, written
 from tests.fakes import MOST, SIZE, Fake
@@ -326,6 +326,50 @@ def test_drums_do_not_play_alone_for_long() -> None:
         longest.append(max(float(run.sum()) for run in runs))
     assert longest[0] > longest[1] > longest[2]
     assert longest[2] < ALONE_S + 2
+
+
+def test_no_piece_stays_on_a_note_or_two() -> None:
+    """A model that wants one pitch class alone is brought to play others, and sooner with a larger bias."""
+    pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+    stubborn = np.where(pitched & (v.VALUE % 12 != 0), -9.0, np.where(v.KIND == v.K_TIMESHIFT, 2.0, 0.0))
+    others = []
+    for bias in (0.0, 2.0, 20.0):
+        (piece,) = compose(Fake(bias=stubborn), [asked(40.0)], hits=FREE, monotony_bias=bias)
+        ids = piece.events.ids
+        on_s = clock_s(piece)[pitched[ids] & (v.VALUE[ids] % 12 != 0)]
+        others.append(float(np.diff([0.0, *on_s[on_s < 36], 36.0]).max()))
+    assert others[0] > others[1] > others[2], "the longest wait for another pitch class"
+    assert others[2] < 3 * VARIED_S
+
+
+def test_monotony_is_what_was_heard_lately() -> None:
+    monotony = Monotony(2.0)
+    c, e, g, kick = (v.ID_OF[name] for name in ("ON_PIANO_60", "ON_PIANO_64", "ON_BASS_43", "ON_DRUMS_36"))
+
+    step = 0
+
+    def after(seconds: float, *sounding: int) -> np.ndarray | None:
+        nonlocal step
+        for _ in range(round(seconds / 0.08)):
+            step += 10
+            found = monotony.bias(step, [*sounding, kick])
+        return found
+
+    assert after(4.0, c) is None, "the first four seconds"
+    assert after(4.0, c, e, g) is None, "three classes"
+    assert after(3.9, c) is None, "the others were heard less than four seconds ago"
+    grown = after(2.1, c)
+    assert grown is not None
+    assert grown[e] == grown[g] == pytest.approx(2 * 2.0, abs=0.3)
+    assert grown[c] == grown[kick] == grown[v.ID_OF["OFF_PIANO_60"]] == 0
+    less = after(1.0, c, e, g)
+    assert less is not None
+    assert less[v.ID_OF["ON_GUITAR_62"]] == pytest.approx(grown[e] - 2.0, abs=0.3), "it falls as fast"
+    assert less[e] == 0
+    assert after(2.0, c, e, g) is None
+    step += 1000  # a part that is recomposed: what came before was not seen
+    assert after(3.9, c) is None
+    assert Monotony(0.0).bias(1000, [c]) is None
 
 
 def test_notes_become_less_likely_before_it_is_full() -> None:
