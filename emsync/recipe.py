@@ -168,8 +168,8 @@ class Recipe:
         low=-100, high=100, since=-1.7,
     )  # fmt: skip
     loose_bias: float = _choice(
-        -0.9, "Added to the logits of TIMESHIFTs that leave the sixteenths, to end a note or for a triplet.",
-        low=-100, high=100,
+        -0.2, "Added to the logits of TIMESHIFTs that leave the sixteenths, to end a note or for a triplet.",
+        low=-100, high=100, since=-0.9,
     )  # fmt: skip
     loose_ends: bool = _choice(
         True, "Whether notes may end off the sixteenths (docs/decisions/0010).", choices=(False, True)

@@ -111,6 +111,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         by_kind={},
         copying=0.0,
         stray_bias=-1.7,
+        loose_bias=-0.9,
         form="none",
         density_limit=0.0,
         balance=0.0,
