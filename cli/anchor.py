@@ -8,7 +8,7 @@ import click
 
 from emsync.cli import options
 from emsync.cli.say import say
-from emsync.errors import InputError, MidiError, printable
+from emsync.errors import InputError, printable
 from emsync.extras import VISION, need
 
 
@@ -29,21 +29,16 @@ def command(source: Path, output: Path | None, model: str | None, overwrite: boo
     from dataclasses import asdict
 
     from emsync.anchor import Anchor
+    from emsync.batch import FILMS
     from emsync.files import check_writable
     from emsync.piece import Piece
 
     if output is not None:
         check_writable(output, overwrite=overwrite, inputs=(source,))
     if model is None:
-        try:
-            piece = Piece.read(source)
-        except MidiError as error:
-            if "is not a MIDI file" not in str(error):
-                raise
-            raise InputError(
-                f"{source} is not a MIDI file; if it is a film, give --model, the vision-language model that is to "
-                "describe it"
-            ) from error
+        if source.suffix.lower() in FILMS:
+            raise InputError(f"{source} is a film; give --model, the vision-language model that is to describe it")
+        piece = Piece.read(source)
         found = Anchor.of_score(piece.score, piece.mood)
     else:
         need(VISION)

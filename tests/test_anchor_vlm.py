@@ -70,7 +70,7 @@ def test_the_command_shows_and_writes_it(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_film_wants_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     assert main(["anchor", str(tmp_path / "film.mp4")]) == 2
-    assert "film.mp4 is not a MIDI file; if it is a film, give --model, the vision-" in capsys.readouterr().err
+    assert "film.mp4 is a film; give --model, the vision-language model" in capsys.readouterr().err
     (tmp_path / "half.mid").write_bytes(b"MThd\0\0")
     assert main(["anchor", str(tmp_path / "half.mid")]) == 2
     assert "--model" not in capsys.readouterr().err
