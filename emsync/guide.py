@@ -214,18 +214,20 @@ class Guide:
                 return None
             return (np.arange(v.SIZE) == event).astype(np.float64)
         wanted = p.copy()
+        own = np.isin(v.FAMILY, list(self.source.only)) & np.isin(v.KIND, (v.K_ON, v.K_OFF))
         if due is not None:  # what the order puts before it may come first; all else gives way to it
-            passing = ORDER >= ORDER[due]
+            passing = (ORDER >= ORDER[due]) | (own & (v.KIND == v.K_ON))
             wanted[due] += wanted[passing].sum() - wanted[due]
             passing[due] = False
             wanted[passing] = 0.0
             return wanted
-        # No time passes beyond the passage's next event, and its families play nothing else.
-        ahead = self._ahead(sounding)
-        if ahead is not None:
-            shifts = np.arange(_SHIFTS.start, _SHIFTS.stop)
-            wanted[shifts[v.VALUE[shifts] > ahead - self._place]] = 0.0
-        own = np.isin(v.FAMILY, list(self.source.only)) & np.isin(v.KIND, (v.K_ON, v.K_OFF))
+        # No time passes beyond the passage's next event that can be reached, and its families play nothing else.
+        shifts = np.arange(_SHIFTS.start, _SHIFTS.stop)
+        for ahead in self._ahead(sounding):
+            beyond = v.VALUE[shifts] > ahead - self._place
+            if allowed[shifts[~beyond]].any():
+                wanted[shifts[beyond]] = 0.0
+                break
         wanted[own] = 0.0
         total = wanted.sum()
         return wanted / total if total > 0 else None
@@ -239,12 +241,12 @@ class Guide:
                 return event
         return None
 
-    def _ahead(self, sounding: frozenset[int]) -> int | None:
-        """The place of the passage's next event in this bar that can come; None if there is none."""
-        for place, event in self._left:
-            if place > self._place and (v.KIND[event] == v.K_ON or int(v.PARTNER[event]) in sounding):
-                return place
-        return None
+    def _ahead(self, sounding: frozenset[int]) -> list[int]:
+        """The places of the passage's events still to come in this bar, in order; OFFs of sounding notes only."""
+        return [
+            place for place, event in self._left
+            if place > self._place and (v.KIND[event] == v.K_ON or int(v.PARTNER[event]) in sounding)
+        ]  # fmt: skip
 
     def _next_shift(self, allowed: BoolArray) -> int | None:
         """The TIMESHIFT to the passage's next event or bar, or as far as the grammar lets it; BAR at the end."""

@@ -79,7 +79,7 @@ def test_a_static_harmony_becomes_stale() -> None:
 
     def longest(seed: int, stale_bias: float) -> int:
         """So many bars in a row brought next to nothing that the bar before had not."""
-        choices: dict[str, Any] = {"stale_bias": stale_bias, "repeat_bias": 0.0}
+        choices: dict[str, Any] = {"stale_bias": stale_bias, "repeat_bias": 0.0, "loose_bias": -9.0}
         (piece,) = compose(Fake(bias=bias), [asked(40.0)], seed=seed, **choices, tempo_qpm=120.0, grid="sixteenths")
         ids = piece.events.ids
         bar = np.cumsum(v.KIND[ids] == v.K_BAR)

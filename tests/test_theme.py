@@ -142,6 +142,14 @@ def test_a_section_returns(seed: int) -> None:
     assert shared(weak, first, starts(weak, "ABA")[2]) < 0.3
 
 
+def test_a_theme_is_stated_note_for_note() -> None:
+    """Whatever the other families play, and wherever notes may end: random music misses none of its notes, or one."""
+    theme = Theme.of_score(reduced(tune()))
+    found = [find_returns(made("none", theme=theme, seed=seed), theme, least=0.5)[0].share for seed in range(4)]
+    assert min(found) > 0.8
+    assert sum(share == 1 for share in found) >= 3
+
+
 def test_a_theme_is_stated_and_returns() -> None:
     theme = Theme.of_score(reduced(tune()))
     score = made("ABA", theme=theme)
