@@ -209,7 +209,7 @@ class Guide:
         """The passage's own distribution (SIZE,) of the next event; None where it has nothing to say."""
         due = self._due(allowed, sounding)
         if self.source.is_whole:
-            event = self._next_shift(allowed) if due is None else due
+            event = self._next_shift(allowed, sounding) if due is None else due
             if event is None:
                 return None
             return (np.arange(v.SIZE) == event).astype(np.float64)
@@ -233,12 +233,15 @@ class Guide:
         return wanted / total if total > 0 else None
 
     def _due(self, allowed: BoolArray, sounding: frozenset[int]) -> int | None:
-        """The passage's event for this moment that may come now, if there is one."""
+        """What may come now of the passage at this moment, if anything; a note is ended to be struck again."""
         for place, event in self._left:
             if place > self._place:
                 return None
-            if allowed[event] and (v.KIND[event] != v.K_OFF or int(v.PARTNER[event]) in sounding):
+            partner = int(v.PARTNER[event])
+            if allowed[event] and (v.KIND[event] != v.K_OFF or partner in sounding):
                 return event
+            if event in sounding and allowed[partner]:
+                return partner
         return None
 
     def _ahead(self, sounding: frozenset[int]) -> list[int]:
@@ -248,13 +251,15 @@ class Guide:
             if place > self._place and (v.KIND[event] == v.K_ON or int(v.PARTNER[event]) in sounding)
         ]  # fmt: skip
 
-    def _next_shift(self, allowed: BoolArray) -> int | None:
-        """The TIMESHIFT to the passage's next event or bar, or as far as the grammar lets it; BAR at the end."""
-        ahead = next((place for place, _ in self._left if place > self._place), None)
+    def _next_shift(self, allowed: BoolArray, sounding: frozenset[int]) -> int | None:
+        """The TIMESHIFT towards the passage's next event that can be reached, or to its next bar, or that BAR."""
         length = int(self.source.lengths[self._bar])
-        steps = (length if ahead is None else ahead) - self._place
-        if steps <= 0:
+        ahead = self._ahead(sounding)
+        if length and not ahead and self._place >= length:
             following = self.source.names[self._bar + 1 : self._bar + 2]
-            return following[0] if length and ahead is None and following and allowed[following[0]] else None
-        shifts = np.flatnonzero(allowed & (v.KIND == v.K_TIMESHIFT) & (v.VALUE <= steps))
-        return int(shifts[-1]) if len(shifts) else None
+            return following[0] if following and allowed[following[0]] else None
+        for place in (*ahead, *([length] if length else [])):
+            shifts = np.flatnonzero(allowed & (v.KIND == v.K_TIMESHIFT) & (v.VALUE <= place - self._place))
+            if len(shifts):
+                return int(shifts[-1])
+        return None

@@ -126,6 +126,27 @@ def test_the_mixture_is_a_distribution_over_what_is_allowed(weight: float, logit
     assert np.exp(mixed[~allowed]).max() <= 1e-29
 
 
+def test_time_goes_to_the_next_event_that_can_be_reached() -> None:
+    guide = at([BAR, KICK], 1.0)  # C4 was not played, so its end at 50 cannot come; E4 at 50 can
+    only = np.isin(np.arange(v.SIZE), [shift(n) for n in (40, 50, 60)])
+    assert wanted(guide, only) == shift(50)
+    ends = at([BAR, KICK], 1.0, Source((((0, KICK), (30, C4_OFF), (70, E4)),), (100,)))
+    assert wanted(ends, only) == shift(60), "towards 70, past an end without its note"
+    assert wanted(ends, only, (C4,)) == shift(60), "30 cannot be reached"
+    far = np.isin(np.arange(v.SIZE), [shift(80), shift(101)])
+    assert wanted(ends, far) == shift(80), "not beyond the bar"
+    assert wanted(ends, np.isin(np.arange(v.SIZE), [shift(101)])) is None
+
+
+def test_a_note_is_ended_to_be_struck_again() -> None:
+    guide = at([BAR, KICK])
+    may = np.ones(v.SIZE, dtype=bool)
+    may[C4] = False  # it sounds
+    assert wanted(guide, may, (C4,)) == C4_OFF
+    may[C4_OFF] = False
+    assert wanted(guide, may, (C4,)) == shift(50)
+
+
 def test_transposed_and_thinned() -> None:
     source = Source.of_events(PASSAGE)
     up = source.transposed(5)
