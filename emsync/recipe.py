@@ -222,7 +222,7 @@ class Recipe:
         low=0, high=100, since=0.0,
     )  # fmt: skip
     monotony_bias: float = _choice(
-        2.0, "Added to the logits of other pitch classes for every second with only one or two in the last four.",
+        2.0, "Added to the logits of other pitch classes for every second in which one or two make up the music.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     compass: bool = _choice(

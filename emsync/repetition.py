@@ -46,6 +46,11 @@ ALONE_S: Final = 1.0
 #: Music is monotonous with fewer pitch classes than these within so many seconds: 1.7 % of real songs is.
 VARIED: Final = 3
 VARIED_S: Final = 4.0
+#: So is what one or two of them make up: 2 % of real songs has a lower perplexity. And how much of it is hardly any.
+EVEN: Final = 2.8
+HARDLY: Final = 0.1
+#: For so many steps each pitch class counts as heard before a piece begins.
+UNHEARD: Final = 12.0
 _ONS: Final = v.KIND == v.K_ON
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
@@ -119,30 +124,39 @@ class Alone:
 
 
 class Monotony:
-    """A bias on other pitch classes while only one or two are heard: a calm piece may stay on a single note."""
+    """A bias on other pitch classes while only one or two make up the music: a calm piece may stay on a single note."""
 
     def __init__(self, strength: float) -> None:
         self._strength = strength
-        self._last = np.full(12, 0.0)  # when each pitch class sounded last, in steps
+        self._last = np.zeros(12)  # when each pitch class sounded last, in steps
+        self._heard = np.full(12, UNHEARD)  # for how many steps, the last ones weighing most
         self._now, self._monotonous_s = 0, 0.0
 
     def bias(self, step: int, sounding: Sequence[int]) -> npt.NDArray[np.float32] | None:
         """(vocabulary,) what to add to the logits at `step`, up to which the ONs `sounding` sounded; None for nothing.
 
-        It grows by the strength with every second for which fewer than `VARIED` pitch classes have been heard within
-        the last `VARIED_S`, falls as fast once they have, and is for notes of the pitch classes that have not.
+        It grows by the strength with every monotonous second, and falls as fast after that. A moment is monotonous if
+        fewer than `VARIED` pitch classes have sounded within the last `VARIED_S`, or if one or two of them outweigh
+        the others: the perplexity of how long each has sounded, t seconds ago weighing exp(-t / `VARIED_S`), is below
+        `EVEN`. The bias is for notes of the pitch classes that have not sounded, or hardly.
         """
         past, self._now = step - self._now, step
         if past > v.MAX_SHIFT_STEPS:  # a part that is recomposed begins: what came before is not known
-            self._last[:] = step
-        self._last[[int(v.VALUE[on]) % 12 for on in sounding if v.FAMILY[on] != v.DRUMS]] = step
+            self._last[:], self._heard[:] = step, UNHEARD
+        classes = [int(v.VALUE[on]) % 12 for on in sounding if v.FAMILY[on] != v.DRUMS]
+        self._last[classes] = step
         heard = self._last >= step - VARIED_S / v.STEP_S
+        if 0 < past <= v.MAX_SHIFT_STEPS:
+            self._heard *= math.exp(-past * v.STEP_S / VARIED_S)
+            self._heard[classes] += past
+        shares = self._heard / self._heard.sum()
         if past:
-            seconds = past * v.STEP_S if np.count_nonzero(heard) < VARIED else -past * v.STEP_S
-            self._monotonous_s = max(self._monotonous_s + seconds, 0.0)
+            varied = np.count_nonzero(heard) >= VARIED and math.exp(-float(shares @ np.log(shares + 1e-12))) >= EVEN
+            self._monotonous_s = max(self._monotonous_s + (-past if varied else past) * v.STEP_S, 0.0)
         if not (self._strength and self._monotonous_s):
             return None
-        return (self._strength * self._monotonous_s * (_PITCHED_ONS & ~heard[v.VALUE % 12])).astype(np.float32)
+        other = (~heard | (shares < HARDLY))[v.VALUE % 12]
+        return (self._strength * self._monotonous_s * (_PITCHED_ONS & other)).astype(np.float32)
 
 
 class Density:
