@@ -119,7 +119,7 @@ def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatc
     monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys,))
     decoder = Hears()
     found = control_adherence.measure(
-        decoder, toy_archive(3, bars=8), 1, plain_recipe(grid="sixteenths"), duration_s=4.0
+        decoder, toy_archive(3, bars=8), 1, plain_recipe(grid="sixteenths", loose_bias=-0.9), duration_s=4.0
     )
     assert found.means == ["lane", "steering", "both"]
     assert len({len(found.groups(by)) for by in found.means}) == 1
