@@ -140,6 +140,8 @@ class Monotony:
         the others: the perplexity of how long each has sounded, t seconds ago weighing exp(-t / `VARIED_S`), is below
         `EVEN`. The bias is for notes of the pitch classes that have not sounded, or hardly.
         """
+        if not self._strength:
+            return None
         past, self._now = step - self._now, step
         if past > v.MAX_SHIFT_STEPS:  # a part that is recomposed begins: what came before is not known
             self._last[:], self._heard[:] = step, UNHEARD
@@ -153,7 +155,7 @@ class Monotony:
         if past:
             varied = np.count_nonzero(heard) >= VARIED and math.exp(-float(shares @ np.log(shares + 1e-12))) >= EVEN
             self._monotonous_s = max(self._monotonous_s + (-past if varied else past) * v.STEP_S, 0.0)
-        if not (self._strength and self._monotonous_s):
+        if not self._monotonous_s:
             return None
         other = (~heard | (shares < HARDLY))[v.VALUE % 12]
         return (self._strength * self._monotonous_s * (_PITCHED_ONS & other)).astype(np.float32)

@@ -133,7 +133,7 @@ class Tonality:
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
         self._listens = not ruled and recipe.mode != "off"
         if not self._listens or not (weight or register):
-            self._bias, self.key = None, None
+            self._bias, self.key, self._tones = None, None, frozenset()
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
         chord: Chord | None = self._progression.begin_bar(
@@ -173,7 +173,7 @@ class Tonality:
 
     def hear(self, on: int) -> None:
         """A pitched note begins, of which this is the ON."""
-        self._heard = REMEMBERED * self._heard
+        self._heard *= REMEMBERED
         self._heard[v.VALUE[on] % 12] += 1.0
 
     def lean(
@@ -196,8 +196,8 @@ class Tonality:
         bias = np.zeros(_SHAPE) if self._bias is None else self._bias
         if third is not None:
             bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
-        if self._bias is not None and self._tones:
-            sound = {int(v.VALUE[on]) % 12 for on in sounding if v.FAMILY[on] != v.DRUMS}
+        if self._tones:
+            sound = _classes(sounding)
             missing = self._tones - sound
             if missing and sound:
                 bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
@@ -236,9 +236,9 @@ class Tonality:
         return thirds[0] if thirds and self._heard[thirds[0]] > 0 else None
 
 
-def _classes(chord: Sequence[int]) -> set[int]:
+def _classes(ons: Sequence[int]) -> set[int]:
     """The pitch classes of ONs, drums left out."""
-    return {int(v.VALUE[on]) % 12 for on in chord if v.FAMILY[on] != v.DRUMS}
+    return {int(v.VALUE[on]) % 12 for on in ons if v.FAMILY[on] != v.DRUMS}
 
 
 def _thirds(struck: set[int]) -> set[int]:

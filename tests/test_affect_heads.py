@@ -145,7 +145,7 @@ def test_a_curve_of_one_axis(tmp_path: Path, source: dict[str, bytes]) -> None:
         ("file,valence,arousal\n1.mkv,0,0\n1.mkv,0,0", r"row 3 of .*: '1\.mkv' is named twice"),
         (
             "file,valence,arousal\n1.mkv,high,0",
-            "row 2 of .*: valence or arousal is not a number; give both",
+            "row 2 of .*: valence or arousal is not a number; give both from -1 to 1",
         ),
         ("file,valence,arousal\n1.mkv,0", "row 2 of .*: valence or arousal is not a number"),
         ("file,valence,arousal\n1.mkv,nan,0", "row 2 of .*: valence or arousal is not a number"),

@@ -20,6 +20,7 @@ from tests.fakes import Fake, plain_recipe
 
 FLAT = np.zeros(v.SIZE, dtype=np.float32)
 ALL = np.ones(v.SIZE, dtype=bool)
+PITCHED = (v.PIANO, v.GUITAR, v.BASS, v.STRINGS)
 C_MINOR, C_MAJOR = Key(0, is_minor=True), Key(0, is_minor=False)
 
 
@@ -168,27 +169,46 @@ def test_without_a_key_a_chord_gets_the_third_that_was_heard() -> None:
         (heard(64, ruled=True), open_fifth),
     ):
         assert found.lean(FLAT, ALL, chord=chord) is FLAT
+    left = tonality(0.8, bars=2)  # in C major, until the mood ends
+    left.begin_bar(200, math.nan)
+    left.hear(of_piano(63)[0])
+    shares = shares_of(left, open_fifth)
+    assert shares[3] > 0.8
+    assert shares[4] == pytest.approx(shares[1]), "the tones of the last chord count no longer"
+
+
+def on_cuts(decoder: Fake, families: tuple[int, ...] = PITCHED, **choices: Any) -> list[set[int]]:
+    """The pitch classes that these families strike on each cut of a piece."""
+    cuts = np.arange(2.0, 18.0, 2.0)
+    recipe = plain_recipe(tempo_qpm=120.0, grid="sixteenths", hits="exact", **choices)
+    (piece,) = composer.compose(decoder, [Conditions(cuts, end_s=18.0)], recipe)
+    score = composer.score_of(piece, 18.0)
+    own = np.isin(score.instrument, families)
+    return [set((score.pitch[own & (abs(score.start_s - cut) < 5e-3)] % 12).tolist()) for cut in cuts]
 
 
 def test_chords_on_cuts_are_triads_where_the_key_is_known() -> None:
     """A decoder that likes all pitches alike: most of its chords are in no key, and have no third."""
 
     def triads(**choices: Any) -> float:
-        cuts = np.arange(2.0, 18.0, 2.0)
-        recipe = plain_recipe(mode="minor", key="D", tempo_qpm=120.0, grid="sixteenths", hits="exact", **choices)
-        (piece,) = composer.compose(Fake(), [Conditions(cuts, end_s=18.0)], recipe)
-        score = composer.score_of(piece, 18.0)
-        full = [
-            any({r, (r + t) % 12, (r + 7) % 12} <= struck for r in range(12) for t in (3, 4))
-            for struck in (
-                set((score.pitch[(score.instrument != v.DRUMS) & (abs(score.start_s - cut) < 5e-3)] % 12).tolist())
-                for cut in cuts
-            )
-        ]
+        found = on_cuts(Fake(), mode="minor", key="D", **choices)
+        full = [any({r, (r + t) % 12, (r + 7) % 12} <= struck for r in range(12) for t in (3, 4)) for struck in found]
         return float(np.mean(full))
 
     assert triads() >= 0.85
     assert triads(full_chords=0.0) <= 0.65
+
+
+def test_chords_on_cuts_have_the_third_that_was_played_where_no_key_is_known() -> None:
+    """A decoder whose piano and guitar like C and G alone, whose strings like E, and whose bass is silent."""
+    ons = v.KIND == v.K_ON
+    liked = np.where(v.FAMILY == v.STRINGS, v.VALUE % 12 == 4, np.isin(v.VALUE % 12, (0, 7)) & (v.FAMILY != v.BASS))
+    bias = np.where(ons & (v.FAMILY != v.DRUMS) & ~liked, -9.0, np.where(ons & (v.FAMILY == v.STRINGS), 3.0, 0.0))
+    played, without = (
+        on_cuts(Fake(bias=bias), (v.PIANO, v.GUITAR), mode="auto", heard_thirds=strength) for strength in (20.0, 0.0)
+    )
+    assert np.mean([4 in struck for struck in played]) >= 0.75
+    assert np.mean([4 in struck for struck in without]) <= 0.25
 
 
 def test_the_key_follows_the_curve_bar_by_bar() -> None:
