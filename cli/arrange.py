@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from emsync.cli import options
-from emsync.cli.checked import warn_of_controls
 from emsync.cli.moods import given_mood_options
 from emsync.cli.progress import StageBar
 from emsync.cli.revise import brief_of, names_of, summary
@@ -57,4 +56,3 @@ def command(
         )  # fmt: skip
     take.save(place, overwrite=overwrite)
     say(summary(take, place))
-    warn_of_controls(choices.get("controls", ()), take.found["model"]["folder"])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from emsync.cli import options
 from emsync.cli.producing import Producing
-from emsync.cli.say import say
 from emsync.extras import CLUSTER, CONTROLLERS, LOUDNESS, RENDER, TRAIN, VISION, need_of
 from emsync.recipe import Recipe
 
@@ -47,18 +45,4 @@ def recipe_for(values: dict[str, Any], model: Path | None) -> Recipe:
     recipe = Recipe(**given)
     suggests = (values.get("affect") or "").startswith("film:")  # a film encoder gives controls as well
     check_given(given, recipe, model, suggests=suggests)
-    warn_of_controls(given.get("controls", ()), model)
     return recipe
-
-
-def warn_of_controls(controls: Collection[str], model: Path | str | None) -> None:
-    """Say which of the controls the model does not follow."""
-    from emsync.session import followed, not_followed
-
-    left_out = ", ".join(not_followed(controls, model))
-    if left_out:
-        say(
-            f"Warning: the control {left_out} is ignored, because this model has no lane for it; it follows "
-            f"{followed(model)}.",
-            err=True,
-        )

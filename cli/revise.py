@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emsync.cli import options
-from emsync.cli.checked import warn_of_controls
 from emsync.cli.moods import given_mood_options, mood_source
 from emsync.cli.progress import StageBar
 from emsync.cli.say import say
@@ -86,7 +85,6 @@ def command(
             seed = take.recipe.seed
         take.save(place, overwrite=overwrite)
         say(summary(take, place))
-    warn_of_controls(choices.get("controls", ()), take.found["model"]["folder"])
 
 
 def part_of(bars: str | None, from_s: str | None, to_s: str | None) -> Bars | Times:

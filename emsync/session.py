@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from emsync import checkpoint, record
 from emsync.control_curves import KINDS
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from emsync.decoder import Decoder
 
 Backend = Literal["auto", "onnx", "torch"]
-#: The controls that only a model's lanes follow; steering follows all others with any model.
-LANES_ALONE: Final = ("change",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +69,6 @@ def knows_mood(model: str | os.PathLike[str] | None) -> bool:
     return bool(_config(model).get("knows_mood"))
 
 
-def not_followed(controls: Collection[str], model: str | os.PathLike[str] | None) -> tuple[str, ...]:
-    """Those of the controls, given by name, that neither steering nor the lanes of this model follow."""
-    unsteered = [name for name in LANES_ALONE if name in controls]
-    lanes = _lanes(model) if unsteered else ()
-    return tuple(name for name in unsteered if name not in lanes)
-
-
 def check_given(
     given: Collection[str], recipe: Recipe, model: str | os.PathLike[str] | None, *, suggests: bool = False
 ) -> None:
@@ -87,8 +78,8 @@ def check_given(
     - model: the folder of the model; None for the embedded one.
     - suggests: whether the reader of the film's mood suggests controls as well.
 
-    Raises `InputError` for the strength of a style without a style, the strength of controls without controls, the
-    strength of lanes that the model does not have, and controls of which the model follows none.
+    Raises `InputError` for the strength of a style without a style, the strength of controls without controls,
+    or the strength of lanes that the model does not have.
     """
     if "style_strength" in given and not recipe.style:
         raise InputError("--style-strength says how much of a style is added, and there is none; give --style, too")
@@ -102,19 +93,6 @@ def check_given(
             "--lane-strength is for models that have lanes for controls, and this one has none; leave it out, or give "
             "--control-strength, which any model follows"
         )
-    if "controls" in given and recipe.controls is not None:
-        left_out = not_followed(recipe.controls, model)
-        if left_out and set(recipe.controls) <= set(left_out):
-            raise InputError(
-                f"the controls hold {', '.join(left_out)} alone, for which this model has no lane; give controls that "
-                f"it follows: {followed(model)}"
-            )
-
-
-def followed(model: str | os.PathLike[str] | None) -> str:
-    """The names of the controls that are followed with this model."""
-    lanes = _lanes(model)
-    return ", ".join(name for name in KINDS if name not in LANES_ALONE or name in lanes)
 
 
 def _lanes(model: str | os.PathLike[str] | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@
   stay below, and the lead plays nothing else from middle C on.
 - rhythm: notes begin on the sixteenths of the pattern, and time does not pass one without a note.
 - key: notes outside the scale are unlikely.
+- change: notes lean away from what has just sounded, or towards it (`contrast`).
 
 Nothing here was learned: a model that has lanes for controls can follow them with more taste (docs/controls.md).
 Conventions: steps of 8 ms (`vocabulary.STEP_S`); every bias is multiplied by the control's strength.
@@ -28,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
+from emsync.contrast import Contrast
 from emsync.control_curves import REST, SLOTS, Control, ControlCurves
 from emsync.controls import FRAME_S, LEAD_FROM, PROFILES, frame_times, in_scale, intensity
 from emsync.grammar import Grammar
@@ -92,6 +94,7 @@ class Steering:
         self._scales: dict[int, npt.NDArray[np.float32]] = {}
         self._melody = _Melody(curves["melody"], lead) if "melody" in curves else None
         self._rhythm = _Rhythm(curves["rhythm"]) if "rhythm" in curves else None
+        self._contrast = Contrast(curves["change"]) if "change" in curves else None
 
     def _now(self, name: str, time_s: float) -> float:
         return float(self.curves[name].at(time_s)) if name in self.curves else math.nan
@@ -112,6 +115,8 @@ class Steering:
             self._melody.accept(event, grammar)
         if self._rhythm is not None:
             self._rhythm.accept(event, grammar)
+        if self._contrast is not None:
+            self._contrast.accept(event, grammar)
 
     def steer(self, logits: FloatArray, grammar: Grammar) -> FloatArray:
         """Logits (SIZE,) with what the controls add to them now; a copy."""
@@ -129,6 +134,8 @@ class Steering:
         if not math.isnan(key):
             strength = self.curves["key"].strength
             out += self._scales.setdefault(int(key), scale_bias(int(key), strength))
+        if self._contrast is not None:
+            self._contrast.steer(out, grammar)
         if self._rhythm is not None:
             self._rhythm.steer(out, grammar)
         if self._melody is not None:

@@ -10,8 +10,10 @@ import pytest
 
 from emsync import composer, controls
 from emsync import vocabulary as v
+from emsync.contrast import Contrast
 from emsync.control_curves import REST, Control, ControlCurves, of_text
 from emsync.errors import InputError
+from emsync.grammar import Grammar
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.steering import obey_intensity, scale_bias
@@ -222,3 +224,46 @@ def test_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     assert main(["controls", str(tmp_path / "text.wav")]) == 2
     assert "text.wav cannot be decoded" in capsys.readouterr().err
+
+
+CHANGES = ControlCurves({"change": Control(np.arange(0.0, LENGTH_S, 1.5), np.tile([0.0, 1.0], 4))})
+
+
+def test_change(free: Score) -> None:
+    times = controls.frame_times(LENGTH_S)
+    wanted = CHANGES["change"].at(times)
+
+    def agreement(score: Score) -> float:
+        return float(np.corrcoef(controls.of_score(score, LENGTH_S)["change"].at(times)[INSIDE], wanted[INSIDE])[0, 1])
+
+    assert agreement(composed(CHANGES)) > 0.5 > 0.25 > agreement(free)
+
+
+def test_change_leans_away_from_what_has_just_sounded_or_towards_it() -> None:
+    contrast = Contrast(CHANGES["change"])
+    grammar = Grammar(plain_recipe(), round(LENGTH_S / v.STEP_S), np.zeros(0), beat_steps=75)
+    c, e, far = (v.ON_BASE[v.PIANO] + pitch for pitch in (60, 64, 102))
+    shift = v.ids_of_kind(v.K_TIMESHIFT)
+    second = int(np.arange(shift.start, shift.stop)[v.VALUE[shift] == v.VALUE[shift].max()][0])
+
+    def leaning(*events: int) -> np.ndarray:
+        for event in events:
+            grammar.accept(event)
+            contrast.accept(event, grammar)
+        out = np.zeros(v.SIZE, dtype=np.float32)
+        contrast.steer(out, grammar)
+        return out
+
+    assert not leaning(v.START, v.ID_OF["BAR_4"]).any()  # nothing has sounded
+    still = leaning(c, e, second)
+    asked = CHANGES["change"].at(grammar.step * v.STEP_S)
+    assert asked > 0.5
+    assert still[c] < still[far] == 0 < still[v.PARTNER[c]]
+    while asked > 0.3:
+        still = leaning(second)
+        asked = CHANGES["change"].at(grammar.step * v.STEP_S)
+    assert still[c] > still[far] == 0 > still[v.PARTNER[c]]
+    gap = Contrast(Control(np.zeros(1), np.array([np.nan])))
+    out = np.zeros(v.SIZE, dtype=np.float32)
+    gap.steer(out, grammar)
+    assert not out.any()
