@@ -58,7 +58,10 @@ def recipe_of(setting: str) -> Recipe:
         elif name == "velocity":
             changed = {"velocity_temperature": float(value)}
         else:
-            changed = {name: value if isinstance(getattr(recipe, name), str) else float(value)}
+            was = getattr(recipe, name)
+            changed = {
+                name: value if isinstance(was, str) else type(was)(value) if isinstance(was, int) else float(value)
+            }
         recipe = replace(recipe, **changed)
     return recipe
 

@@ -61,6 +61,7 @@ class Choices(TypedDict, total=False):
     metre_changes: bool
     form: str
     theme_strength: float
+    phrase_strength: float
     palette: str
     density_limit: float
     balance: float

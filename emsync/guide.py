@@ -169,6 +169,11 @@ class Guide:
         return replace(s, bars=s.bars[first:], lengths=s.lengths[first:], names=s.names[first:])
 
     @property
+    def is_last_bar(self) -> bool:
+        """Whether the passage ends with the bar that is played now, or has ended."""
+        return self._bar >= len(self.source.bars) - 1
+
+    @property
     def is_over(self) -> bool:
         """Whether the passage has been played to its end."""
         return self._bar >= len(self.source.bars)

@@ -60,7 +60,7 @@ class Recipe:
         "more", "Three or more families of instruments, or at most two.", "--instruments", choices=("more", "fewer")
     )
     temperature: float = _choice(
-        0.8, "Sampling temperature: above 1 is bolder, below 1 is safer.", "--temperature", "T",
+        0.87, "Sampling temperature: above 1 is bolder, below 1 is safer.", "--temperature", "T",
         low=0, low_open=True, high=10,
     )  # fmt: skip
     top_p: float = _choice(
@@ -181,25 +181,28 @@ class Recipe:
         "--candidates", "K", low=1, high=16, whole=True, since=1,
     )  # fmt: skip
     copying: float = _choice(
-        1.0,
+        0.5,
         "How much the piece's own repeats add to the model's predictions: 1 as fitted, 0 nothing. Only for models with "
         "copying.json (emsync fit-copying).",
         "--copying", "SHARE", low=0, high=1, since=0.0,
     )  # fmt: skip
     longest_copy_bars: int = _choice(
-        4, "After this many copied bars in a row, copying stops until a new bar has been played.",
+        2, "After this many copied bars in a row, copying stops until a new bar has been played.",
         "--copy-bars", "N", low=1, high=1000, whole=True,
     )  # fmt: skip
     form: str = _choice(
         forms.AUTO,
-        "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A repeated "
-        "label returns to the first section of its name. auto plans them from the film's cuts and mood; none plans "
-        "nothing.",
+        "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A repeated label returns "
+        "to the first section of its name. auto plans them from the film; none plans nothing.",
         "--form", "SECTIONS", text=forms.check, since=forms.NONE,
     )  # fmt: skip
     theme_strength: float = _choice(
-        0.8, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
+        0.6, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
         "--theme-strength", "SHARE", low=0, high=1,
+    )  # fmt: skip
+    phrase_strength: float = _choice(
+        0.8, "How closely the accompaniment of four bars returns in the next four: 0 not at all, 1 note for note.",
+        "--phrase-strength", "SHARE", low=0, high=1, since=0.0,
     )  # fmt: skip
     palette: str = _choice(
         palettes.AUTO,
@@ -231,8 +234,7 @@ class Recipe:
     )  # fmt: skip
     full_chords: float = _choice(
         4.0,
-        "Added to the logits of the tones that a CHORD still lacks of its bar's chord (its third and fifth, so that it "
-        "tells major from minor), where pitches lean towards a key.",
+        "Added to the logits of the third and fifth that a CHORD still lacks, where pitches lean towards a key.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     heard_thirds: float = _choice(
@@ -247,8 +249,7 @@ class Recipe:
     )  # fmt: skip
     stale_bias: float = _choice(
         -0.1,
-        "While the harmony is static, added to the logits of the last bar's pitches, times the square of how many "
-        "bars it has been static (docs/decisions/0011).",
+        "Added to the logits of the last bar's pitches, times the square of how many bars the harmony has been static.",
         low=-100, high=0,
     )  # fmt: skip
     repeat_bias: float = _choice(

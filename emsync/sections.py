@@ -2,7 +2,8 @@
 
 Each name of the form has a past of its own, so that a section copies from the sections of its name alone: A from
 nothing but itself, A' from A, B from nothing that A played. A return follows its statement bar by bar (`guide.Guide`).
-A theme of the user's is stated by the first section, and returns with it.
+A theme of the user's is stated by the first section, and returns with it. Where nothing returns, sections are made of
+phrases of four bars, each with an answer over the same accompaniment.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.errors import InputError
 from emsync.form import Section, mean_arousal, plan_form
-from emsync.guide import Guide, Source
+from emsync.guide import THINNED, Guide, Source
 from emsync.keys import Key
 from emsync.mixture import Copier, Mixture
+from emsync.progression import LOOP_BARS
 from emsync.recipe import Recipe
 from emsync.score import Marker, Score
-from emsync.theme import Theme
+from emsync.theme import Theme, lead_family
 from emsync.tonality import Tonality
 
 FloatArray = npt.NDArray[np.floating]
 
 #: Each prime multiplies the strength of a return by this.
 PER_PRIME: Final = 0.9
+#: A phrase and its answer are as long as a loop of chords, which is played twice (`progression`).
+PHRASE_BARS: Final = LOOP_BARS
+_DRUMS: Final = frozenset({v.DRUMS})
 #: The weight of a theme's own notes where it is stated: the listener must hear what the user wrote.
 STATED: Final = 0.98
 
@@ -114,6 +119,11 @@ class Sections:
         self.tonality = Tonality(recipe, rng.spawn(1)[0], None if plan.theme is None else plan.theme.key)
         self._copiers: dict[str, Copier] = {}
         self._guides: list[Guide] = []
+        self._theme: Guide | None = None  # the user's theme where it is played
+        self._phrase: list[int] = []  # the places of the BARs of this phrase among the events
+        self._phrase_key: Key | None = None  # what it began in
+        self._drums: Guide | None = None  # the drums that go on
+        self._bars: list[int] = []  # the places of the latest BARs among the events, `PHRASE_BARS` at most
         self.now = -1
         self.copier = self._copier(plan.sections[0].label.name if plan.sections else "")
 
@@ -166,6 +176,9 @@ class Sections:
             )  # fmt: skip
             if new:
                 self._begin(now, ids)
+                self._phrase = []
+            self._begin_phrase_bar(ids)
+            self._bars = [*self._bars[1 - PHRASE_BARS :], len(ids)]
         elif v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
             self.tonality.hear(event)
         self.copier.append(event)
@@ -183,11 +196,35 @@ class Sections:
             logits = guide.mix(logits, allowed, sounding)
         return logits
 
+    def _begin_phrase_bar(self, ids: Sequence[int]) -> None:
+        """A bar begins, and with it a phrase, or its answer, in which the accompaniment of the phrase returns.
+
+        In a new phrase the drums go on, unless a much calmer section begins with it.
+        """
+        strength = self._recipe.phrase_strength
+        if not strength:
+            return
+        if any(not guide.is_last_bar for guide in self._guides if guide is not self._drums):
+            self._phrase = []  # a phrase begins after what returns here
+            return
+        if len(self._phrase) == PHRASE_BARS:
+            source, self._phrase = accompaniment(ids[self._phrase[0] :]), []
+            if source is not None:
+                self._guides = [Guide(self._in_mode(source, self._phrase_key), strength)]
+                return
+        if not self._phrase:
+            self._phrase_key = self.tonality.key
+            drums = None if len(self._bars) < PHRASE_BARS else played_by(ids[self._bars[-PHRASE_BARS] :], _DRUMS)
+            if drums is not None and self._excitement(self.now, max(self.now - 1, 0)) > -THINNED[-1][0]:
+                self._drums = Guide(drums, strength)
+                self._guides = [self._drums]
+        self._phrase.append(len(ids))
+
     def _states_theme(self) -> bool:
         """Whether the user's theme is being played as it was written."""
         if self._plan.theme is None or self.now > 0:
             return False
-        return not self._begun or any(not guide.is_over for guide in self._guides)
+        return not self._begun or (self._theme is not None and not self._theme.is_over)
 
     def _semitones(self) -> int:
         """By how many semitones the current section is transposed."""
@@ -232,7 +269,8 @@ class Sections:
         if section is not None and section.returns_to is not None:
             source = self._in_mode(source, theme.key).transposed(section.label.semitones)
             weight = min(STATED, recipe.theme_strength * PER_PRIME**section.label.primes)
-        self._guides.append(Guide(source, weight))
+        self._theme = Guide(source, weight)
+        self._guides.append(self._theme)
 
     def _excitement(self, now: int, source: int) -> float:
         """How far the arousal of a section is above that of the one it returns to; 0 if unknown."""
@@ -241,3 +279,24 @@ class Sections:
             return 0.0
         found = arousal[now] - arousal[source]
         return 0.0 if math.isnan(found) else found
+
+
+def accompaniment(ids: Sequence[int]) -> Source | None:
+    """What accompanies the lead in a passage that begins with a BAR: all families but the one that plays highest.
+
+    None if nothing accompanies it.
+    """
+    on = np.asarray(ids, dtype=np.int64)
+    on = on[v.KIND[on] == v.K_ON]
+    families, pitched = frozenset(v.FAMILY[on].tolist()), on[v.FAMILY[on] != v.DRUMS]
+    if len(pitched):
+        families -= {lead_family(v.VALUE[pitched], v.FAMILY[pitched])}
+    return played_by(ids, families)
+
+
+def played_by(ids: Sequence[int], families: frozenset[int]) -> Source | None:
+    """What some families play in a passage that begins with a BAR. None if none of them plays."""
+    playing = families & frozenset(v.FAMILY[np.asarray(ids, dtype=np.int64)].tolist())
+    if not playing:
+        return None
+    return replace(Source.of_events(ids).without(frozenset(range(len(v.FAMILIES))) - playing), only=playing)

@@ -54,6 +54,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "balance": 0.0,
             "alone_bias": 0.0,
             "monotony_bias": 0.0,
+            "phrase_strength": 0.0,
             "mode": "off",
             "compass": False,
             **choices,

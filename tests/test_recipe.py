@@ -54,6 +54,7 @@ from emsync.recipe import CHOICES, Recipe
         ({"t_diff_s": [4]}, r"t_diff_s is \[4\]; give a number from 0 to 3600"),
         ({"form": "A'B"}, "form \"A'B\" varies A in A' before it was played; put A first"),
         ({"form": 3}, "form is 3; give auto, none, or sections such as AABA"),
+        ({"phrase_strength": -0.1}, "phrase_strength is -0.1; give a number from 0 to 1"),
         ({"theme_strength": 1.1}, "theme_strength is 1.1; give a number from 0 to 1"),
         (
             {"palette": "polka"},
@@ -113,6 +114,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         stray_bias=-1.7,
         loose_bias=-0.9,
         form="none",
+        phrase_strength=0.0,
         density_limit=0.0,
         balance=0.0,
         alone_bias=0.0,
@@ -167,7 +169,7 @@ def test_help_shows_every_flag_with_its_help_and_default() -> None:
         if choice.flag:
             assert choice.flag in text
             assert choice.help in text, name
-    assert "[default: 0.8" in text
+    assert "[default: 0.87" in text
     assert "[default: drawn with the seed]" in text
 
 
