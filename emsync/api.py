@@ -67,6 +67,7 @@ class Choices(TypedDict, total=False):
     balance: float
     alone_bias: float
     monotony_bias: float
+    count_in: bool
     compass: bool
     full_chords: float
     heard_thirds: float

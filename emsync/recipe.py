@@ -228,13 +228,15 @@ class Recipe:
         2.0, "Added to the logits of other pitch classes for every second in which one or two make up the music.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
+    count_in: bool = _choice(
+        False, "Whether drums may play before anything else, as if to count in.", choices=(False, True), since=True
+    )
     compass: bool = _choice(
         True, "Whether bass and guitar keep to the pitches that they have in real songs.",
         choices=(False, True), since=False,
     )  # fmt: skip
     full_chords: float = _choice(
-        4.0,
-        "Added to the logits of the third and fifth that a CHORD still lacks, where pitches lean towards a key.",
+        4.0, "Added to the logits of the third and fifth that a CHORD still lacks, where pitches lean towards a key.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     heard_thirds: float = _choice(
@@ -242,9 +244,7 @@ class Recipe:
         low=0, high=100, since=0.0,
     )  # fmt: skip
     late_accents: bool = _choice(
-        True,
-        "Whether chords on cuts shortly before the end are accented, too, which sound to the end but not for two "
-        "beats.",
+        True, "Whether chords on cuts that sound to the end, but not for two beats, are accented, too.",
         choices=(False, True), since=False,
     )  # fmt: skip
     stale_bias: float = _choice(
@@ -258,8 +258,8 @@ class Recipe:
     )  # fmt: skip
     controls: ControlCurves | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None,
-        "Controls over time that the piece follows: intensity, density, melody, rhythm, key. JSON of emsync controls "
-        "or analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
+        "Controls over time that the piece follows: intensity, density, melody, rhythm, key, change. JSON of emsync "
+        "controls or analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
         "--controls", "FILE", text=controls_.check_curves, default_text="none",
     )  # fmt: skip
     intensity: str = _choice(

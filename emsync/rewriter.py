@@ -137,7 +137,8 @@ class Rewriter(Writer):
         self._gap = gap
         self._velocity: int | None = None  # that of the latest event, if it is fixed
         self._fixed = deque(each.velocity for each in gap.within)
-        recipe = replace(recipe, tempo_qpm=gap.nominal_qpm, hits="exact")
+        begun = recipe.count_in or len(gap.kept) > 0
+        recipe = replace(recipe, tempo_qpm=gap.nominal_qpm, hits="exact", count_in=begun)
         super().__init__(conditions, recipe, rng, mixture, plan)
         families = {int(v.FAMILY[each.event]) for each in gap.kept if v.KIND[each.event] == v.K_ON} | gap.families
         self.count = v.MORE if len(families) >= 3 else v.FEWER

@@ -48,6 +48,7 @@ END_KNOWN_S: Final = 8.0
 MAX_EVENTS_PER_S: Final = 150.0
 #: No chord is moved closer to the end than this, where it would hardly be audible.
 LAST_TARGET_S: Final = 0.5
+_DRUM_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +174,7 @@ class Writer:
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
+        self._drums_wait = not recipe.count_in and self.prime is None
         self._alone = Alone(recipe.alone_bias)
         self._monotony = Monotony(recipe.monotony_bias)
         self._harmony, self._repeated, self._density = (
@@ -253,6 +255,7 @@ class Writer:
         if kind == v.K_BAR:
             self._begin_bar(int(v.VALUE[event]))
         elif kind == v.K_ON:
+            self._drums_wait = self._drums_wait and v.FAMILY[event] == v.DRUMS
             self._harmony.strike(event)
             self._density.strike(self.grammar.step)
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
@@ -311,6 +314,9 @@ class Writer:
         if len(self.ids) > self._max_events or fill >= FULL:
             without_notes = self._without_notes(allowed)
             allowed = without_notes if without_notes.any() else allowed
+        if self._drums_wait:
+            pitched = allowed & ~_DRUM_ONS
+            allowed = pitched if pitched.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []
         alone = self._alone.bias(grammar.step, sounds=bool(grammar.sounding))
         other = self._monotony.bias(grammar.step, grammar.sounding)

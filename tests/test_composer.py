@@ -328,6 +328,17 @@ def test_drums_do_not_play_alone_for_long() -> None:
     assert longest[2] < ALONE_S + 2
 
 
+def test_drums_do_not_count_a_piece_in() -> None:
+    """A drummer who wants to begin alone waits for the first pitched note, and is free after it."""
+    pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+    drums = (v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS)
+    drummer = np.where(pitched, -3.0, np.where(drums, 3.0, 0.0))
+    for count_in in (True, False):
+        (piece,) = compose(Fake(bias=drummer), [asked(12.0)], hits=FREE, count_in=count_in)
+        first, beat = (int(np.flatnonzero(which[piece.events.ids])[0]) for which in (pitched, drums))
+        assert (beat < first) == count_in
+
+
 def test_no_piece_stays_on_a_note_or_two() -> None:
     """A model that wants one pitch class alone is brought to play others, and sooner with a larger bias."""
     pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)

@@ -186,7 +186,7 @@ def test_cuts_are_met_while_copying() -> None:
 
 def test_a_barred_copy_is_not_in_the_lanes() -> None:
     decoder = Fake(bias=FEW, mixture=MOSTLY_COPIED)
-    (piece,) = compose(decoder, [asked(60.0)], seed=2, longest_copy_bars=1)
+    (piece,) = compose(decoder, [asked(60.0)], seed=2, copying=1.0, longest_copy_bars=1)
     copy_lanes = np.stack([lanes[0, COPY_LANES] for _, _, lanes in decoder.inputs])
     barred = np.isnan(copy_lanes).any(axis=1)
     assert 0 < barred.sum() < len(barred) / 2

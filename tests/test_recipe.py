@@ -125,6 +125,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         progression="off",
         register_bias=0.0,
         intensity_by="velocity",
+        count_in=True,
         compass=False,
         full_chords=0.0,
         heard_thirds=0.0,

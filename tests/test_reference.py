@@ -115,7 +115,7 @@ def test_no_line_follows_the_reference_for_long(song: Path) -> None:
 def test_a_piece_like_another_hears_it_first_and_does_not_copy_it(song: Path) -> None:
     like = reference.read(song)
     decoder = Feeling(context=160)
-    made = compose(decoder, 12.0, [4.0, 8.0], Recipe(like=like, seed=2))
+    made = compose(decoder, 24.0, [4.0, 8.0], Recipe(like=like, seed=2))
     prime = Prime.of(like, None, np.zeros(N_LANES, np.float32))
     first = decoder.prefills[0][0][0]
     assert first[:2].tolist() == [v.VALENCE_SLOT, v.AROUSAL_SLOT]
