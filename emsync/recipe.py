@@ -229,7 +229,7 @@ class Recipe:
         low=0, high=100, since=0.0,
     )  # fmt: skip
     count_in: bool = _choice(
-        False, "Whether drums may play before anything else, as if to count in.", choices=(False, True), since=True
+        False, "Whether drums may begin a calm piece alone, as if to count in.", choices=(False, True), since=True
     )
     compass: bool = _choice(
         True, "Whether bass and guitar keep to the pitches that they have in real songs.",

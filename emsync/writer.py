@@ -314,7 +314,7 @@ class Writer:
         if len(self.ids) > self._max_events or fill >= FULL:
             without_notes = self._without_notes(allowed)
             allowed = without_notes if without_notes.any() else allowed
-        if self._drums_wait:
+        if self._drums_wait and arousal < 0:
             pitched = allowed & ~_DRUM_ONS
             allowed = pitched if pitched.any() else allowed
         repeated = self._repeated.excess(grammar.step, grammar.beat_steps) if recipe.repeat_bias else []

@@ -328,15 +328,16 @@ def test_drums_do_not_play_alone_for_long() -> None:
     assert longest[2] < ALONE_S + 2
 
 
-def test_drums_do_not_count_a_piece_in() -> None:
-    """A drummer who wants to begin alone waits for the first pitched note, and is free after it."""
+def test_drums_do_not_count_a_calm_piece_in() -> None:
+    """A drummer who wants to begin alone waits for the first pitched note of a calm piece, and is free after it."""
     pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
     drums = (v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS)
     drummer = np.where(pitched, -3.0, np.where(drums, 3.0, 0.0))
-    for count_in in (True, False):
-        (piece,) = compose(Fake(bias=drummer), [asked(12.0)], hits=FREE, count_in=count_in)
+    for count_in, arousal, waits in ((False, -0.5, True), (True, -0.5, False), (False, 0.5, False)):
+        film = asked(12.0, arousal=arousal, piece_arousal=arousal)
+        (piece,) = compose(Fake(bias=drummer), [film], hits=FREE, count_in=count_in)
         first, beat = (int(np.flatnonzero(which[piece.events.ids])[0]) for which in (pitched, drums))
-        assert (beat < first) == count_in
+        assert (first < beat) == waits
 
 
 def test_no_piece_stays_on_a_note_or_two() -> None:
