@@ -38,6 +38,10 @@ USUAL_S: Final = 16.0
 MOST_SECTIONS: Final = 200
 #: What one more section costs, in the units of `_merit`: sections are only begun where the film has a reason for them.
 SECTION_COST: Final = 0.75
+#: What a section costs whose length differs from the usual one: so much times the square of the log of their ratio; in a
+#: form taken from the film, long ones cost more, so that something returns in a film without cuts, too.
+SHORT: Final = 0.7
+LONG: Final = 2.0
 #: A return in a mood this far from that of its statement is a new section instead.
 CONTRAST: Final = 0.6
 #: A section is much calmer, or more excited, than another if their arousal differs by this.
@@ -249,7 +253,7 @@ def _starts(duration_s: float, cuts_s: FloatArray, mood: MoodAt | None, n: int |
         if last <= first:
             continue
         lengths = at[j] - at[first:last]
-        cost = 0.7 * np.log(lengths / usual) ** 2
+        cost = np.where((lengths > usual) & (n is None), LONG, SHORT) * np.log(lengths / usual) ** 2
         before = best[:-1, first:last] if counted else best[:, first:last].max(axis=0)[None]
         total = before - cost  # (layers, candidates before)
         i = total.argmax(axis=1)

@@ -155,3 +155,13 @@ def test_sections_cover_the_piece(duration_s: float, shares: list[float], n: int
     for i, section in enumerate(plan):
         first = next(k for k, other in enumerate(plan) if other.label.name == section.label.name)
         assert section.returns_to == (None if first == i else first)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "labels"),
+    [(20.0, []), (30.0, ["A", "A'"]), (60.0, ["A", "B", "A'"]), (90.0, ["A", "B", "A'", "C", "A''"])],
+)
+def test_a_film_without_cuts_has_a_form_as_well(duration_s: float, labels: list[str]) -> None:
+    sections = plan_form("auto", duration_s)
+    assert [str(section.label) for section in sections] == labels
+    assert all(14 < section.end_s - section.start_s < 24 for section in sections)
