@@ -64,6 +64,7 @@ class Choices(TypedDict, total=False):
     phrase_strength: float
     palette: str
     density_limit: float
+    density_floor: float
     balance: float
     alone_bias: float
     monotony_bias: float

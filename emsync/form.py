@@ -38,8 +38,8 @@ USUAL_S: Final = 16.0
 MOST_SECTIONS: Final = 200
 #: What one more section costs, in the units of `_merit`: sections are only begun where the film has a reason for them.
 SECTION_COST: Final = 0.75
-#: What a section costs whose length differs from the usual one: so much times the square of the log of their ratio; in a
-#: form taken from the film, long ones cost more, so that something returns in a film without cuts, too.
+#: A section whose length differs from the usual one costs so much times the square of the log of their ratio. In a form
+#: taken from the film, long ones cost more, so that something returns in a film without cuts, too.
 SHORT: Final = 0.7
 LONG: Final = 2.0
 #: A return in a mood this far from that of its statement is a new section instead.

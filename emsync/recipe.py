@@ -139,9 +139,7 @@ class Recipe:
         "--mode-strength", "S", low=0, high=10,
     )  # fmt: skip
     progression: Literal["on", "off"] = _choice(
-        "on",
-        "Whether each bar also leans towards a chord, from loops drawn as in real songs. Only where pitches lean "
-        "towards a key.",
+        "on", "Whether bars lean towards chords, in loops as in real songs, where pitches lean towards a key.",
         "--progression", choices=("on", "off"), since="off",
     )  # fmt: skip
     register_bias: float = _choice(
@@ -211,10 +209,12 @@ class Recipe:
         "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
     )  # fmt: skip
     density_limit: float = _choice(
-        1.0,
-        "The most notes in four seconds, as a multiple of the 95th percentile of real songs of the same arousal; 0 "
-        "sets no limit.",
+        1.0, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
+    )  # fmt: skip
+    density_floor: float = _choice(
+        1.0, "The least notes in four seconds, as a multiple of their 10th percentile at this arousal; 0: no floor.",
+        "--density-floor", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "

@@ -36,6 +36,13 @@ MOST_NOTES_PER_S: Final = (
     (15.5, 20.2, 24.0, 27.8, 31.2, 34.8, 39.0, 45.0, 50.2, 66.0),
 )
 MOST_WITHOUT_AROUSAL: Final = 44.0
+#: Notes a second that 90 of 100 stretches have at least, by the same arousals, and whatever the arousal.
+LEAST_NOTES_PER_S: Final = (1.5, 4.5, 6.0, 7.8, 8.5, 9.8, 12.2, 15.0, 18.8, 21.5)
+LEAST_WITHOUT_AROUSAL: Final = 5.8
+#: What notes gain, and TIMESHIFTs of a beat or longer lose, where all of the least notes are lacking.
+SPARSE: Final = 4.0
+#: So many seconds a piece may take to begin.
+BEGUN_S: Final = 1.0
 #: From this share of the most on, notes become less likely, by so much in their logits for each whole share; and from
 #: `FULL` on, none begins.
 ROOMY: Final = 0.7
@@ -52,6 +59,7 @@ HARDLY: Final = 0.1
 #: For so many steps each pitch class counts as heard before a piece begins.
 UNHEARD: Final = 12.0
 _ONS: Final = v.KIND == v.K_ON
+_SHIFTS: Final = v.ids_of_kind(v.K_TIMESHIFT)
 _PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
 
 
@@ -168,8 +176,8 @@ class Density:
     arousal, in 3,000 of the training songs.
     """
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, limit: float, floor: float = 0.0) -> None:
+        self._limit, self._floor = limit, floor
         self._struck: deque[int] = deque()  # the steps of the notes of the last `DENSITY_S` seconds
 
     def strike(self, step: int) -> None:
@@ -180,11 +188,24 @@ class Density:
         """The notes of the seconds before `step`, as a share of the most; `arousal` in [-1, 1], NaN if not given."""
         if not self._limit:
             return 0.0
+        self._forget(step)
+        most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
+        return len(self._struck) / (self._limit * most * DENSITY_S)
+
+    def lack(self, step: int, arousal: float) -> float:
+        """What share of the least notes of the seconds before `step` is lacking, 0 to 1; `arousal` as of `fill`."""
+        span_s = min(step * v.STEP_S, DENSITY_S)
+        if not self._floor or span_s < BEGUN_S:
+            return 0.0
+        self._forget(step)
+        least = float(np.interp(arousal, MOST_NOTES_PER_S[0], LEAST_NOTES_PER_S))
+        least = self._floor * (LEAST_WITHOUT_AROUSAL if math.isnan(arousal) else least)
+        return max(1 - len(self._struck) / (least * span_s), 0.0)
+
+    def _forget(self, step: int) -> None:
         since = step - DENSITY_S / v.STEP_S
         while self._struck and self._struck[0] <= since:
             self._struck.popleft()
-        most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
-        return len(self._struck) / (self._limit * most * DENSITY_S)
 
     @staticmethod
     def bias(fill: float) -> float:
@@ -217,6 +238,18 @@ def add_biases(
     logits[off_grid] += recipe.loose_bias
     for on, times in repeated:
         logits[on] += recipe.repeat_bias * times
+    return logits
+
+
+def fuller(logits: npt.NDArray[np.float32], lack: float, beat_steps: float) -> npt.NDArray[np.float32]:
+    """Logits (vocabulary,) with which more notes begin, by what `Density.lack` returns; a copy, unless it is 0.
+
+    beat_steps: a quarter note in steps. Shorter TIMESHIFTs lose less.
+    """
+    if not lack:
+        return logits
+    logits = logits + np.float32(SPARSE * lack) * _ONS
+    logits[_SHIFTS] -= SPARSE * lack * np.minimum(v.VALUE[_SHIFTS] / beat_steps, 1.0)
     return logits
 
 

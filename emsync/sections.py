@@ -268,7 +268,8 @@ class Sections:
         source, weight = theme.source(self._beat_steps), STATED
         if section is not None and section.returns_to is not None:
             source = self._in_mode(source, theme.key).transposed(section.label.semitones)
-            weight = min(STATED, recipe.theme_strength * PER_PRIME**section.label.primes)
+            # More closely than other passages: listeners should know it again.
+            weight = min(STATED, math.sqrt(recipe.theme_strength) * PER_PRIME**section.label.primes)
         self._theme = Guide(source, weight)
         self._guides.append(self._theme)
 

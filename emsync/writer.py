@@ -29,6 +29,7 @@ from emsync.repetition import (
     StaleHarmony,
     add_biases,
     family_biases,
+    fuller,
     of_families,
     towards_families,
 )
@@ -180,7 +181,7 @@ class Writer:
         self._harmony, self._repeated, self._density = (
             StaleHarmony(recipe),
             RepeatedNotes(),
-            Density(recipe.density_limit),
+            Density(recipe.density_limit, recipe.density_floor),
         )
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
@@ -309,8 +310,9 @@ class Writer:
         grammar, recipe = self.grammar, self.recipe
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
         fill = self._density.fill(grammar.step, float(arousal))
+        lack = 0.0 if grammar.closed else self._density.lack(grammar.step, float(arousal))
         if self._steering is not None and self._steering.gives_density(grammar.step * v.STEP_S):
-            fill = 0.0  # what is asked for is the limit
+            fill = lack = 0.0  # what is asked for is the limit
         if len(self.ids) > self._max_events or fill >= FULL:
             without_notes = self._without_notes(allowed)
             allowed = without_notes if without_notes.any() else allowed
@@ -322,6 +324,7 @@ class Writer:
         other = self._monotony.bias(grammar.step, grammar.sounding)
         crowded = Density.bias(fill)
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, crowded, other)
+        logits = fuller(logits, lack, grammar.beat_steps)
         logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)

@@ -51,6 +51,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "finish": "off",
             "mood_strength": 1.0,
             "density_limit": 0.0,
+            "density_floor": 0.0,
             "balance": 0.0,
             "alone_bias": 0.0,
             "monotony_bias": 0.0,

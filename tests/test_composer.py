@@ -328,6 +328,28 @@ def test_drums_do_not_play_alone_for_long() -> None:
     assert longest[2] < ALONE_S + 2
 
 
+def test_a_piece_is_as_dense_as_its_arousal_asks_for() -> None:
+    """A model that would rather wait plays as many notes as nine of ten real songs of its arousal."""
+    lazy = np.where(v.KIND == v.K_TIMESHIFT, 2.0, np.where(v.KIND == v.K_ON, -1.0, 0.0))
+    found = []
+    for floor, arousal in ((0.0, 0.7), (1.0, -0.9), (1.0, 0.7)):
+        film = asked(16.0, arousal=arousal, piece_arousal=arousal)
+        (piece,) = compose(Fake(bias=lazy), [film], hits=FREE, density_floor=floor)
+        found.append(np.count_nonzero(v.KIND[piece.events.ids] == v.K_ON) / 16)
+    asleep, calm, excited = found
+    assert excited > 1.5 * max(asleep, calm)
+    density = Density(1.0, 1.0)
+    assert density.lack(round(0.9 / v.STEP_S), 0.7) == 0  # a piece may take a moment to begin
+    step = round(8 / v.STEP_S)
+    assert density.lack(step, 0.7) == 1
+    for _ in range(round(18.8 * 2)):
+        density.strike(step - 1)
+    assert density.lack(step, 0.7) == pytest.approx(0.5, abs=0.01)
+    assert density.lack(step, -0.9) == 0 == density.lack(step, math.nan)
+    assert density.lack(2 * step, math.nan) == 1
+    assert Density(1.0).lack(step, 0.7) == 0
+
+
 def test_drums_do_not_count_a_calm_piece_in() -> None:
     """A drummer who wants to begin alone waits for the first pitched note of a calm piece, and is free after it."""
     pitched = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)

@@ -116,6 +116,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         form="none",
         phrase_strength=0.0,
         density_limit=0.0,
+        density_floor=0.0,
         balance=0.0,
         alone_bias=0.0,
         monotony_bias=0.0,
