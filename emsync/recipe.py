@@ -116,7 +116,7 @@ class Recipe:
         "--grid", choices=("triplets", "sixteenths", "free"),
     )  # fmt: skip
     mood_strength: float = _choice(
-        2.0,
+        2.5,
         "How strongly the mood is followed (classifier-free guidance): 1 as in training, more to exaggerate, 0 not at "
         "all.",
         "--mood-strength", "S", low=0, high=10,
@@ -209,11 +209,11 @@ class Recipe:
         "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
     )  # fmt: skip
     density_limit: float = _choice(
-        1.0, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
+        0.8, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     density_floor: float = _choice(
-        1.0, "The least notes in four seconds, as a multiple of their 10th percentile at this arousal; 0: no floor.",
+        1.5, "The least notes in four seconds, as a multiple of their 10th percentile at this arousal; 0: no floor.",
         "--density-floor", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     balance: float = _choice(

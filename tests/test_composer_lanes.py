@@ -164,7 +164,7 @@ def copied_share(piece: Piece) -> float:
 def test_a_mixture_makes_a_piece_copy_itself_as_far_as_it_may() -> None:
     shares = []
     for choices in ({"copying": 0.0}, {"copying": 0.3}, {"longest_copy_bars": 1}, {"longest_copy_bars": 1000}):
-        (piece,) = compose(Fake(bias=FEW, mixture=MOSTLY_COPIED), [asked(40.0)], seed=2, **choices)
+        (piece,) = compose(Fake(bias=FEW, mixture=MOSTLY_COPIED), [asked(40.0)], seed=2, **{"copying": 1.0, **choices})
         shares.append(copied_share(piece))
     assert shares[0] < shares[1] < shares[2] < shares[3]
     assert shares[3] > 0.5

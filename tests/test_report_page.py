@@ -340,7 +340,7 @@ def test_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert len(values["stability"]["statistics"]["notes_per_s"]["by_minute"]) == 2
     composing = values["settings"]["composing"]
     assert (composing["seed"], composing["together"], composing["grid"]) == (3, 2, "triplets")
-    assert (composing["temperature"], composing["by_kind"]["ON"], composing["stray_bias"]) == (0.8, [1.0, 0.97], -3.0)
+    assert (composing["temperature"], composing["by_kind"]["ON"], composing["stray_bias"]) == (0.87, [1.0, 0.97], -3.0)
     assert composing["finish"] == "on"
     text = (tmp_path / "out" / "evaluation.md").read_text(encoding="utf-8")
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))

@@ -189,7 +189,15 @@ def test_pieces_of_many_forms_run_no_loop() -> None:
     """Even note for note, no return is longer than its passage, and most bars of a piece are new."""
     bias = np.where(v.KIND == v.K_BAR, -20.0, 0.0)
     bias[v.ID_OF["BAR_4"]] = 20.0
-    recipe = Recipe(form="auto", theme_strength=1.0, tempo_qpm=120.0, finish="off", hits="free")
+    recipe = Recipe(
+        form="auto",
+        theme_strength=1.0,
+        tempo_qpm=120.0,
+        finish="off",
+        hits="free",
+        density_limit=0.0,
+        density_floor=0.0,
+    )
     cuts_s = [np.arange(begin_s, 24.0, every_s) for begin_s in range(3, 10) for every_s in range(3, 8)]
     plans = [Plan(plan_form("auto", 26.0, cuts_s=each)) for each in cuts_s]
     pieces = compose(Fake(bias=bias), [Conditions(end_s=26.0)] * len(plans), recipe, plans=plans)
