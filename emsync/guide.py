@@ -141,6 +141,7 @@ class Guide:
         if not 0 <= weight <= 1:
             raise InputError(f"a weight of {weight:g} is outside [0, 1]; give one in between")
         self.source, self.weight = source, weight
+        self._own = np.isin(v.FAMILY, list(source.only)) & np.isin(v.KIND, (v.K_ON, v.K_OFF))
         self._bar = -1
         self._place = 0
         self._left: list[tuple[int, int]] = []  # of this bar, what is still to come
@@ -219,7 +220,7 @@ class Guide:
                 return None
             return (np.arange(v.SIZE) == event).astype(np.float64)
         wanted = p.copy()
-        own = np.isin(v.FAMILY, list(self.source.only)) & np.isin(v.KIND, (v.K_ON, v.K_OFF))
+        own = self._own
         if due is not None:  # what the order puts before it may come first; all else gives way to it
             passing = (ORDER >= ORDER[due]) | (own & (v.KIND == v.K_ON))
             wanted[due] += wanted[passing].sum() - wanted[due]
