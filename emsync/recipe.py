@@ -209,7 +209,7 @@ class Recipe:
         "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
     )  # fmt: skip
     density_limit: float = _choice(
-        0.8, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
+        1.0, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
         "--density-limit", "TIMES", low=0, high=10, since=0.0,
     )  # fmt: skip
     density_floor: float = _choice(
