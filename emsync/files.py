@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from emsync.errors import EmsyncError, InputError, OutputError
+from emsync.errors import EmsyncError, InputError, OutputError, printable
 
 _IRREGULAR = (
     (stat.S_ISCHR, "a device"),
@@ -84,6 +84,20 @@ def file_hash(path: str | os.PathLike[str], max_bytes: int, what: str, error: ty
     return hashlib.sha256(read_limited(path, max_bytes, what, error)).hexdigest() if Path(path).is_file() else None
 
 
+class TwiceError(ValueError):
+    """A JSON object with two fields of one name."""
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of these fields. Raises `TwiceError` for two of one name: Python alone would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TwiceError(f"has the field '{printable(twice[:40])}' twice; keep one of them")
+    return found
+
+
 def read_json(
     path: str | os.PathLike[str],
     max_bytes: int,
@@ -94,11 +108,14 @@ def read_json(
     """The value in a JSON file of at most `max_bytes`.
 
     Raises `error` for a file that cannot be read, and for what is not JSON: nested too deeply, and numbers with more
-    digits than Python reads, included. `remedy` says what the user can do about it.
+    digits than Python reads, included. So is an object with two fields of one name. `remedy` says what the user can do
+    about it.
     """
     data = read_limited(path, max_bytes, what, error, remedy)
     try:
-        return json.loads(data.decode("utf-8"))
+        return json.loads(data.decode("utf-8"), object_pairs_hook=distinct)
+    except TwiceError as failure:
+        raise error(f"{path} {failure}") from failure
     except (ValueError, RecursionError) as failure:
         reason = "it is nested too deeply" if isinstance(failure, RecursionError) else failure
         raise error(f"{path} is not JSON ({reason}); {remedy}") from failure

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from emsync.errors import InputError, printable
-from emsync.files import read_limited
+from emsync.files import TwiceError, distinct, read_limited
 
 #: Larger than any cut list or curve. A film given by mistake is refused before it is read.
 MAX_BYTES: Final = 16 << 20
@@ -377,7 +377,9 @@ def _column_of_values(table: Table) -> int:
 def read_json(text: str) -> Any:
     """The value of a JSON text. Raises `InputError` for a text that is not JSON or is nested too deeply."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=distinct)
+    except TwiceError as error:
+        raise InputError(f"this JSON {error}") from error
     except RecursionError as error:
         raise InputError("this JSON cannot be read (it is nested too deeply); flatten it") from error
     except ValueError as error:

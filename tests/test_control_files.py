@@ -54,6 +54,11 @@ def test_key_frames_with_easing(tmp_path: Path) -> None:
         ("a.json", "{}", "it has no controls; give one of intensity, density"),
         ("a.json", "[1]", "controls are not given by name"),
         ("a.json", "{", "this is not JSON"),
+        (
+            "a.json",
+            '{"controls": {"key": {"times_s": [0], "values": ["C"], "values": ["D"]}}}',
+            "has the field 'values' twice",
+        ),
         ("a.csv", "1,2\n3,4\n", "the first line holds values; give a header such as time_s,intensity"),
         ("a.csv", "when,intensity\n0,1\n", "columns are when, intensity; give time_s"),
         ("a.csv", "time_s,loud\n0,1\n", "there is no control 'loud'; controls are intensity, density, melody"),

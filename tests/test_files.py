@@ -120,6 +120,17 @@ def test_what_is_no_json_is_one_sentence(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "name"), [('{"a": 1, "b": 2, "a": 3}', "a"), ('[{"x": {"\\u001b": 1, "\\u001b": 1}}]', "\\x1b")]
+)
+def test_a_field_that_is_there_twice_is_refused(tmp_path: Path, text: str, name: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_json(path, 1 << 20, "record", "write it again")
+    assert str(caught.value) == f"{path} has the field '{name}' twice; keep one of them"
+
+
 def test_links_devices_and_inputs_are_not_replaced(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
