@@ -352,13 +352,13 @@ def _has(module: str) -> bool:
 
 def open_decoder(
     folder: str | os.PathLike[str] | None = None, *, backend: Backend = "auto", threads: int | None = None,
-    style: Style | None = None, style_strength: float = 1.0,
+    style: Style | None = None, style_strength: float = 1.0, judged: bool = True,
 ) -> CachedDecoder:  # fmt: skip
     """Open a model folder for composing; None is the model that ships with emsync.
 
     backend: "onnx", "torch", or "auto": ONNX Runtime where the folder has a graph and it is installed, else torch.
     threads: how many, None for `THREADS` with ONNX Runtime and torch's own choice with torch.
-    style, style_strength: what is added to the weights, and how much of it.
+    style, style_strength: what is added to the weights, and how much of it. judged: whether the critic is read, too.
     Raises `ModelError` for a folder that is incomplete, damaged or of another vocabulary, or not what the style is for;
     `MissingExtraError` when what the backend needs is not installed.
     """
@@ -366,7 +366,7 @@ def open_decoder(
         raise ModelError(f"decoder: {threads} threads; give 1 or more")
     folder = Path(embedded_folder() if folder is None else folder)
     config = read_config(folder)["model"]
-    geometry, mixture, critic = Geometry.of(config), Mixture.read(folder), Critic.read(folder)
+    geometry, mixture, critic = Geometry.of(config), Mixture.read(folder), Critic.read(folder) if judged else None
     changed = None if style is None else style.merged(folder, style_strength)
     if backend == "auto":
         backend = "onnx" if (folder / GRAPH).is_file() and _has("onnxruntime") else "torch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +67,11 @@ def test_a_critic_hears_what_it_was_fitted_on() -> None:
     assert critics.fit(sides[0], sides[0], weights="", about={}).auc < 0.7
 
 
-def test_pieces_are_composed_as_users_get_them(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_composed_as_users_get_them(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landing, "LENGTH_S", (4.0, 5.0))
-    made = critics.compose_songs(model, 3, seed=5)
+    folder = shutil.copytree(model, tmp_path / "model")
+    (folder / CRITIC).write_text("{}")  # of other weights, say: it is to be fitted again
+    made = critics.compose_songs(folder, 3, seed=5)
     assert len(made) == 3
     for i in range(3):
         ids, velocities = made.song(i)

@@ -160,7 +160,7 @@ def compose_songs(
 
     They have forms, and every other one has a mood that changes evenly, if the model knows mood.
     """
-    decoder, recipe = open_decoder(folder), Recipe(candidates=1)
+    decoder, recipe = open_decoder(folder, judged=False), Recipe(candidates=1)
     films = landing.random_lists(pieces, seed + 1)
     made: list[Piece] = []
     for first in range(0, pieces, TOGETHER):
