@@ -34,6 +34,7 @@ from emsync.files import atomic_path, read_limited
 from emsync.hits import FRAME_S, WIDE_S
 from emsync.recipe import Hits, Recipe
 from emsync.score import Marker, Score
+from emsync.sections import plan_piece
 from emsync.tempo_plan import plan_for
 from emsync.training.evaluation.report_page import PAPER_CHORD_ON_CUT, WINDOW_NAMES, plain, table
 from emsync.video import DEFAULT_T_DIFF_S, Scene, analyze, spaced
@@ -147,7 +148,7 @@ def compose_all(
     together: int = DEFAULT_TOGETHER,
     progress: Progress | None = None,
 ) -> list[Composed]:
-    """One piece for each film, in their order; films of like length are composed together.
+    """One piece for each film, with the form that users get, in their order; films of like length together.
 
     The same seed, films and recipe give the same pieces; the recipe's own seed is not used. together: how many pieces
     are composed at once, at most. progress: see `Progress`. Raises `InputError` for less than one at a time.
@@ -168,7 +169,9 @@ def compose_all(
 
         own = replace(recipe, seed=own_seed)
         tempo_plans = [plan_for(own, films[i].cuts_s, films[i].duration_s) for i in rows]
-        pieces = compose(decoder, [films[i].conditions for i in rows], own, tempo_plans=tempo_plans, progress=report)
+        plans = [plan_piece(own, films[i].duration_s, films[i].cuts_s, {}) for i in rows]
+        conditions = [films[i].conditions for i in rows]
+        pieces = compose(decoder, conditions, own, plans=plans, tempo_plans=tempo_plans, progress=report)
         for i, piece in zip(rows, pieces, strict=True):
             made[i] = Composed(films[i], piece, _score(piece, films[i]))
         done_s += batch_s
