@@ -37,17 +37,19 @@ _PITCHED: Final = np.isin(v.KIND, (v.K_ON, v.K_OFF)) & (v.FAMILY != v.DRUMS)
 _DRUMS: Final = (v.KIND == v.K_ON) & (v.FAMILY == v.DRUMS)
 
 
-def _parts() -> npt.NDArray[np.float32]:
-    """(SIZE, columns) What sounds of each note alone, of length 1; 0 for other events."""
-    parts = np.zeros((v.SIZE, _COLUMNS), dtype=np.float32)
+def _sounds() -> npt.NDArray[np.float32]:
+    """(SIZE, columns) What sounds while each note does; 0 for other events."""
+    sounds = np.zeros((v.SIZE, _COLUMNS), dtype=np.float32)
     rows = np.flatnonzero(_PITCHED)
-    parts[rows, v.VALUE[rows] % 12] = np.sqrt(0.5)
-    parts[rows, 12 + v.VALUE[rows] // 12] = np.sqrt(0.5)
-    parts[_DRUMS, -1] = 1.0
-    return parts
+    sounds[rows, v.VALUE[rows] % 12] = 1.0
+    sounds[rows, 12 + v.VALUE[rows] // 12] = 1.0
+    sounds[_DRUMS, -1] = 1.0
+    return sounds
 
 
-_PARTS: Final = _parts()
+_SOUNDS: Final = _sounds()
+#: The same of length 1.
+_PARTS: Final = _SOUNDS / np.maximum(np.linalg.norm(_SOUNDS, axis=1, keepdims=True), 1.0)
 #: What becomes likelier when a note does: its beginning; and less likely: its end. (SIZE,)
 _SIGN: Final = np.where(v.KIND == v.K_OFF, -1.0, 1.0).astype(np.float32)
 
@@ -83,8 +85,7 @@ class Contrast:
         notes = [*self._past, *((begun, step, on) for on, begun in self._open.items())]
         total = np.zeros(_COLUMNS)
         for begun, end, on in notes:
-            row = _PARTS[on]
-            total += max(min(end, step) - max(begun, since), 0.0) * (row if row[-1] else np.sqrt(2.0) * row)
+            total += max(min(end, step) - max(begun, since), 0.0) * _SOUNDS[on]
         length = float(np.linalg.norm(total))
         return (total / length if length else total).astype(np.float32)
 

@@ -244,13 +244,22 @@ def add_biases(
 def fuller(logits: npt.NDArray[np.float32], lack: float, beat_steps: float) -> npt.NDArray[np.float32]:
     """Logits (vocabulary,) with which more notes begin, by what `Density.lack` returns; a copy, unless it is 0.
 
-    beat_steps: a quarter note in steps. Shorter TIMESHIFTs lose less.
+    beat_steps: as of `lean_to_notes`.
     """
     if not lack:
         return logits
-    logits = logits + np.float32(SPARSE * lack) * _ONS
-    logits[_SHIFTS] -= SPARSE * lack * np.minimum(v.VALUE[_SHIFTS] / beat_steps, 1.0)
+    logits = logits.copy()
+    lean_to_notes(logits, SPARSE * lack, SPARSE * lack, beat_steps)
     return logits
+
+
+def lean_to_notes(logits: npt.NDArray[np.float32], notes: float, waiting: float, beat_steps: float) -> None:
+    """Add `notes` to the logits (vocabulary,) of all notes, and take `waiting` from TIMESHIFTs of a beat or longer.
+
+    beat_steps: a quarter note in steps. Shorter TIMESHIFTs lose in proportion. Changes `logits`.
+    """
+    logits[_ONS] += notes
+    logits[_SHIFTS] -= waiting * np.minimum(v.VALUE[_SHIFTS] / beat_steps, 1.0)
 
 
 def family_biases(recipe: Recipe) -> npt.NDArray[np.float32] | None:

@@ -120,7 +120,7 @@ class Sections:
         self._copiers: dict[str, Copier] = {}
         self._guides: list[Guide] = []
         self._theme: Guide | None = None  # the user's theme where it is played
-        self._phrase: list[int] = []  # the places of the BARs of this phrase among the events
+        self._phrase_bars = 0  # how many bars of this phrase have begun
         self._phrase_key: Key | None = None  # what it began in
         self._drums: Guide | None = None  # the drums that go on
         self._bars: list[int] = []  # the places of the latest BARs among the events, `PHRASE_BARS` at most
@@ -176,7 +176,7 @@ class Sections:
             )  # fmt: skip
             if new:
                 self._begin(now, ids)
-                self._phrase = []
+                self._phrase_bars = 0
             self._begin_phrase_bar(ids)
             self._bars = [*self._bars[1 - PHRASE_BARS :], len(ids)]
         elif v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
@@ -205,20 +205,21 @@ class Sections:
         if not strength:
             return
         if any(not guide.is_last_bar for guide in self._guides if guide is not self._drums):
-            self._phrase = []  # a phrase begins after what returns here
+            self._phrase_bars = 0  # a phrase begins after what returns here
             return
-        if len(self._phrase) == PHRASE_BARS:
-            source, self._phrase = accompaniment(ids[self._phrase[0] :]), []
+        latest = ids[self._bars[0] :] if len(self._bars) == PHRASE_BARS else ()
+        if self._phrase_bars == PHRASE_BARS:
+            source, self._phrase_bars = accompaniment(latest), 0
             if source is not None:
                 self._guides = [Guide(self._in_mode(source, self._phrase_key), strength)]
                 return
-        if not self._phrase:
+        if not self._phrase_bars:
             self._phrase_key = self.tonality.key
-            drums = None if len(self._bars) < PHRASE_BARS else played_by(ids[self._bars[-PHRASE_BARS] :], _DRUMS)
+            drums = played_by(latest, _DRUMS)
             if drums is not None and self._excitement(self.now, max(self.now - 1, 0)) > -THINNED[-1][0]:
                 self._drums = Guide(drums, strength)
                 self._guides = [self._drums]
-        self._phrase.append(len(ids))
+        self._phrase_bars += 1
 
     def _states_theme(self) -> bool:
         """Whether the user's theme is being played as it was written."""

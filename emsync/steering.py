@@ -33,6 +33,7 @@ from emsync.contrast import Contrast
 from emsync.control_curves import REST, SLOTS, Control, ControlCurves
 from emsync.controls import FRAME_S, LEAD_FROM, PROFILES, frame_times, in_scale, intensity
 from emsync.grammar import Grammar
+from emsync.repetition import lean_to_notes
 from emsync.score import Score
 
 FloatArray = npt.NDArray[np.floating]
@@ -126,8 +127,7 @@ class Steering:
             return out
         notes = self._notes_bias(time_s, grammar)
         if notes:
-            out[_ONS] += notes
-            out[_SHIFTS] -= (FAR / DENSE * notes) * np.minimum(_SHIFT_STEPS / grammar.beat_steps, 1.0)
+            lean_to_notes(out, notes, FAR / DENSE * notes, grammar.beat_steps)
         if self._holds:
             self._keep_sounding(out, time_s, grammar)
         key = self._now("key", time_s)

@@ -296,3 +296,12 @@ def test_so_many_together_at_most() -> None:
 
 def test_the_shares_windows_are_the_papers() -> None:
     assert landing.WINDOWS == {"frame": pytest.approx(0.0333, abs=1e-4), "second": 1.0}
+
+
+def test_pieces_have_the_form_that_users_get() -> None:
+    film = CutList("a", np.array([8.0]), 16.0)
+    made = [
+        compose_all(Fake(), [film], plain_recipe(form=form, tempo_qpm=120.0, theme_strength=1.0), seed=2)[0].piece
+        for form in ("none", "A,A")
+    ]
+    assert made[0].events.ids.tolist() != made[1].events.ids.tolist()

@@ -9,6 +9,7 @@ from emsync import vocabulary as v
 from emsync.form import plan_form
 from emsync.recipe import Recipe
 from emsync.sections import Plan, Sections, accompaniment, played_by
+from emsync.theme import Theme
 
 BAR = v.ID_OF["BAR_4"]
 KICK = int(v.ON_BASE[v.DRUMS] + 36)
@@ -118,3 +119,24 @@ def test_a_much_calmer_section_begins_without_the_drums() -> None:
         plan = Plan(sections, arousal=(0.5, 0.5 - calmer))
         found = leaning_of(PHRASE, plan)
         assert (found[KICK] > LIKELY) == goes_on
+
+
+def test_a_theme_returns_more_closely_than_what_was_composed() -> None:
+    theme = Theme(np.array([0.0]), np.array([4.0]), np.array([72]), v.STRINGS, 4.0, "one note")
+    note = int(v.ON_BASE[v.STRINGS] + 72)
+    found = []
+    for strength in (0.25, 1.0):
+        recipe = Recipe(mode="off", theme_strength=strength, phrase_strength=0.0)
+        sections = Sections(Plan(plan_form("A,A", 16.0), theme), recipe, None, BAR_STEPS / 4, np.random.default_rng(0))
+        events: list[int] = [v.START]
+        for step in range(0, 5 * BAR_STEPS, BAR_STEPS):  # five empty bars: the fifth begins the return
+            sections.accept(BAR, events, step, BAR_STEPS)
+            events += [BAR, HALF, HALF] if step < 4 * BAR_STEPS else [BAR]
+            if step < 4 * BAR_STEPS:
+                for event in (HALF, HALF):
+                    sections.accept(event, events, step, BAR_STEPS)
+        allowed = np.zeros(v.SIZE, dtype=bool)
+        allowed[[note, HALF]] = True
+        odds = np.exp(sections.mix(np.zeros(v.SIZE, dtype=np.float32), allowed, ()).astype(np.float64))[[note, HALF]]
+        found.append(float(odds[0] / odds.sum()))
+    assert found[1] > found[0] > 0.6 + 0.3 * 0.25  # 0.5 of the theme and half of the rest, not 0.25 of it
