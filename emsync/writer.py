@@ -175,7 +175,8 @@ class Writer:
         self._chord_bias = recipe.chord_bias + (recipe.stray_bias if recipe.lands else 0.0)
         self._targets = Targets(boundaries_s, recipe, end_step)
         self._meter = Meter(None if beat_steps is None else beat_steps / SIXTEENTHS)
-        self._drums_wait = not recipe.count_in and self.prime is None
+        drums_alone = set(recipe.described.families) == {v.FAMILIES[v.DRUMS]}
+        self._drums_wait = not (recipe.count_in or drums_alone or self.prime is not None)
         self._alone = Alone(recipe.alone_bias)
         self._monotony = Monotony(recipe.monotony_bias)
         self._harmony, self._repeated, self._density = (

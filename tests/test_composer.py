@@ -360,6 +360,9 @@ def test_drums_do_not_count_a_calm_piece_in() -> None:
         (piece,) = compose(Fake(bias=drummer), [film], hits=FREE, count_in=count_in)
         first, beat = (int(np.flatnonzero(which[piece.events.ids])[0]) for which in (pitched, drums))
         assert (first < beat) == waits
+    film = asked(12.0, arousal=-0.5, piece_arousal=-0.5)
+    (piece,) = compose(Fake(), [film], hits=FREE, count_in=False, describe="drums")
+    assert drums[piece.events.ids[: np.flatnonzero(v.KIND[piece.events.ids] == v.K_ON)[0] + 1]].any()
 
 
 def test_no_piece_stays_on_a_note_or_two() -> None:

@@ -19,6 +19,8 @@ from emsync.errors import InputError, MidiError, ModelError, OutputError
 from emsync.finish import ACCENT, AROUSAL_VELOCITY
 from emsync.hits import measure
 from emsync.midi_edit import Song
+from emsync.mood import MoodCurve
+from emsync.mood_source import Mood
 from emsync.record import Record
 from emsync.revision import Change, Span
 from emsync.score import Bars, Instrument, KeySignature, Marker, Score, TempoMap
@@ -379,6 +381,12 @@ def test_very_slow_and_very_fast_files(tmp_path: Path, qpm: float) -> None:
     )  # fmt: skip
     take = revised(saved(tmp_path, midi.to_bytes(slow)), 2, 4, session=session())
     assert take.n_added > 0
+
+
+def test_the_drums_of_a_calm_song_without_other_tracks_are_recomposed(tmp_path: Path) -> None:
+    score = replace(plain_song(), instruments=(Instrument("Kit", 0, True), Instrument("Kit", 0, True)))
+    calm = Mood(MoodCurve.constant(arousal=-0.8), "given", "as given")
+    assert revised(saved(tmp_path, midi.to_bytes(score)), 2, 4, mood=calm).n_added > 0
 
 
 # ---- arranging -------------------------------------------------------------------------------------------------------
