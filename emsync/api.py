@@ -68,6 +68,7 @@ class Choices(TypedDict, total=False):
     balance: float
     alone_bias: float
     monotony_bias: float
+    texture: float
     count_in: bool
     compass: bool
     full_chords: float

@@ -143,10 +143,8 @@ class Recipe:
         "--progression", choices=("on", "off"), since="off",
     )  # fmt: skip
     register_bias: float = _choice(
-        0.1,
-        "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence and "
-        "--mood-strength.",
-        low=0, high=10, since=0.0,
+        0.1, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
+        "and --mood-strength.", low=0, high=10, since=0.0,
     )  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",
@@ -173,10 +171,8 @@ class Recipe:
         True, "Whether notes may end off the sixteenths (docs/decisions/0010).", choices=(False, True)
     )
     candidates: int = _choice(
-        1,
-        "How many candidates to compose for every eight seconds or so; the best is kept. More than 1 needs a model "
-        "with critic.json (emsync fit-critic).",
-        "--candidates", "K", low=1, high=16, whole=True, since=1,
+        1, "How many candidates to compose for every eight seconds or so; the best is kept. More than 1 needs a model "
+        "with critic.json (emsync fit-critic).", "--candidates", "K", low=1, high=16, whole=True, since=1,
     )  # fmt: skip
     copying: float = _choice(
         0.5,
@@ -227,6 +223,10 @@ class Recipe:
     monotony_bias: float = _choice(
         2.0, "Added to the logits of other pitch classes for every second in which one or two make up the music.",
         low=0, high=100, since=0.0,
+    )  # fmt: skip
+    texture: float = _choice(
+        1.0, "How strongly notes lean towards textures as in real songs: fewer struck again, fewer between eighths.",
+        "--texture", "S", low=0, high=10, since=0.0,
     )  # fmt: skip
     count_in: bool = _choice(
         False, "Whether drums may begin a calm piece alone, as if to count in.", choices=(False, True), since=True

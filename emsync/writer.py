@@ -37,6 +37,7 @@ from emsync.sampling import draw, draw_velocity
 from emsync.sections import Plan, Sections
 from emsync.steering import Steering
 from emsync.tempo_plan import TempoPlan, beat_of
+from emsync.texture import Texture
 from emsync.tokenizer.events import Events
 
 FloatArray = npt.NDArray[np.floating]
@@ -178,7 +179,7 @@ class Writer:
         drums_alone = set(recipe.described.families) == {v.FAMILIES[v.DRUMS]}
         self._drums_wait = not (recipe.count_in or drums_alone or self.prime is not None)
         self._alone = Alone(recipe.alone_bias)
-        self._monotony = Monotony(recipe.monotony_bias)
+        self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture)
         self._harmony, self._repeated, self._density = (
             StaleHarmony(recipe),
             RepeatedNotes(),
@@ -260,6 +261,7 @@ class Writer:
             self._drums_wait = self._drums_wait and v.FAMILY[event] == v.DRUMS
             self._harmony.strike(event)
             self._density.strike(self.grammar.step)
+            self._texture.strike(event, self.grammar.step)
             self._repeated.strike(event, self.grammar.step, self.grammar.beat_steps)
             if self._originality is not None:
                 self._originality.strike(event, self.grammar.step, self.grammar.beat_steps)
@@ -326,6 +328,8 @@ class Writer:
         crowded = Density.bias(fill)
         logits = add_biases(logits, grammar.off_grid(), self._harmony, repeated, recipe, alone, crowded, other)
         logits = fuller(logits, lack, grammar.beat_steps)
+        since, sixteenths = grammar.state.since, grammar.sixteenths
+        logits = self._texture.lean(logits, allowed, since, grammar.step, grammar.beat_steps, sixteenths)
         logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)

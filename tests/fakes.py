@@ -55,6 +55,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "balance": 0.0,
             "alone_bias": 0.0,
             "monotony_bias": 0.0,
+            "texture": 0.0,
             "phrase_strength": 0.0,
             "count_in": True,
             "mode": "off",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -168,6 +169,11 @@ class Grammar:
     def on_grid(self) -> bool:
         """Whether notes keep to a grid."""
         return self.state.on_grid
+
+    @property
+    def sixteenths(self) -> float:
+        """How many sixteenths have passed since the bar line; NaN between sixteenths, without a grid, or before a bar."""
+        return math.nan if self._grid is None else self._grid.sixteenths()
 
     @property
     def sounding(self) -> list[int]:

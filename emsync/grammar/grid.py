@@ -85,6 +85,14 @@ class OnGrid(Rule):
         return SHIFT.start + off.nonzero()[0]
 
 
+    def sixteenths(self) -> float:
+        """How many sixteenths have passed since the bar line; NaN between sixteenths, or before the first bar."""
+        state = self.state
+        if not state.bars or not self._table.sixteenths[state.since_bar()]:
+            return math.nan
+        return round(state.since_bar() * SIXTEENTHS / state.beat_steps)
+
+
 class LooseEnds(Rule):
     """7. In a moment off the grid, only OFFs come, one or more."""
 

@@ -168,7 +168,11 @@ def compose_all(
                 progress(before_s + share * batch_s, total_s)
 
         own = replace(recipe, seed=own_seed)
-        tempo_plans = [plan_for(own, films[i].cuts_s, films[i].duration_s) for i in rows]
+        seeds = np.random.SeedSequence([seed, batch, 1]).generate_state(len(rows)).tolist()  # a tempo for each
+        tempo_plans = [
+            plan_for(replace(own, seed=one), films[i].cuts_s, films[i].duration_s)
+            for one, i in zip(seeds, rows, strict=True)
+        ]
         plans = [plan_piece(own, films[i].duration_s, films[i].cuts_s, {}) for i in rows]
         conditions = [films[i].conditions for i in rows]
         pieces = compose(decoder, conditions, own, plans=plans, tempo_plans=tempo_plans, progress=report)
