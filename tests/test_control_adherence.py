@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from emsync import controls
+from emsync import controls, soundtrack
 from emsync.conditions import LANE_NAMES
 from emsync.control_curves import Control, ControlCurves, of_text
 from emsync.errors import InputError
+from emsync.recipe import Recipe
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.training.evaluation import control_adherence, created_controls
 from emsync.training.evaluation.control_adherence import CREATED, aligned, asked_onsets, judge_piece, scores
@@ -133,3 +135,27 @@ def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatc
     assert prefills[0] == prefills[2] == keys[0].task.curves["key"].at(0.0)
     accuracies = [figures["accuracy"] for by in found.means for figures in [found.figures(by)["key"]["key"]]]
     assert min(accuracies[1:]) > accuracies[0]  # this model has no ear: its lanes change nothing, and steering does
+
+
+@pytest.mark.slow
+def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Feels(Fake):
+        knows_mood = True
+
+    composed: list[tuple[bool, Recipe]] = []
+    plain = soundtrack.compose
+
+    def compose(decoder: Any, duration_s: float, cuts: Any, recipe: Recipe, *, mood: Any) -> Any:
+        composed.append((mood is not None, recipe))
+        return plain(decoder, duration_s, cuts, recipe, mood=mood)
+
+    monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys, created_controls.emotions))
+    monkeypatch.setattr(soundtrack, "compose", compose)
+    recipe = plain_recipe(grid="sixteenths", finish="on", form="auto")
+    found = control_adherence.measure(Feels(), toy_archive(3, bars=8), 1, recipe, duration_s=4.0)
+    assert len(found.groups()["emotion"]) == control_adherence.EMOTIONS
+    moody = [asked for felt, asked in composed if felt]
+    assert len(moody) == control_adherence.EMOTIONS
+    assert {(each.tempo_qpm, each.finish, each.form) for each in moody} == {(None, "on", "auto")}
+    rest = [asked for felt, asked in composed if not felt]
+    assert {(each.finish, each.form) for each in rest} == {("off", "none")} and all(each.tempo_qpm for each in rest)

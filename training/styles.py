@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch.nn import Parameter
 
 from emsync import checkpoint
 from emsync.errors import InputError
+from emsync.model import EventTransformer
 from emsync.style import Style
 from emsync.training import low_rank
 from emsync.training.batches import tensors
@@ -118,9 +120,33 @@ def train(
     folder = checkpoint.embedded_folder() if model is None else Path(model)
     network = checkpoint.load(folder)
     added = low_rank.attach(network, options.rank, options.seed)
-    learned = low_rank.parameters(added)
-    optimizer = torch.optim.Adam(learned, lr=options.rate)
     dataset = Dataset.of(dict(pieces.archive.arrays))
+    bits = fit(network, low_rank.parameters(added), dataset, options, tell=tell)
+    down, up = low_rank.factors(added)
+    known = {
+        "pieces": list(pieces.names), "events": len(dataset.ids), "rank": options.rank, "steps": options.steps,
+        "batch": options.batch, "context": min(options.context, network.config.context), "rate": options.rate, "seed": options.seed,
+        "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
+        "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
+    }  # fmt: skip
+    return Style(checkpoint.weights_hash(folder), down, up, known), bits
+
+
+def fit(
+    network: EventTransformer, learned: list[Parameter], dataset: Dataset, options: StyleOptions,
+    *, tell: Callable[[int, float], None] | None = None,
+) -> list[float]:  # fmt: skip
+    """Train some parameters of a network on the songs of a dataset; returns the bits an event of each step.
+
+    Args:
+        network: The composer. Nothing of it changes but `learned`.
+        learned: Those of its parameters that are trained.
+        dataset: The songs.
+        options: How; the rank is not used.
+        tell: As of `train`.
+
+    """
+    optimizer = torch.optim.Adam(learned, lr=options.rate)
     config = CropConfig(context=min(options.context, network.config.context), drop_chord=0.1, sparse_boundaries=0.4)
     crops = Crops(dataset, config, seed=options.seed)
     bits = []
@@ -136,11 +162,4 @@ def train(
         bits.append(float(found))
         if tell is not None:
             tell(step + 1, bits[-1])
-    down, up = low_rank.factors(added)
-    known = {
-        "pieces": list(pieces.names), "events": len(dataset.ids), "rank": options.rank, "steps": options.steps,
-        "batch": options.batch, "context": config.context, "rate": options.rate, "seed": options.seed,
-        "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
-        "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
-    }  # fmt: skip
-    return Style(checkpoint.weights_hash(folder), down, up, known), bits
+    return bits

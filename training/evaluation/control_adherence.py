@@ -8,9 +8,11 @@ Conventions
 - An onset is a moment at which a note begins. One of the piece is aligned with one that was asked for within 70 ms, one
   to one. `cover` is the share of the piece's onsets that are (HPM's BCS), `hit` that of those asked for (BHS), and `f1`
   joins both.
-- Emotions are read by the judge of `mood_adherence`.
+- Emotions are read by the judge of `mood_adherence`. There are `EMOTIONS` times as many of them, since each piece is
+  composed once.
 - The control pairs every piece with what another piece of its set was asked for.
-- Only composing is measured: no piece has the finishing rules, whose last chord follows no control.
+- Of controls, only composing is measured: no piece has the finishing rules, whose last chord follows no control, or a
+  form. Emotions are followed by tempo, form and finishing, too: these pieces are as users get them.
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ CREATED: Final[tuple[Callable[[float], Iterable[Asked]], ...]] = (
 #: How a piece is made to obey: by the model's lanes, by steering (`emsync.steering`), or by both; of each
 #: (`Recipe.lane_strength`, `Recipe.control_strength`). Models without lanes are steered alone.
 MEANS: Final[Mapping[str, tuple[float, float]]] = {"lane": (1.0, 0.0), "steering": (0.0, 1.0), "both": (1.0, 1.0)}
+#: Pieces of emotions for each piece of the other sets, of which every piece is composed up to three times.
+EMOTIONS: Final = 3
 #: The least notes a second of an excerpt that controls are extracted from.
 _LEAST_NOTES_PER_S: Final = 3.0
 
@@ -105,11 +109,15 @@ def extracted(songs: Archive, count: int, duration_s: float, seed: int) -> list[
 
 
 def tasks(songs: Archive, count: int, duration_s: float, seed: int, *, mood: bool) -> list[Asked]:
-    """`count` pieces of every set (see the module), fewer where a set is smaller. mood: whether moods are asked for."""
+    """`count` pieces of every set, of emotions `EMOTIONS` times as many; fewer where a set is smaller.
+
+    mood: whether moods are asked for.
+    """
     out: list[Asked] = []
     for number, made in enumerate(CREATED):
         every = [] if made is created_controls.emotions and not mood else list(made(duration_s))
-        chosen = np.sort(np.random.default_rng([seed, number]).permutation(len(every))[:count])
+        most = count * (EMOTIONS if made is created_controls.emotions else 1)
+        chosen = np.sort(np.random.default_rng([seed, number]).permutation(len(every))[:most])
         out += [every[i] for i in chosen]
     real = extracted(songs, count, duration_s, seed)
     if not real:
@@ -323,6 +331,8 @@ def measure(
             recipe, seed=own_seed, tempo_qpm=task.tempo_qpm, finish="off", form="none", controls=task.curves,
             intensity="none", density="none", lane_strength=MEANS[by][0], control_strength=MEANS[by][1],
         )  # fmt: skip
+        if task.mood is not None:
+            asked = replace(asked, tempo_qpm=recipe.tempo_qpm, finish=recipe.finish, form=recipe.form)
         track = soundtrack.compose(decoder, duration_s, (), asked, mood=task.mood)
         judged.append(replace(judge_piece(track.score, task, duration_s, scale), by=by))
         if progress:
