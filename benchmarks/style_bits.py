@@ -2,9 +2,9 @@
 
     python benchmarks/style_bits.py FOLDER [FOLDER ...] [--pieces 5] [--others 20] [--steps 120]
 
-Of each folder of MIDI files, some pieces train a style (`emsync train --adapter lora`) and a prefix (`style_positions`),
-and others judge them: bits per note of fixed crops, of the model alone and with each. Other folders' styles are the
-control: a style that only made the model better at MIDI files would help there as well.
+Of each folder of MIDI files, some pieces train a style (`emsync train --adapter lora`) and a prefix
+(`style_positions`), and others judge them: bits per note of fixed crops, of the model alone and with each. Other
+folders' styles are the control: a style that only made the model better at MIDI files would help there as well.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=20)
     parser.add_argument("--crops", type=int, default=32)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--rate", type=float, default=styles.StyleOptions().rate)
     parser.add_argument("--prefix-rate", type=float, default=2e-2)
+    parser.add_argument("--ways", nargs="+", default=["adapter", "prefix"])
     a = parser.parse_args()
     judged: dict[str, list[Batch]] = {}
     learned: dict[str, list[Path]] = {}
@@ -60,9 +62,9 @@ def main() -> None:
     rows: list[list[str | float]] = []
     for name, files in learned.items():
         data = Dataset.of(dict(styles.read_pieces(files).archive.arrays))
-        for way in ("adapter", "prefix"):
+        for way in a.ways:
             model = checkpoint.load(checkpoint.embedded_folder())
-            options = styles.StyleOptions(steps=a.steps)
+            options = styles.StyleOptions(steps=a.steps, rate=a.rate)
             if way == "adapter":
                 parameters = low_rank.parameters(low_rank.attach(model, options.rank, options.seed))
             else:

@@ -158,4 +158,5 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
     assert len(moody) == control_adherence.EMOTIONS
     assert {(each.tempo_qpm, each.finish, each.form) for each in moody} == {(None, "on", "auto")}
     rest = [asked for felt, asked in composed if not felt]
-    assert {(each.finish, each.form) for each in rest} == {("off", "none")} and all(each.tempo_qpm for each in rest)
+    assert {(each.finish, each.form) for each in rest} == {("off", "none")}
+    assert all(each.tempo_qpm for each in rest)

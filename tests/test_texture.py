@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,8 +19,11 @@ def on(family: int, pitch: int) -> int:
     return v.ON_BASE[family] + pitch
 
 
-def leaning(texture: Texture, since=None, step=0, sixteenths=math.nan, allowed=NONE) -> np.ndarray:
-    return texture.lean(np.zeros(v.SIZE, dtype=np.float32), allowed, since or {}, step, BEAT, sixteenths)
+def leaning(
+    texture: Texture, since: dict[int, int] | None = None, step: float = 0, sixteenths: float = math.nan,
+    allowed: np.ndarray = NONE,
+) -> np.ndarray:  # fmt: skip
+    return texture.lean(np.zeros(v.SIZE, dtype=np.float32), allowed, since or {}, round(step), BEAT, sixteenths)
 
 
 def test_a_note_loses_where_its_family_has_just_struck_it() -> None:
@@ -36,7 +40,8 @@ def test_a_note_loses_where_its_family_has_just_struck_it() -> None:
     still = leaning(texture, step=20)
     assert still[c] == still[e] == after[c], "the chord that is being struck may repeat no more of the one before"
     later = leaning(texture, step=30)
-    assert later[c] == later[e] == 0 and later[on(v.PIANO, 67)] < 0
+    assert later[c] == later[e] == 0
+    assert later[on(v.PIANO, 67)] < 0
 
 
 def test_pitches_lose_beside_those_that_sound() -> None:
@@ -98,7 +103,7 @@ def test_pieces_strike_fewer_notes_again() -> None:
             if v.KIND[event] == v.K_ON:
                 onsets.setdefault(clock, set()).add(event)
         moments = list(onsets.values())
-        again = sum(len(now & before) for before, now in zip(moments, moments[1:], strict=False))
+        again = sum(len(now & before) for before, now in pairwise(moments))
         shares.append(again / max(sum(len(now) for now in moments[1:]), 1))
         assert len(moments) > 20
     assert shares[1] < shares[0] - 0.1, shares

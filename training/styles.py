@@ -125,7 +125,8 @@ def train(
     down, up = low_rank.factors(added)
     known = {
         "pieces": list(pieces.names), "events": len(dataset.ids), "rank": options.rank, "steps": options.steps,
-        "batch": options.batch, "context": min(options.context, network.config.context), "rate": options.rate, "seed": options.seed,
+        "batch": options.batch, "context": min(options.context, network.config.context),
+        "rate": options.rate, "seed": options.seed,
         "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
         "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
     }  # fmt: skip

@@ -172,7 +172,7 @@ class Grammar:
 
     @property
     def sixteenths(self) -> float:
-        """How many sixteenths have passed since the bar line; NaN between sixteenths, without a grid, or before a bar."""
+        """How many sixteenths have passed since the bar line; NaN between them, without a grid, and before a bar."""
         return math.nan if self._grid is None else self._grid.sixteenths()
 
     @property

@@ -84,7 +84,6 @@ class OnGrid(Rule):
             off[due - state.step - 1] = False
         return SHIFT.start + off.nonzero()[0]
 
-
     def sixteenths(self) -> float:
         """How many sixteenths have passed since the bar line; NaN between sixteenths, or before the first bar."""
         state = self.state
