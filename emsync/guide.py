@@ -13,6 +13,7 @@ Conventions: steps of 8 ms (`vocabulary.STEP_S`); places are in steps since the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.errors import InputError
+from emsync.grammar.tables import MAX_SOUNDING
 from emsync.keys import Key
 
 FloatArray = npt.NDArray[np.floating]
@@ -134,13 +136,14 @@ class Guide:
     Args:
         source: The passage. It begins with the next BAR, and ends after its last bar.
         weight: In [0, 1].
+        makes_room: Whether another note of a family ends where the family plays too many for the passage's next one.
 
     """
 
-    def __init__(self, source: Source, weight: float) -> None:
+    def __init__(self, source: Source, weight: float, *, makes_room: bool = False) -> None:
         if not 0 <= weight <= 1:
             raise InputError(f"a weight of {weight:g} is outside [0, 1]; give one in between")
-        self.source, self.weight = source, weight
+        self.source, self.weight, self._makes_room = source, weight, makes_room
         self._own = np.isin(v.FAMILY, list(source.only)) & np.isin(v.KIND, (v.K_ON, v.K_OFF))
         self._bar = -1
         self._place = 0
@@ -248,6 +251,12 @@ class Guide:
                 return event
             if event in sounding and allowed[partner]:
                 return partner
+            if self._makes_room and v.KIND[event] == v.K_ON:
+                family = int(v.FAMILY[event])
+                others = [on for on in sounding if v.FAMILY[on] == family]
+                ends = [int(v.PARTNER[on]) for on in others if allowed[v.PARTNER[on]]]
+                if ends and len(others) >= MAX_SOUNDING.get(family, math.inf):
+                    return min(ends)
         return None
 
     def _ahead(self, sounding: frozenset[int]) -> list[int]:

@@ -271,7 +271,7 @@ class Sections:
             source = self._in_mode(source, theme.key).transposed(section.label.semitones)
             # More closely than other passages: listeners should know it again.
             weight = min(STATED, math.sqrt(recipe.theme_strength) * PER_PRIME**section.label.primes)
-        self._theme = Guide(source, weight)
+        self._theme = Guide(source, weight, makes_room=True)
         self._guides.append(self._theme)
 
     def _excitement(self, now: int, source: int) -> float:
