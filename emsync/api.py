@@ -84,6 +84,7 @@ class Choices(TypedDict, total=False):
     describe: str
     control_strength: float
     lane_strength: float
+    intensity_lane: bool
 
 
 def compose(

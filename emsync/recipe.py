@@ -100,9 +100,8 @@ class Recipe:
         "--tempo-plan", choices=("on", "off"), since="off",
     )  # fmt: skip
     max_bend: float = _choice(
-        3.0,
-        "With --tempo-plan on: how far the tempi of neighbouring bars may differ, in percent, and twice that in all; "
-        "cuts that need more are missed.",
+        3.0, "With --tempo-plan on: how far the tempi of neighbouring bars may differ, in percent, and twice that in "
+        "all; cuts that need more are missed.",
         "--max-bend", "PERCENT", low=0.1, high=25,
     )  # fmt: skip
     metre_changes: bool = _choice(
@@ -133,9 +132,8 @@ class Recipe:
         "--key", "TONIC", text=keys.check_tonic,
     )  # fmt: skip
     mode_strength: float = _choice(
-        0.8,
-        "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to their "
-        "logits. It is multiplied by half of --mood-strength and the root of the magnitude of valence.",
+        0.8, "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to "
+        "their logits. It is multiplied by half of --mood-strength and the root of the magnitude of valence.",
         "--mode-strength", "S", low=0, high=10,
     )  # fmt: skip
     progression: Literal["on", "off"] = _choice(
@@ -248,8 +246,7 @@ class Recipe:
         choices=(False, True), since=False,
     )  # fmt: skip
     stale_bias: float = _choice(
-        -0.1,
-        "Added to the logits of the last bar's pitches, times the square of how many bars the harmony has been static.",
+        -0.1, "Added to the logits of the last bar's pitches, times the square of how many bars it was static.",
         low=-100, high=0,
     )  # fmt: skip
     repeat_bias: float = _choice(
@@ -300,6 +297,9 @@ class Recipe:
         1.0, "How strongly a model that learned controls follows them: 0 not at all, 1 as learned, above 1 guided.",
         "--lane-strength", "STRENGTH", low=0, high=4,
     )  # fmt: skip
+    intensity_lane: bool = _choice(
+        False, "Whether intensity is shown to the model where it is steered, too.", choices=(False, True), since=True
+    )
 
     def __post_init__(self) -> None:
         for name, choice in CHOICES.items():

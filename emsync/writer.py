@@ -149,6 +149,8 @@ class Writer:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
         plan, curves = plan or Plan(), recipe.curves(conditions.end_s)
         shown = recipe.curves(conditions.end_s, min(recipe.lane_strength, 1.0))
+        if recipe.control_strength and not recipe.intensity_lane:  # it is followed better without (docs/controls.md)
+            shown = shown.only(*[name for name in shown if name != "intensity"])
         if tempo_plan is not None:
             curves, shown = curves.moved(tempo_plan.to_nominal), shown.moved(tempo_plan.to_nominal)
             conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)

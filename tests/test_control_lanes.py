@@ -24,7 +24,7 @@ from emsync.training.crops import PREFIX, CropConfig, Crops, transpose
 from emsync.training.dataset import Dataset
 from emsync.training.train import RunOptions, fit
 from tests.crops import PLAIN, off, on, place, rows
-from tests.fakes import Fake
+from tests.fakes import Fake, plain_recipe
 from tests.models import LOCAL, RELATIVE, random_inputs, random_model, toy_archive, toy_preset
 
 PLACE = {name: i for i, name in enumerate(LANE_NAMES)}
@@ -254,3 +254,16 @@ def test_lanes_are_followed_more_or_less_strongly() -> None:
     deaf = Fake()
     composer.compose(deaf, [asked], recipe)
     assert len(deaf.prefills[0][0]) == 1
+
+
+def test_intensity_is_not_shown_where_it_is_steered() -> None:
+    """Steering alone follows it better than steering with the lane; records from before compose with both."""
+    curves = ControlCurves({name: Control(np.zeros(1), np.array([6.0])) for name in ("intensity", "key")})
+    asked = Conditions(end_s=2.0, boundaries_s=np.zeros(0))
+    cases = (({}, False), ({"intensity_lane": True}, True), ({"control_strength": 0.0}, True))
+    for choices, is_shown in cases:
+        decoder = Keyed()
+        composer.compose(decoder, [asked], plain_recipe(controls=curves, **choices))
+        lanes = decoder.prefills[0][2][0, 0]
+        assert np.isnan(lanes[PLACE["intensity"]]) == (not is_shown)
+        assert lanes[PLACE["key"]] == 6.0

@@ -132,6 +132,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         full_chords=0.0,
         heard_thirds=0.0,
         late_accents=False,
+        intensity_lane=True,
     )
 
 
