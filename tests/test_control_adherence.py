@@ -153,9 +153,15 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
     monkeypatch.setattr(soundtrack, "compose", compose)
     recipe = plain_recipe(grid="sixteenths", finish="on", form="auto")
     found = control_adherence.measure(Feels(), toy_archive(3, bars=8), 1, recipe, duration_s=4.0)
-    assert len(found.groups()["emotion"]) == control_adherence.EMOTIONS
+    groups = found.groups()
+    assert len(groups["emotion"]) == len(groups["extracted emotion"]) == control_adherence.EMOTIONS
+    for each in groups["extracted emotion"]:
+        assert each.task.mood is not None
+        assert len(each.asked["valence"]) == 4
+        assert len(each.task.curves) == 0
+    assert all(each.task.mood is None for name in ("extracted key", "extracted, all") for each in groups[name])
     moody = [asked for felt, asked in composed if felt]
-    assert len(moody) == control_adherence.EMOTIONS
+    assert len(moody) == 2 * control_adherence.EMOTIONS
     assert {(each.tempo_qpm, each.finish, each.form) for each in moody} == {(None, "on", "auto")}
     rest = [asked for felt, asked in composed if not felt]
     assert {(each.finish, each.form) for each in rest} == {("off", "none")}

@@ -8,8 +8,8 @@ Conventions
 - An onset is a moment at which a note begins. One of the piece is aligned with one that was asked for within 70 ms, one
   to one. `cover` is the share of the piece's onsets that are (HPM's BCS), `hit` that of those asked for (BHS), and `f1`
   joins both.
-- Emotions are read by the judge of `mood_adherence`. There are `EMOTIONS` times as many of them, since each piece is
-  composed once.
+- Emotions are read by the judge of `mood_adherence`; extracted ones are the labeller's readings of real songs. There
+  are `EMOTIONS` times as many of them, since each piece is composed once.
 - The control pairs every piece with what another piece of its set was asked for.
 - Of controls, only composing is measured: no piece has the finishing rules, whose last chord follows no control, or a
   form. Emotions are followed by tempo, form and finishing, too: these pieces are as users get them.
@@ -40,7 +40,7 @@ from emsync.training.evaluation.landing import matched
 from emsync.training.evaluation.mood_adherence import judges_scale
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import concordance, pearson
-from emsync.training.mood.curves import Scale, judge, readings
+from emsync.training.mood.curves import Scale, curve, judge, labels, readings
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
@@ -87,7 +87,10 @@ class Judged:
 
 
 def extracted(songs: Archive, count: int, duration_s: float, seed: int) -> list[Asked]:
-    """Controls of excerpts of real songs, each from a bar on, with all controls. They may be fewer than `count`."""
+    """Controls of excerpts of real songs, each from a bar on, with all controls. They may be fewer than `count`.
+
+    Each has the mood that the labeller reads in the excerpt, too.
+    """
     rng = np.random.default_rng([seed, 17])
     found: list[Asked] = []
     for index in rng.permutation(len(songs)).tolist():
@@ -102,7 +105,8 @@ def extracted(songs: Archive, count: int, duration_s: float, seed: int) -> list[
             controls.of_score(part, duration_s) if len(part) >= _LEAST_NOTES_PER_S * duration_s else ControlCurves({})
         )
         if len(curves) == len(KINDS) and 60 <= tempo <= 200:
-            found.append(Asked("extracted", f"song {index} from {at_s:.1f} s", curves, tempo))
+            name, mood = f"song {index} from {at_s:.1f} s", curve(labels(part))
+            found.append(Asked("extracted", name, curves, tempo, mood))
         if len(found) == count:
             break
     return found
@@ -119,13 +123,16 @@ def tasks(songs: Archive, count: int, duration_s: float, seed: int, *, mood: boo
         most = count * (EMOTIONS if made is created_controls.emotions else 1)
         chosen = np.sort(np.random.default_rng([seed, number]).permutation(len(every))[:most])
         out += [every[i] for i in chosen]
-    real = extracted(songs, count, duration_s, seed)
-    if not real:
+    every = extracted(songs, EMOTIONS * count if mood else count, duration_s, seed)
+    if not every:
         raise InputError(f"no song of the archive has {duration_s:g} s with all controls; give one with longer songs")
+    real = [replace(each, mood=None) for each in every[:count]]
     for name in KINDS:
         out += [replace(each, group=f"extracted {name}", curves=each.curves.only(name)) for each in real]
     out += [replace(each, group="extracted, all") for each in real]
     out += [half_masked(each, duration_s, first=i % 2 == 0) for i, each in enumerate(real)]
+    if mood:
+        out += [replace(each, group="extracted emotion", curves=ControlCurves({})) for each in every]
     return out
 
 
@@ -267,7 +274,7 @@ class ControlAdherence:
         """Draw a piece of each set with one control: asked for and found, over time (PNG)."""
         from matplotlib.figure import Figure
 
-        alone = {group: mine for group, mine in self.groups().items() if len(mine[0].asked) == 1 or group == "emotion"}
+        alone = {group: mine for group, mine in self.groups().items() if len(mine[0].asked) == 1 or mine[0].task.mood}
         panels = [(mine[len(mine) // 2], name) for mine in alone.values() for name in mine[0].asked]
         columns = 2
         figure = Figure(figsize=(14, 2.2 * math.ceil(len(panels) / columns)), layout="constrained")
