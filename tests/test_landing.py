@@ -271,6 +271,16 @@ def test_composing_is_the_same_for_the_same_seed() -> None:
     assert ids(5) == ids(5) != ids(6)
 
 
+def test_each_piece_has_a_tempo_of_its_own() -> None:
+    """Figures in quarter notes would otherwise depend on the few tempi of the batches."""
+    films = [CutList("a", np.array([4.0]), 12.0)] * 4
+    pieces = compose_all(Fake(), films, plain_recipe(grid="sixteenths"), seed=2)
+    tempi = [made.piece.tempo_plan.nominal_qpm for made in pieces if made.piece.tempo_plan]
+    assert len(tempi) == 4
+    assert len(set(tempi)) >= 3  # two draws may be nearest to one tempo of the grid
+    assert min(tempi) < 100 < max(tempi)
+
+
 def test_pieces_are_finished_where_the_recipe_says_so() -> None:
     def last_chords(finish: Any) -> list[float]:
         recipe = plain_recipe(grid="sixteenths", tempo_qpm=120.0, finish=finish)
