@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -201,3 +202,19 @@ def test_on_the_grid_no_note_is_a_click(policy: str) -> None:
             elif v.KIND[event] == v.K_OFF and step < end:
                 lengths.append(step - begun[int(v.PARTNER[event])])
     assert min(lengths) == shortest == 7
+
+
+def test_places_are_counted_in_sixteenths_from_the_bar_line() -> None:
+    grammar = begin(limits(1650, beat_steps=60, grid=True), np.array([], dtype=np.int64))
+    assert math.isnan(grammar.sixteenths), "no bar has begun"
+    take(grammar, "BAR_4")
+    places = [grammar.sixteenths]
+    for _ in range(3):
+        take(grammar, "TIMESHIFT_120", "ON_DRUMS_36")
+        places.append(grammar.sixteenths)
+    assert places == [0, 1, 2, 3]
+    take(grammar, "TIMESHIFT_960", "ON_DRUMS_36", "TIMESHIFT_600", "BAR_4")
+    assert grammar.sixteenths == 0, "counted from the bar that has just begun"
+    free = begin(limits(1650, beat_steps=60), np.array([], dtype=np.int64))
+    take(free, "BAR_4")
+    assert math.isnan(free.sixteenths), "without a grid there are no places"
