@@ -1,10 +1,11 @@
 """Ways of joining the controls' lanes to a frozen composer, on equal compute: the table of decision 42.
 
-    python benchmarks/fusion.py TRAIN.npz VALID.npz [--model DIR] [--minutes 4] [--crops 48] -o FOLDER
+    python benchmarks/fusion.py RUN/data RUN/valid [--model DIR] [--minutes 4] [--crops 48] -o FOLDER
 
-The model loses its own lanes of controls. Each way then begins from the same weights and trains the lanes, weights and
-guides alone (`train_only = "controls"`) for so many minutes. Bits per note of validation crops with controls hidden,
-with the songs' own, and with those of another crop; right over wrong measures how well they are followed.
+The first two are the folders of songs that a training run makes (`emsync train -o RUN`). The model loses its own lanes
+of controls. Each way then begins from the same weights and trains the lanes, weights and guides alone (`train_only =
+"controls"`) for so many minutes. Bits per note of validation crops with controls hidden, with the songs' own, and with
+those of another crop; right over wrong measures how well they are followed.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
+from style_bits import bits
 
 from emsync import checkpoint
 from emsync.conditions import CONTROL_LANES, LANE_NAMES
@@ -26,7 +26,6 @@ from emsync.model import EventTransformer
 from emsync.training.crops import Batch, Crops
 from emsync.training.dataset import Dataset
 from emsync.training.evaluation.report_page import table
-from emsync.training.objective import validate
 from emsync.training.presets import Preset
 from emsync.training.run_options import RunOptions
 from emsync.training.train import VALID_SEED, fit
@@ -77,7 +76,8 @@ def main() -> None:
     a = parser.parse_args()
     a.output.mkdir(parents=True)
     base = a.output / "base"
-    checkpoint.save(without_controls(checkpoint.load(a.model)), base)
+    stripped = without_controls(checkpoint.load(a.model))
+    checkpoint.save(stripped, base)
     data, valid = Dataset.open(a.train), Dataset.open(a.valid)
     small = Preset.read("small")
     size = 4
@@ -89,21 +89,17 @@ def main() -> None:
         ]
         for shown in (False, True)
     )
-
-    def bits(model: EventTransformer, batches: Sequence[Batch]) -> float:
-        with torch.inference_mode():
-            return validate(model, list(batches), torch.device("cpu"), nullcontext)["bits_per_note"]
-
+    shown = (plain, right, of_another(right))
     rows: list[list[str | float]] = []
-    before = bits(checkpoint.load(base), plain)
+    before = bits(stripped, plain)
     for name, parts in WAYS.items():
         config = replace(small.train, batch=size, train_only="controls", rate=1.5e-3, warmup_steps=10, decay=0.6)
         preset = replace(small, model=replace(small.model, **parts), crops=crops, train=config)
         out = a.output / name.split()[0]
         end = fit(preset, data, None, out, RunOptions(minutes=a.minutes, initial=base))
         model = checkpoint.load(out / "model")
-        hidden, own, wrong = (bits(model, each) for each in (plain, right, of_another(right)))
-        new = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in checkpoint.load(base).parameters())
+        hidden, own, wrong = (bits(model, each) for each in shown)
+        new = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in stripped.parameters())
         rows.append([name, f"{new:,}", f"{end.tokens / 1e6:.2f}", hidden, own, wrong, wrong - own])
         print(rows[-1], flush=True)
     print(f"Before: {before:.3f} bits a note.\n")

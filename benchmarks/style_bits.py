@@ -68,11 +68,9 @@ def main() -> None:
             if way == "adapter":
                 parameters = low_rank.parameters(low_rank.attach(model, options.rank, options.seed))
             else:
-                model = model.with_parts(replace(model.config, style_positions=3))
-                parameters = [model.style.weight]
+                model = model.with_parts(replace(model.config, style_positions=3)).requires_grad_(False)
+                parameters = [model.style.weight.requires_grad_()]
                 options = replace(options, rate=a.prefix_rate)
-            for each in model.parameters():
-                each.requires_grad_(any(each is one for one in parameters))
             spent = styles.fit(model, parameters, data, options)
             saved = {other: alone[other] - bits(model, batches) for other, batches in judged.items()}
             elsewhere = float(np.mean([x for other, x in saved.items() if other != name] or [np.nan]))

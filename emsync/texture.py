@@ -97,11 +97,10 @@ class Texture:
 
 
 def _clashes(sounding: Mapping[int, int]) -> npt.NDArray[np.float32]:
-    """(12,) What each pitch class loses to the sounding ONs (`CLASH`), drums apart."""
+    """(12,) What each pitch class loses to the sounding ONs (`CLASH`), which are pitched: drums do not sound on."""
     lost = np.zeros(12, dtype=np.float32)
     for on in sounding:
-        if v.FAMILY[on] != v.DRUMS:
-            for semitones, loss in enumerate(CLASH, start=1):
-                for near in (v.VALUE[on] - semitones, v.VALUE[on] + semitones):
-                    lost[near % 12] = max(lost[near % 12], loss)
+        for semitones, loss in enumerate(CLASH, start=1):
+            for near in (v.VALUE[on] - semitones, v.VALUE[on] + semitones):
+                lost[near % 12] = max(lost[near % 12], loss)
     return lost

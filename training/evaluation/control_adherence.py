@@ -123,16 +123,16 @@ def tasks(songs: Archive, count: int, duration_s: float, seed: int, *, mood: boo
         most = count * (EMOTIONS if made is created_controls.emotions else 1)
         chosen = np.sort(np.random.default_rng([seed, number]).permutation(len(every))[:most])
         out += [every[i] for i in chosen]
-    every = extracted(songs, EMOTIONS * count if mood else count, duration_s, seed)
-    if not every:
+    excerpts = extracted(songs, EMOTIONS * count if mood else count, duration_s, seed)
+    if not excerpts:
         raise InputError(f"no song of the archive has {duration_s:g} s with all controls; give one with longer songs")
-    real = [replace(each, mood=None) for each in every[:count]]
+    real = [replace(each, mood=None) for each in excerpts[:count]]
     for name in KINDS:
         out += [replace(each, group=f"extracted {name}", curves=each.curves.only(name)) for each in real]
     out += [replace(each, group="extracted, all") for each in real]
     out += [half_masked(each, duration_s, first=i % 2 == 0) for i, each in enumerate(real)]
     if mood:
-        out += [replace(each, group="extracted emotion", curves=ControlCurves({})) for each in every]
+        out += [replace(each, group="extracted emotion", curves=ControlCurves({})) for each in excerpts]
     return out
 
 
