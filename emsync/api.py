@@ -69,6 +69,7 @@ class Choices(TypedDict, total=False):
     alone_bias: float
     monotony_bias: float
     texture: float
+    expression: float
     count_in: bool
     compass: bool
     full_chords: float

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync.errors import InputError
+from emsync.expression import LOUDNESS
 from emsync.hits import measure
 from emsync.score import Score
 
@@ -25,8 +26,6 @@ FloatArray = npt.NDArray[np.float64]
 ACCENT, AROUND_S = 20.0, 4.0
 #: If the notes around such a chord are louder than this (velocity), the whole piece is turned down to make room.
 LOUD: Final = 104.0
-#: What an arousal of 1 adds to every velocity, and one of -1 takes away: two of the sixteen levels.
-AROUSAL_VELOCITY: Final = 16.0
 #: If velocities vary less than this (standard deviation; four of five real songs vary more), they get a pulse: this is
 #: added on the first beat of a bar, on its other beats, and between beats.
 FLAT: Final = 6.0
@@ -37,7 +36,7 @@ TOGETHER_S, ON_BEAT = 2e-3, 0.06
 
 def finish(
     score: Score, boundaries_s: npt.ArrayLike, *, arousal: Callable[[FloatArray], FloatArray] | None = None,
-    late: bool = True,
+    by: float = LOUDNESS, late: bool = True,
 ) -> Score:  # fmt: skip
     """The score with its dynamics shaped. Velocities stay in 1 … 127, and everything else is unchanged.
 
@@ -47,6 +46,7 @@ def finish(
     boundaries_s: (B,) the cuts that chords were composed for. The notes that begin with the chord nearest to each,
         within a second, are accented (`hits.measure`).
     arousal: a function from times in seconds (N,) to arousal in [-1, 1] (N,), NaN where there is none. None: no mood.
+    by: what an arousal of 1 adds to every velocity, and one of -1 takes away (`expression.loudness`).
     late: whether chords count that are held to the end, but not for two beats (`hits.sounding_chords`).
     Raises `InputError` for an arousal of another shape or range, or a score of other instruments.
     """
@@ -56,7 +56,7 @@ def finish(
     if loud.std() < FLAT:
         loud = loud + _pulse(score)
     if arousal is not None:
-        loud = loud + AROUSAL_VELOCITY * _sampled(arousal, score.start_s)
+        loud = loud + by * _sampled(arousal, score.start_s)
     met = measure(score, boundaries_s, to_end=late)
     loud = _accented(score, loud, sorted({h.chord_s for h in met if h.chord_s is not None}))
     return replace(score, velocity=np.clip(np.rint(loud), 1, 127).astype(np.int64))
@@ -64,7 +64,7 @@ def finish(
 
 def unfinished(
     start_s: FloatArray, velocity: npt.NDArray[np.integer], chords_s: npt.ArrayLike,
-    arousal: Callable[[FloatArray], FloatArray] | None = None,
+    arousal: Callable[[FloatArray], FloatArray] | None = None, by: float = LOUDNESS,
 ) -> npt.NDArray[np.int64]:  # fmt: skip
     """Velocities (N,) about as they were before `finish`: without the mood's share, and without accents on cuts.
 
@@ -75,15 +75,16 @@ def unfinished(
     for at in np.asarray(chords_s, dtype=np.float64).tolist():
         loud[np.abs(start_s - at) <= TOGETHER_S] -= ACCENT
     if arousal is not None:
-        loud -= AROUSAL_VELOCITY * _sampled(arousal, start_s)
+        loud -= by * _sampled(arousal, start_s)
     return np.clip(np.rint(loud), 1, 127).astype(np.int64)
 
 
 def loudened(
-    start_s: FloatArray, velocity: npt.NDArray[np.integer], arousal: Callable[[FloatArray], FloatArray]
-) -> npt.NDArray[np.int64]:
+    start_s: FloatArray, velocity: npt.NDArray[np.integer], arousal: Callable[[FloatArray], FloatArray],
+    by: float = LOUDNESS,
+) -> npt.NDArray[np.int64]:  # fmt: skip
     """Velocities (N,) with the mood's share, as `finish` adds it; the arguments are those of `unfinished`."""
-    return np.clip(np.rint(velocity + AROUSAL_VELOCITY * _sampled(arousal, start_s)), 1, 127).astype(np.int64)
+    return np.clip(np.rint(velocity + by * _sampled(arousal, start_s)), 1, 127).astype(np.int64)
 
 
 def _accented(score: Score, loud: FloatArray, chords_s: list[float]) -> FloatArray:

@@ -226,25 +226,25 @@ class Recipe:
         1.0, "How strongly notes lean towards textures as in real songs: fewer struck again, fewer between eighths.",
         "--texture", "S", low=0, high=10, since=0.0,
     )  # fmt: skip
+    expression: float = _choice(
+        1.0, "How strongly articulation and loudness follow arousal: notes get shorter and louder, or long and soft.",
+        "--expression", "S", low=0, high=10, since=0.0)  # fmt: skip
     count_in: bool = _choice(
         False, "Whether drums may begin a calm piece alone, as if to count in.", choices=(False, True), since=True
     )
     compass: bool = _choice(
-        True, "Whether bass and guitar keep to the pitches that they have in real songs.",
-        choices=(False, True), since=False,
-    )  # fmt: skip
+        True, "Whether bass and guitar keep to the pitches of real songs.", choices=(False, True), since=False
+    )
     full_chords: float = _choice(
         4.0, "Added to the logits of the third and fifth that a CHORD still lacks, where pitches lean towards a key.",
         low=0, high=100, since=0.0,
     )  # fmt: skip
     heard_thirds: float = _choice(
-        4.0, "The same without a key: added to the logits of the third that the piece has played more of late.",
-        low=0, high=100, since=0.0,
-    )  # fmt: skip
+        4.0, "The same without a key: of the third that the piece has played more of late.", low=0, high=100, since=0.0
+    )
     late_accents: bool = _choice(
-        True, "Whether chords on cuts that sound to the end, but not for two beats, are accented, too.",
-        choices=(False, True), since=False,
-    )  # fmt: skip
+        True, "Whether chords on cuts that sound just to the end are accented, too.", choices=(False, True), since=False
+    )
     stale_bias: float = _choice(
         -0.1, "Added to the logits of the last bar's pitches, times the square of how many bars it was static.",
         low=-100, high=0,

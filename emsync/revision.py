@@ -36,6 +36,7 @@ from emsync import vocabulary as v
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.errors import InputError
+from emsync.expression import loudness
 from emsync.finish import ACCENT, AROUND_S, loudened
 from emsync.grammar.tables import HELD_QUARTERS
 from emsync.midi_edit import BoolArray, NewNote, NewTrack, Part, Song
@@ -322,7 +323,8 @@ def _placed(
         velocity = int(v.velocity_value(np.array(note.level - 1)))
         placed.append(NewNote(track, line, note.pitch, velocity, on, max(off, on + 1)))
     if asked.arousal is not None and placed:
-        loud = loudened(_begin_s(song, placed), np.array([note.velocity for note in placed]), asked.arousal)
+        by = loudness(asked.recipe.expression)
+        loud = loudened(_begin_s(song, placed), np.array([note.velocity for note in placed]), asked.arousal, by)
         placed = [replace(note, velocity=velocity) for note, velocity in zip(placed, loud.tolist(), strict=True)]
     return _unequal(song, _accented(song, placed, accented, removed), removed, time.tick(_ROUNDING))
 

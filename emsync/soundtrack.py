@@ -28,6 +28,7 @@ from emsync.cut_choice import Cuts, listed
 from emsync.cutfiles.cut import Weight
 from emsync.cutlist import CutList
 from emsync.errors import InputError
+from emsync.expression import loudness
 from emsync.files import atomic_paths
 from emsync.finish import finish
 from emsync.form import Section
@@ -380,7 +381,8 @@ def compose(
     if recipe.finishes:
         loud = curves.get("arousal") if recipe.mood_strength else None
         felt_then = None if loud is None else lambda t: np.interp(t, *loud)
-        score = finish(score, boundaries, arousal=felt_then, late=recipe.late_accents)
+        by = loudness(recipe.expression)
+        score = finish(score, boundaries, arousal=felt_then, by=by, late=recipe.late_accents)
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))

@@ -30,6 +30,7 @@ from emsync.cut_choice import CutChoice, Cuts, listed
 from emsync.cutfiles.cut import Weight
 from emsync.cutlist import CutList
 from emsync.errors import InputError
+from emsync.expression import loudness
 from emsync.files import atomic_paths
 from emsync.finish import unfinished
 from emsync.hits import Hit, closest_s, crowded, measure
@@ -336,7 +337,8 @@ def _loudness(
     )  # fmt: skip
     hits = measure(families.reduce(song.score).score, cuts_s, to_end=known.recipe.late_accents)
     chords_s = [hit.chord_s for hit in hits if hit.within_frame and hit.chord_s is not None]
-    context_velocity = unfinished(song.clock.seconds(song.on), song.velocity, chords_s, _arousal_of(before))
+    by = loudness(known.recipe.expression)
+    context_velocity = unfinished(song.clock.seconds(song.on), song.velocity, chords_s, _arousal_of(before), by)
     return context_velocity, _arousal_of(now) if recipe.finishes else None
 
 

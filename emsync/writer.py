@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from emsync import expression
 from emsync import vocabulary as v
 from emsync.arrangement import Arrangement, drawn
 from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, VALENCE_LANE, Conditions
@@ -332,6 +333,7 @@ class Writer:
         logits = fuller(logits, lack, grammar.beat_steps)
         since, sixteenths = grammar.state.since, grammar.sixteenths
         logits = self._texture.lean(logits, allowed, since, grammar.step, grammar.beat_steps, sixteenths)
+        logits = expression.lean(logits, recipe.expression, since, float(arousal))
         logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)

@@ -56,6 +56,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "alone_bias": 0.0,
             "monotony_bias": 0.0,
             "texture": 0.0,
+            "expression": 0.0,
             "phrase_strength": 0.0,
             "count_in": True,
             "mode": "off",

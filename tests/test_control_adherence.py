@@ -158,7 +158,15 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
     for each in groups["extracted emotion"]:
         assert each.task.mood is not None
         assert len(each.asked["valence"]) == 4
+        assert set(each.asked) == {"valence", "arousal", "valence, by the labeller", "arousal, by the labeller"}
+        assert (each.found["arousal"] != each.found["arousal, by the labeller"]).any(), "two regressors read it"
         assert len(each.task.curves) == 0
+    assert len(found.songs) == control_adherence.EMOTIONS
+    for song in found.songs:
+        own, again = song.asked["arousal"], song.found["arousal, by the labeller"]
+        assert again == pytest.approx(own, abs=0.005), "the labeller reads in a song what was extracted from it"
+    assert found.to_dict()["songs"].keys() == {"valence", "arousal"}
+    assert found.to_markdown().count(f"The {len(found.songs)} songs themselves, as the judge reads them") == 2
     assert all(each.task.mood is None for name in ("extracted key", "extracted, all") for each in groups[name])
     moody = [asked for felt, asked in composed if felt]
     assert len(moody) == 2 * control_adherence.EMOTIONS

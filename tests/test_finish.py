@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emsync.errors import InputError
-from emsync.finish import ACCENT, AROUSAL_VELOCITY, finish
+from emsync.expression import LOUDNESS
+from emsync.finish import ACCENT, finish
 from emsync.hits import measure
 from emsync.score import Bars, Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS
@@ -99,7 +100,9 @@ def test_lively_playing_is_left_alone() -> None:
 def test_arousal_moves_the_loudness_over_time() -> None:
     score = song(melody(LIVELY))
     moved = changes(score, finish(score, [], arousal=lambda t: np.clip(t / 8 - 1, -1, 1)))
-    assert moved[0] == -AROUSAL_VELOCITY
+    assert moved[0] == -LOUDNESS
+    twice = changes(score, finish(score, [], arousal=lambda t: np.clip(t / 8 - 1, -1, 1), by=2 * LOUDNESS))
+    assert twice[0] == 2 * moved[0]
     assert moved[score.start_s == 8.0] == 0
     assert (np.diff(moved) >= 0).all()
     silent = finish(score, [], arousal=lambda t: np.full(len(t), np.nan))

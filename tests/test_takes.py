@@ -16,7 +16,8 @@ from emsync import finish, midi, soundtrack, takes
 from emsync import vocabulary as v
 from emsync.cut_choice import CutChoice
 from emsync.errors import InputError, MidiError, ModelError, OutputError
-from emsync.finish import ACCENT, AROUSAL_VELOCITY
+from emsync.expression import loudness
+from emsync.finish import ACCENT
 from emsync.hits import measure
 from emsync.midi_edit import Song
 from emsync.mood import MoodCurve
@@ -273,8 +274,9 @@ def test_the_model_reads_velocities_without_the_finish_and_new_ones_get_it(
     monkeypatch.setattr(takes._Brief, "take", lambda *given: None)
     arousal = float(Record.read(f"{composed}.json").mood.arousal[0])  # type: ignore[union-attr]
     revised(composed)
+    by = loudness(Record.read(f"{composed}.json").recipe.expression)
     accented = np.abs(song.clock.seconds(song.on)[:, None] - [5.0, 9.2]).min(axis=1) < 2e-3
-    lower = np.where(accented, ACCENT, 0.0) + AROUSAL_VELOCITY * arousal
+    lower = np.where(accented, ACCENT, 0.0) + by * arousal
     assert accented.any()
     assert briefs[0].context_velocity.tolist() == np.clip(np.rint(song.velocity - lower), 1, 127).tolist()
     assert briefs[0].arousal(np.array([3.0])) == pytest.approx(arousal)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from emsync.control_curves import REST, Control, ControlCurves, of_text
 from emsync.mood import MoodCurve
+from emsync.score import Score
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -55,13 +56,17 @@ EMOTION_SPANS: Final = ((0.1, 0.8), (-0.8, -0.1), (-0.8, 0.8))
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What is asked of one piece: the set it belongs to, its name, controls, a tempo, and a mood."""
+    """What is asked of one piece: the set it belongs to, its name, controls, a tempo, and a mood.
+
+    source: the music that the controls and the mood were extracted from.
+    """
 
     group: str
     name: str
     curves: ControlCurves
     tempo_qpm: float = TEMPO_QPM
     mood: MoodCurve | None = None
+    source: Score | None = None
 
 
 def melodies(duration_s: float) -> Iterator[Asked]:
