@@ -1,4 +1,4 @@
-"""Changes of the network that are grafted onto trained weights, on equal steps: the table of decision 44.
+"""Changes of the network that are grafted onto trained weights, on equal steps: the table of decision 45.
 
     python benchmarks/architecture.py RUN/data RUN/valid [--model DIR] [--steps 160] [--crops 48] [--seeds 1] \
         [--only NAME ...] -o FOLDER
@@ -222,7 +222,7 @@ def main() -> None:
             results[key] = {
                 "arm": arm.name, "seed": seed, "bits": found["bits_per_note"],
                 "velocity": found["velocity_bits_per_note"], "parameters": model.n_parameters,
-                "seconds": spent[0], "cpu_seconds": spent[1],
+                "seconds": spent[0], "cpu_seconds": spent[1], "bf16": run.bf16,
             }  # fmt: skip
             file.write_text(json.dumps(results, indent=1) + "\n")
             print(key, {k: round(x, 4) if isinstance(x, float) else x for k, x in results[key].items()}, flush=True)

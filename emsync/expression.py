@@ -19,9 +19,9 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 
 #: What the end of a sounding note gains for an arousal of 1, and loses for -1.
-ARTICULATION: Final = 0.8
+ARTICULATION: Final = 2.0
 #: What an arousal of 1 adds to every velocity: without expression, and for each unit of it.
-LOUDNESS, LOUDER = 16.0, 8.0
+LOUDNESS, LOUDER = 16.0, 10.0
 
 
 def lean(

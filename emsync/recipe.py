@@ -61,12 +61,10 @@ class Recipe:
     )
     temperature: float = _choice(
         0.87, "Sampling temperature: above 1 is bolder, below 1 is safer.", "--temperature", "T",
-        low=0, low_open=True, high=10,
-    )  # fmt: skip
+        low=0, low_open=True, high=10)  # fmt: skip
     top_p: float = _choice(
         0.95, "Sample only from the most probable events that together have this probability.", "--top-p", "P",
-        low=0, low_open=True, high=1,
-    )  # fmt: skip
+        low=0, low_open=True, high=1)  # fmt: skip
     by_kind: Mapping[str, tuple[float, float]] = field(
         default_factory=lambda: dict(DEFAULT_BY_KIND),
         metadata={
@@ -76,156 +74,129 @@ class Recipe:
                 default_text=", ".join(f"{kind}={t:g},{p:g}" for kind, (t, p) in DEFAULT_BY_KIND.items())
                 + ", unless --temperature or --top-p is given",
             )
-        },
-    )  # fmt: skip
+        })  # fmt: skip
     """For sampling within a kind. Which kind comes next is sampled from all kinds, with the general temperature."""
     hits: Literal["bend", "exact", "free"] = _choice(
         "bend",
         "How chords meet cuts: on the beat while the tempo bends, exactly on the cut whatever the beat, or wherever "
         "the model puts them.",
-        "--hits", choices=("bend", "exact", "free"),
-    )  # fmt: skip
+        "--hits", choices=("bend", "exact", "free"))  # fmt: skip
     t_diff_s: float = _choice(
         4.0, "Cuts closer than this to the one before get a marker but no chord.", "--t-diff", "SECONDS",
-        low=0, high=3600,
-    )  # fmt: skip
+        low=0, high=3600)  # fmt: skip
     tempo_qpm: float | None = _choice(
         None, "Tempo in quarter notes per minute, before it bends towards the cuts.", "--tempo", "QPM",
-        low=45, high=240, optional=True, default_text="drawn with the seed",
-    )  # fmt: skip
+        low=45, high=240, optional=True, default_text="drawn with the seed")  # fmt: skip
     tempo_plan: Literal["on", "off"] = _choice(
         "on",
         "With --hits bend: choose tempo and beats for the film before composing, so that the tempo bends little; or "
         "carry the nearest beat onto each cut, however far.",
-        "--tempo-plan", choices=("on", "off"), since="off",
-    )  # fmt: skip
+        "--tempo-plan", choices=("on", "off"), since="off")  # fmt: skip
     max_bend: float = _choice(
         3.0, "With --tempo-plan on: how far the tempi of neighbouring bars may differ, in percent, and twice that in "
         "all; cuts that need more are missed.",
-        "--max-bend", "PERCENT", low=0.1, high=25,
-    )  # fmt: skip
+        "--max-bend", "PERCENT", low=0.1, high=25)  # fmt: skip
     metre_changes: bool = _choice(
         False, "With --tempo-plan on: allow a bar of 2/4 or 3/4 before a cut, so that the cut falls on a downbeat.",
-        "--metre-changes", choices=(False, True),
-    )  # fmt: skip
+        "--metre-changes", choices=(False, True))  # fmt: skip
     grid: Literal["triplets", "sixteenths", "free"] = _choice(
         "triplets",
         "Where notes may begin: on sixteenths and sixteenth triplets, on sixteenths only, or wherever the model puts "
         "them (without --tempo, the model then chooses the tempo, too).",
-        "--grid", choices=("triplets", "sixteenths", "free"),
-    )  # fmt: skip
+        "--grid", choices=("triplets", "sixteenths", "free"))  # fmt: skip
     mood_strength: float = _choice(
         2.5,
         "How strongly the mood is followed (classifier-free guidance): 1 as in training, more to exaggerate, 0 not at "
         "all.",
-        "--mood-strength", "S", low=0, high=10,
-    )  # fmt: skip
+        "--mood-strength", "S", low=0, high=10)  # fmt: skip
     mode: Literal["auto", "major", "minor", "off"] = _choice(
         "auto",
         "Major or minor: by the valence of the mood, where it is given, or one of them throughout; off leaves it to "
         "the model.",
-        "--mode", choices=("auto", "major", "minor", "off"), since="off",
-    )  # fmt: skip
+        "--mode", choices=("auto", "major", "minor", "off"), since="off")  # fmt: skip
     key: str = _choice(
         keys.AUTO,
         "The tonic, such as C, F# or Bb; auto takes a theme's, or draws one with the seed where the mode is known.",
-        "--key", "TONIC", text=keys.check_tonic,
-    )  # fmt: skip
+        "--key", "TONIC", text=keys.check_tonic)  # fmt: skip
     mode_strength: float = _choice(
-        0.8, "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to "
+        1.3, "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to "
         "their logits. It is multiplied by half of --mood-strength and the root of the magnitude of valence.",
-        "--mode-strength", "S", low=0, high=10,
-    )  # fmt: skip
+        "--mode-strength", "S", low=0, high=10)  # fmt: skip
     progression: Literal["on", "off"] = _choice(
         "on", "Whether bars lean towards chords, in loops as in real songs, where pitches lean towards a key.",
-        "--progression", choices=("on", "off"), since="off",
-    )  # fmt: skip
+        "--progression", choices=("on", "off"), since="off")  # fmt: skip
     register_bias: float = _choice(
-        0.1, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
-        "and --mood-strength.", low=0, high=10, since=0.0,
-    )  # fmt: skip
+        0.2, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
+        "and --mood-strength.", low=0, high=10, since=0.0)  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",
         "The finishing rules: a closing chord, accents on cuts, loudness that follows arousal, no drones. Or leave the "
         "model's music as it is.",
-        "--finish", choices=("on", "off"), since="off",
-    )  # fmt: skip
+        "--finish", choices=("on", "off"), since="off")  # fmt: skip
     velocity_temperature: float = _choice(1.0, "Sampling temperature of velocities.", low=0, low_open=True, high=10)
     chord_bias: float = _choice(
         -math.log(10.0),
         "Added to the logit of CHORD. In training its loss weighs ten times as much (paper, Section IV-A), which "
         "multiplies its odds by ten; the default divides them by ten again.",
-        low=-100, high=100,
-    )  # fmt: skip
+        low=-100, high=100)  # fmt: skip
     stray_bias: float = _choice(
         -3.0, "Added to the logit of CHORD besides, where the grammar puts chords on cuts: other chords distract.",
-        low=-100, high=100, since=-1.7,
-    )  # fmt: skip
+        low=-100, high=100, since=-1.7)  # fmt: skip
     loose_bias: float = _choice(
         -0.2, "Added to the logits of TIMESHIFTs that leave the sixteenths, to end a note or for a triplet.",
-        low=-100, high=100, since=-0.9,
-    )  # fmt: skip
+        low=-100, high=100, since=-0.9)  # fmt: skip
     loose_ends: bool = _choice(
         True, "Whether notes may end off the sixteenths (docs/decisions/0010).", choices=(False, True)
     )
     candidates: int = _choice(
         1, "How many candidates to compose for every eight seconds or so; the best is kept. More than 1 needs a model "
-        "with critic.json (emsync fit-critic).", "--candidates", "K", low=1, high=16, whole=True, since=1,
-    )  # fmt: skip
+        "with critic.json (emsync fit-critic).", "--candidates", "K", low=1, high=16, whole=True, since=1)  # fmt: skip
     copying: float = _choice(
         0.5,
         "How much the piece's own repeats add to the model's predictions: 1 as fitted, 0 nothing. Only for models with "
         "copying.json (emsync fit-copying).",
-        "--copying", "SHARE", low=0, high=1, since=0.0,
-    )  # fmt: skip
+        "--copying", "SHARE", low=0, high=1, since=0.0)  # fmt: skip
     longest_copy_bars: int = _choice(
         2, "After this many copied bars in a row, copying stops until a new bar has been played.",
-        "--copy-bars", "N", low=1, high=1000, whole=True,
-    )  # fmt: skip
+        "--copy-bars", "N", low=1, high=1000, whole=True)  # fmt: skip
     form: str = _choice(
         forms.AUTO,
         "The sections, such as AABA or intro,A,B,A'+2 (a prime varies, a number transposes). A repeated label returns "
         "to the first section of its name. auto plans them from the film; none plans nothing.",
-        "--form", "SECTIONS", text=forms.check, since=forms.NONE,
-    )  # fmt: skip
+        "--form", "SECTIONS", text=forms.check, since=forms.NONE)  # fmt: skip
     theme_strength: float = _choice(
         0.6, "How closely a section that returns follows the one it returns to: 0 not at all, 1 note for note.",
-        "--theme-strength", "SHARE", low=0, high=1,
-    )  # fmt: skip
+        "--theme-strength", "SHARE", low=0, high=1)  # fmt: skip
     phrase_strength: float = _choice(
         0.8, "How closely the accompaniment of four bars returns in the next four: 0 not at all, 1 note for note.",
-        "--phrase-strength", "SHARE", low=0, high=1, since=0.0,
-    )  # fmt: skip
+        "--phrase-strength", "SHARE", low=0, high=1, since=0.0)  # fmt: skip
     palette: str = _choice(
         palettes.AUTO,
         f"The instruments: auto takes them from the mood; or {', '.join(palettes.PALETTES)}; or programs counted from "
         "0, such as strings=48,piano=4, alone or after a name.",
-        "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD,
-    )  # fmt: skip
+        "--palette", "SOUNDS", text=palettes.check, since=palettes.STANDARD)  # fmt: skip
     density_limit: float = _choice(
         1.0, "The most notes in four seconds, as a multiple of songs' 95th percentile at this arousal; 0: no limit.",
-        "--density-limit", "TIMES", low=0, high=10, since=0.0,
-    )  # fmt: skip
+        "--density-limit", "TIMES", low=0, high=10, since=0.0)  # fmt: skip
     density_floor: float = _choice(
         1.5, "The least notes in four seconds, as a multiple of their 10th percentile at this arousal; 0: no floor.",
-        "--density-floor", "TIMES", low=0, high=10, since=0.0,
-    )  # fmt: skip
+        "--density-floor", "TIMES", low=0, high=10, since=0.0)  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
-        "a mood, --instruments fewer, or families in --describe.", "--balance", "S", low=0, high=10, since=0.0,
-    )  # fmt: skip
+        "a mood, --instruments fewer, or families in --describe.",
+        "--balance", "S", low=0, high=10, since=0.0)  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
-        low=0, high=100, since=0.0,
-    )  # fmt: skip
+        low=0, high=100, since=0.0)  # fmt: skip
     monotony_bias: float = _choice(
         2.0, "Added to the logits of other pitch classes for every second in which one or two make up the music.",
-        low=0, high=100, since=0.0,
-    )  # fmt: skip
+        low=0, high=100, since=0.0)  # fmt: skip
     texture: float = _choice(
         1.0, "How strongly notes lean towards textures as in real songs: fewer struck again, fewer between eighths.",
-        "--texture", "S", low=0, high=10, since=0.0,
-    )  # fmt: skip
+        "--texture", "S", low=0, high=10, since=0.0)  # fmt: skip
+    pulse: float = _choice(
+        1.0, "How strongly notes lean towards beats, and their lengths towards those of real songs.",
+        low=0, high=10, since=0.0)  # fmt: skip
     expression: float = _choice(
         1.0, "How strongly articulation and loudness follow arousal: notes get shorter and louder, or long and soft.",
         "--expression", "S", low=0, high=10, since=0.0)  # fmt: skip
@@ -237,8 +208,7 @@ class Recipe:
     )
     full_chords: float = _choice(
         4.0, "Added to the logits of the third and fifth that a CHORD still lacks, where pitches lean towards a key.",
-        low=0, high=100, since=0.0,
-    )  # fmt: skip
+        low=0, high=100, since=0.0)  # fmt: skip
     heard_thirds: float = _choice(
         4.0, "The same without a key: of the third that the piece has played more of late.", low=0, high=100, since=0.0
     )
@@ -247,56 +217,45 @@ class Recipe:
     )
     stale_bias: float = _choice(
         -0.1, "Added to the logits of the last bar's pitches, times the square of how many bars it was static.",
-        low=-100, high=0,
-    )  # fmt: skip
+        low=-100, high=0)  # fmt: skip
     repeat_bias: float = _choice(
         -0.2, "Added to the logit of a pitch for each time it was repeated more often in a row than in real songs.",
-        low=-100, high=0,
-    )  # fmt: skip
+        low=-100, high=0)  # fmt: skip
     controls: ControlCurves | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None,
         "Controls over time that the piece follows: intensity, density, melody, rhythm, key, change. JSON of emsync "
         "controls or analyze, CSV, or a MIDI file whose controllers draw them (CC 11 intensity, CC 1 density).",
-        "--controls", "FILE", text=controls_.check_curves, default_text="none",
-    )  # fmt: skip
+        "--controls", "FILE", text=controls_.check_curves, default_text="none")  # fmt: skip
     intensity: str = _choice(
         "none",
         "Loudness over time: build, fade, arc, stinger, or a number of dB against the mean of real songs.",
-        "--intensity", "SHAPE", text=lambda value: controls_.check_choice(value, "intensity"),
-    )  # fmt: skip
+        "--intensity", "SHAPE", text=lambda value: controls_.check_choice(value, "intensity"))  # fmt: skip
     intensity_by: Literal["notes", "velocity"] = _choice(
         "notes",
         "How intensity is reached: enough notes are kept sounding, then velocities are scaled; or by velocities alone.",
-        "--intensity-by", choices=("notes", "velocity"), since="velocity",
-    )  # fmt: skip
+        "--intensity-by", choices=("notes", "velocity"), since="velocity")  # fmt: skip
     density: str = _choice(
         "none",
         "Notes that begin per second: build, fade, arc, stinger, or a number; real songs have 4 to 34, median 19.",
-        "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"),
-    )  # fmt: skip
+        "--density", "SHAPE", text=lambda value: controls_.check_choice(value, "density"))  # fmt: skip
     style: str = _choice(
         "", "A style to compose in, trained on a few pieces by emsync train --adapter lora.",
-        "--style", "ADAPTER", text=check_style, default_text="none",
-    )  # fmt: skip
+        "--style", "ADAPTER", text=check_style, default_text="none")  # fmt: skip
     style_strength: float = _choice(
         1.0, "How much of the style is added: 0 nothing, 1 all of it.", "--style-strength", "SHARE", low=0, high=1
     )
     like: Likeness | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None, "A piece to compose in the manner of, without training and without copying its lines (docs/styles.md).",
-        "--like", "SONG.mid", text=check_likeness, default_text="none",
-    )  # fmt: skip
+        "--like", "SONG.mid", text=check_likeness, default_text="none")  # fmt: skip
     describe: str = _choice(
         "", "The music in words, such as \"slow, strings, uneasy\": families, tempo, mood, density, loudness.",
-        "--describe", "WORDS", text=describes.check, default_text="nothing",
-    )  # fmt: skip
+        "--describe", "WORDS", text=describes.check, default_text="nothing")  # fmt: skip
     control_strength: float = _choice(
         1.0, "How strictly the controls are followed: 0 not at all, 1 as strictly as each of them says.",
-        "--control-strength", "SHARE", low=0, high=1,
-    )  # fmt: skip
+        "--control-strength", "SHARE", low=0, high=1)  # fmt: skip
     lane_strength: float = _choice(
         1.0, "How strongly a model that learned controls follows them: 0 not at all, 1 as learned, above 1 guided.",
-        "--lane-strength", "STRENGTH", low=0, high=4,
-    )  # fmt: skip
+        "--lane-strength", "STRENGTH", low=0, high=4)  # fmt: skip
     intensity_lane: bool = _choice(
         False, "Whether intensity is shown to the model where it is steered, too.", choices=(False, True), since=True
     )
