@@ -85,7 +85,7 @@ class Grown(EventTransformer):
         super().__init__(whole.config)
         self.load_state_dict(whole.state_dict())
         c, n = self.config, self.config.n_layers
-        chosen = {"": (), "all": tuple(range(n)), "ends": (0, 1, n - 2, n - 1)}[arm.values]
+        chosen = {"": (), "all": tuple(range(n)), "ends": tuple(sorted({0, 1, n - 2, n - 1}))}[arm.values]
         self.arm, self.valued = arm, chosen
         self.value_tables = nn.ModuleList(nn.Embedding(c.vocabulary_size, c.width) for _ in chosen)
         for each in self.value_tables:
