@@ -44,6 +44,7 @@ class Choices(TypedDict, total=False):
     key: str
     mode_strength: float
     progression: Literal["on", "off"]
+    moving_chords: bool
     register_bias: float
     finish: Literal["on", "off"]
     velocity_temperature: float

@@ -68,13 +68,20 @@ PASSES: Final = 2
 TILT: Final = 1.5
 
 
-def draw_loop(rng: np.random.Generator, *, is_minor: bool, valence: float) -> tuple[int, ...]:
-    """The numbers, in `CHORDS`, of a loop's chords; the last leads back to the first."""
+def draw_loop(rng: np.random.Generator, *, is_minor: bool, valence: float, moving: bool = False) -> tuple[int, ...]:
+    """The numbers, in `CHORDS`, of a loop's chords; the last leads back to the first.
+
+    moving: whether no chord may last for three bars, from one pass of the loop to the next included.
+    """
     chords, follows = CHORDS[is_minor], np.array(FOLLOWS[is_minor])
     tilt = np.exp(TILT * valence * np.array([-1.0 if chord.is_minor else 1.0 for chord in chords]))
     loop = [0]
     while len(loop) < LOOP_BARS:
         odds = follows[loop[-1]] * tilt
+        if moving and loop[-2:] == [loop[-1]] * 2:
+            odds[loop[-1]] = 0.0
+        if moving and len(loop) == LOOP_BARS - 1 and loop[0] in (loop[1], loop[-1]):
+            odds[loop[0]] = 0.0
         if len(loop) == LOOP_BARS - 1:
             odds = odds * follows[:, 0]
             odds[0] *= len(set(loop)) > 1  # a loop has two chords at least
@@ -83,10 +90,16 @@ def draw_loop(rng: np.random.Generator, *, is_minor: bool, valence: float) -> tu
 
 
 class Progression:
-    """The chords of one piece, bar by bar."""
+    """The chords of one piece, bar by bar.
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    Args:
+        rng: Draws its loops.
+        moving: As of `draw_loop`.
+
+    """
+
+    def __init__(self, rng: np.random.Generator, *, moving: bool = False) -> None:
+        self._rng, self._moving = rng, moving
         self._stated: dict[str, tuple[int, ...]] = {}  # by section: its first loop
         self._loop: tuple[int, ...] = ()
         self._bar = 0
@@ -111,7 +124,8 @@ class Progression:
         if begins and section in self._stated:
             self._loop, self._bar = self._stated[section], 0
         elif begins or not self._loop or self._bar == LOOP_BARS * PASSES:
-            self._loop, self._bar = draw_loop(self._rng, is_minor=is_minor, valence=valence), 0
+            loop = draw_loop(self._rng, is_minor=is_minor, valence=valence, moving=self._moving)
+            self._loop, self._bar = loop, 0
         self._stated.setdefault(section, self._loop)
         number = self._loop[self._bar % LOOP_BARS]
         self._bar += 1

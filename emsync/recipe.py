@@ -119,12 +119,15 @@ class Recipe:
         "The tonic, such as C, F# or Bb; auto takes a theme's, or draws one with the seed where the mode is known.",
         "--key", "TONIC", text=keys.check_tonic)  # fmt: skip
     mode_strength: float = _choice(
-        1.3, "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to "
+        0.8, "How strongly pitches lean towards the key: a factor of their log probability in it, which is added to "
         "their logits. It is multiplied by half of --mood-strength and the root of the magnitude of valence.",
         "--mode-strength", "S", low=0, high=10)  # fmt: skip
     progression: Literal["on", "off"] = _choice(
         "on", "Whether bars lean towards chords, in loops as in real songs, where pitches lean towards a key.",
         "--progression", choices=("on", "off"), since="off")  # fmt: skip
+    moving_chords: bool = _choice(
+        True, "Whether no chord of a loop lasts for three bars.", choices=(False, True), since=False
+    )
     register_bias: float = _choice(
         0.2, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
         "and --mood-strength.", low=0, high=10, since=0.0)  # fmt: skip

@@ -99,7 +99,7 @@ class Tonality:
                 like = None if recipe.like is None else recipe.like.tonic
                 given = own.tonic if own is not None else like
                 self._tonic = int(rng.choice(12, p=shares)) if given is None else given
-        self._progression = Progression(rng)
+        self._progression = Progression(rng, moving=recipe.moving_chords)
         self._drawn_minor = bool(rng.random() < MINOR_SHARE)  # for a tonic that is given without a mode
         self._is_minor: bool | None = None
         self._held_bars = 0

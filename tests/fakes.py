@@ -57,6 +57,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "monotony_bias": 0.0,
             "texture": 0.0,
             "expression": 0.0,
+            "moving_chords": False,
             "pulse": 0.0,
             "phrase_strength": 0.0,
             "count_in": True,

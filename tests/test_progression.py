@@ -38,6 +38,20 @@ def test_a_loop_begins_on_the_tonic_and_moves(minor: bool) -> None:
         assert len(set(loop)) > 1
 
 
+@pytest.mark.parametrize("minor", [False, True])
+def test_a_moving_loop_never_stays_for_three_bars(minor: bool) -> None:
+    def stays(loop: tuple[int, ...]) -> bool:
+        again = [*loop, *loop]  # it goes on from its end to its beginning
+        return any(len(set(again[i : i + 3])) == 1 for i in range(len(loop) + 1))
+
+    rng = RNG(2)
+    loops = [draw_loop(rng, is_minor=minor, valence=0.3, moving=True) for _ in range(300)]
+    assert not any(stays(loop) for loop in loops)
+    assert len(set(loops)) > 20
+    assert all(loop[0] == 0 for loop in loops)
+    assert any(stays(draw_loop(rng, is_minor=minor, valence=0.3)) for _ in range(50)), "which others do"
+
+
 def test_the_brighter_the_more_major_chords() -> None:
     def share(valence: float, minor: bool) -> float:
         rng = RNG(1)

@@ -122,6 +122,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         monotony_bias=0.0,
         texture=0.0,
         expression=0.0,
+        moving_chords=False,
         pulse=0.0,
         tempo_plan="off",
         palette="standard",
