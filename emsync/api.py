@@ -70,7 +70,6 @@ class Choices(TypedDict, total=False):
     alone_bias: float
     monotony_bias: float
     texture: float
-    pulse: float
     expression: float
     count_in: bool
     compass: bool

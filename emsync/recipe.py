@@ -197,9 +197,6 @@ class Recipe:
     texture: float = _choice(
         1.0, "How strongly notes lean towards textures as in real songs: fewer struck again, fewer between eighths.",
         "--texture", "S", low=0, high=10, since=0.0)  # fmt: skip
-    pulse: float = _choice(
-        1.0, "How strongly notes lean towards beats, and their lengths towards those of real songs.",
-        low=0, high=10, since=0.0)  # fmt: skip
     expression: float = _choice(
         1.0, "How strongly articulation and loudness follow arousal: notes get shorter and louder, or long and soft.",
         "--expression", "S", low=0, high=10, since=0.0)  # fmt: skip

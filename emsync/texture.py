@@ -7,7 +7,6 @@ and pieces composed without these biases (docs/decisions/0041-textures.md).
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,27 +28,16 @@ EIGHTH: Final = 0.15
 #: What the end of a note loses within this many sixteenths, and gains for every beat beyond these.
 SHORT, SHORT_SIXTEENTHS = 0.4, 1.5
 LONG, LONG_BEATS = 1.5, 2.0
-#: What all notes gain besides, with `Recipe.pulse`, on each sixteenth of a beat.
-PLACES: Final = (0.3, -0.5, -0.1, -0.2)
-#: What the end of a note gains besides, from so many sixteenths after it began on.
-ENDS: Final = ((0.0, -0.15), (1.5, 0.0), (3.5, 0.8), (6.5, 0.5), (8.5, 1.0), (12.0, 2.0))
 _ONS: Final = v.KIND == v.K_ON
 _PITCHED: Final = _ONS & (v.FAMILY != v.DRUMS)
 _CLASS: Final = v.VALUE[_PITCHED] % 12
-_END_AGES: Final = tuple(age for age, _ in ENDS)
 
 
 class Texture:
-    """Remembers what each family struck last, and adds the biases, times a strength.
+    """Remembers what each family struck last, and adds the biases, times a strength."""
 
-    Args:
-        strength: `Recipe.texture`.
-        pulse: `Recipe.pulse`, a factor of `PLACES` and `ENDS`.
-
-    """
-
-    def __init__(self, strength: float, pulse: float = 0.0) -> None:
-        self._strength, self._pulse = strength, pulse
+    def __init__(self, strength: float) -> None:
+        self._strength = strength
         self._struck: dict[int, tuple[int, list[int]]] = {}  # by family: when it struck last, and which ONs
         self._before: dict[int, list[int]] = {}  # by family: the ONs of the moment before that one
 
@@ -96,8 +84,6 @@ class Texture:
                 bias[v.PARTNER[on]] += LONG * (beats - LONG_BEATS)
             elif 4 * beats < SHORT_SIXTEENTHS:
                 bias[v.PARTNER[on]] -= SHORT
-            if self._pulse:
-                bias[v.PARTNER[on]] += self._pulse * ENDS[bisect(_END_AGES, 4 * beats) - 1][1]
         leaning = logits + np.float32(self._strength) * bias
         notes = allowed & _PITCHED
         if notes.any():
@@ -107,8 +93,6 @@ class Texture:
             leaning[_ONS] -= self._strength * ODD
         elif sixteenths % 2 == 0:
             leaning[_ONS] += self._strength * EIGHTH
-        if self._pulse and sixteenths == sixteenths:
-            leaning[_ONS] += self._strength * self._pulse * PLACES[int(sixteenths) % 4]
         return leaning
 
 

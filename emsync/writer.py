@@ -182,7 +182,7 @@ class Writer:
         drums_alone = set(recipe.described.families) == {v.FAMILIES[v.DRUMS]}
         self._drums_wait = not (recipe.count_in or drums_alone or self.prime is not None)
         self._alone = Alone(recipe.alone_bias)
-        self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture, recipe.pulse)
+        self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture)
         self._harmony, self._repeated, self._density = (
             StaleHarmony(recipe),
             RepeatedNotes(),

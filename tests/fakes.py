@@ -58,7 +58,6 @@ def plain_recipe(**choices: Any) -> Recipe:
             "texture": 0.0,
             "expression": 0.0,
             "moving_chords": False,
-            "pulse": 0.0,
             "phrase_strength": 0.0,
             "count_in": True,
             "mode": "off",

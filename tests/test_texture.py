@@ -6,7 +6,7 @@ import pytest
 
 from emsync import vocabulary as v
 from emsync.recipe import Recipe
-from emsync.texture import AGAIN, CLASH, EIGHTH, ENDS, LONG, LONG_BEATS, ODD, PLACES, SHORT, Texture
+from emsync.texture import AGAIN, CLASH, EIGHTH, LONG, LONG_BEATS, ODD, SHORT, Texture
 from tests.composing import asked, compose
 from tests.fakes import Fake
 
@@ -67,19 +67,6 @@ def test_short_notes_end_later_and_long_ones_sooner() -> None:
     for beats in (0.2, 1.0, LONG_BEATS, LONG_BEATS + 1):
         ends.append(leaning(Texture(1.0), {note: 0}, step=int(beats * BEAT))[v.PARTNER[note]])
     assert ends == pytest.approx([-SHORT, 0, 0, LONG])
-
-
-def test_a_pulse_adds_to_beats_and_to_ends_by_age() -> None:
-    note = on(v.GUITAR, 50)
-    for sixteenths in range(8):
-        plain, found = (leaning(Texture(2.0, pulse), sixteenths=sixteenths) for pulse in (0.0, 0.5))
-        assert found[note] - plain[note] == pytest.approx(2.0 * 0.5 * PLACES[sixteenths % 4])
-    assert not leaning(Texture(1.0, 1.0)).any(), "off the sixteenths, nothing"
-    for first, (age, bias) in enumerate(ENDS):
-        for at in (age + 0.1, (ENDS[first + 1][0] if age != ENDS[-1][0] else 16.0) - 0.1):
-            plain, found = (leaning(Texture(2.0, pulse), {note: 0}, step=at * BEAT / 4) for pulse in (0.0, 0.5))
-            end = v.PARTNER[note]
-            assert found[end] - plain[end] == pytest.approx(2.0 * 0.5 * bias, abs=1e-5), at
 
 
 def test_pitched_notes_get_half_of_what_they_lose_back() -> None:
