@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emsync import checkpoint
-from emsync.attention import block_attention, rotate
+from emsync.attention import block_attention
 from emsync.model import EventTransformer
 from emsync.training import objective
 from emsync.training.crops import Crops
@@ -97,14 +97,10 @@ class Grown(EventTransformer):
         attention = self.blocks[layer].attention
         if layer not in self.valued:
             return attention(x, positions)
-        b, t, _ = x.shape
         c = self.config
-        shape = (b, t, c.n_heads, c.head_width)
-        added = UNIT * self.value_tables[self.valued.index(layer)](ids)
-        q, k, value = attention.query(x), attention.key(x), attention.value(x) + added.to(x.dtype)
-        q, k, value = (y.view(shape).transpose(1, 2) for y in (q, k, value))
-        q, k = (y * torch.rsqrt(y.float().pow(2).mean(-1, keepdim=True) + 1e-6).to(y.dtype) for y in (q, k))
-        q, k = rotate(q, positions), rotate(k, positions)
+        q, k, value = attention.project(x, positions)
+        added = UNIT * self.value_tables[self.valued.index(layer)](ids)  # (B, T, width)
+        value = value + added.to(x.dtype).view(*x.shape[:2], c.n_heads, c.head_width).transpose(1, 2)
         if attention.local:
             return attention.merge(block_attention(q, k, value, c.local_block))
         return attention.merge(F.scaled_dot_product_attention(q, k, value, is_causal=True))

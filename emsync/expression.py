@@ -36,8 +36,10 @@ def lean(
         arousal: In [-1, 1]; NaN where it is not given.
 
     """
+    if not strength or math.isnan(arousal):
+        return logits
     ends = [v.PARTNER[on] for on in sounding]
-    if not strength or not ends or math.isnan(arousal):
+    if not ends:
         return logits
     out = logits.copy()
     out[ends] += np.float32(strength * ARTICULATION * arousal)
