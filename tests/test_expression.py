@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from emsync import expression
+from emsync import expression, soundtrack
 from emsync import vocabulary as v
 from emsync.composer import compose
 from emsync.expression import ARTICULATION, LOUDER, LOUDNESS, lean, loudness
+from emsync.mood import MoodCurve
 from tests.composing import asked
 from tests.fakes import Feeling, plain_recipe
 
@@ -61,3 +62,17 @@ def test_composed_notes_are_shorter_where_it_is_excited(monkeypatch: pytest.Monk
 
     assert mean_steps(0.9, 1.0) < 0.8 * mean_steps(-0.9, 1.0)
     assert mean_steps(0.9, 1.0, mood_strength=0.0) == mean_steps(0.9, 0.0, mood_strength=0.0)
+
+
+def test_finished_pieces_are_as_loud_as_expression_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expression, "ARTICULATION", 0.0)  # the same notes
+    mood = MoodCurve(np.zeros(1), np.zeros(1), np.full(1, 0.5))
+    plain, louder = (
+        soundtrack.compose(
+            Feeling(gain=0.0), 6.0, (), plain_recipe(finish="on", tempo_qpm=100.0, expression=strength), mood=mood
+        ).score
+        for strength in (0.0, 1.0)
+    )
+    assert (plain.start_s == louder.start_s).all()
+    inside = (plain.velocity > 1) & (louder.velocity < 127)
+    assert np.median((louder.velocity - plain.velocity)[inside]) == pytest.approx(LOUDER / 2, abs=1)

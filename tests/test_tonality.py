@@ -291,3 +291,16 @@ def test_a_composed_piece_is_in_its_key() -> None:
         part = pitched & ((score.start_s >= score.keys[1].time_s) == is_minor)
         inside = np.isin((score.pitch[part] - 3) % 12, scale).mean()
         assert inside > 0.85, is_minor
+
+
+def test_a_recipe_says_whether_its_loops_move() -> None:
+    def stays(seed: int, *, moving: bool) -> bool:
+        tonality = Tonality(Recipe(moving_chords=moving), np.random.default_rng(seed))
+        chords = []
+        for bar in range(8):  # a loop, twice
+            tonality.begin_bar(100 * bar, 0.6, section="A", begins=bar == 0)
+            chords.append(tonality._tones)
+        return any(len(set(chords[i : i + 3])) == 1 for i in range(6))
+
+    assert not any(stays(seed, moving=True) for seed in range(60))
+    assert any(stays(seed, moving=False) for seed in range(60))
