@@ -1,16 +1,17 @@
 """Originality against recognisability of styles, as HPM (Section 4.2.3): a table in docs/styles.md.
 
-    python benchmarks/styles.py OURS/train OURS/style OTHER/ [OTHER/ ...] --real OURS/rest
+    python benchmarks/styles.py --composer A/train A/style A/rest --composer B/train B/style B/rest ...
 
-Pieces are composed with a style at several strengths, and like single pieces of it. *Recognised*: of the centroids
-of real pieces, one for each folder, the style is the nearest. *Copied*: the longest stretch of a family's line
-that occurs in the pieces the style was learned from (`training.evaluation.copies`).
+Pieces are composed in each composer's style, in several ways. *Recognised*: of the centroids of the composers' real
+pieces, which no style was learned from, the nearest is the own one. *Copied*: the longest stretch of a family's line
+that occurs in the pieces that the style was learned from (`training.evaluation.copies`).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from emsync import midi, reference
 from emsync import vocabulary as v
+from emsync.likeness import Likeness
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.session import Session
@@ -67,55 +69,71 @@ def windows(folder: Path, length_s: float) -> list[Figures]:
     return found
 
 
+@dataclass(frozen=True)
+class Composer:
+    """A folder of the pieces that a style was learned from, the style, and a folder of other pieces of the composer."""
+
+    pieces: Path
+    style: Path
+    rest: Path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pieces", type=Path)
-    parser.add_argument("style", type=Path)
-    parser.add_argument("others", type=Path, nargs="+")
-    parser.add_argument("--real", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--composer", type=Path, nargs=3, action="append", required=True)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--length", type=float, default=16.0)
     given = parser.parse_args()
-    real = [windows(folder, given.length) for folder in (given.real, *given.others)]
-    spread = np.concatenate([np.stack(each) for each in real]).std(axis=0) + 1e-6
-    centroids = [np.stack(each).mean(axis=0) for each in real]
+    composers = [Composer(*each) for each in given.composer]
+    real = [np.stack(windows(each.rest, given.length)) for each in composers]
+    learned = [np.stack(windows(each.pieces, given.length)) for each in composers]
+    spread = np.concatenate(real).std(axis=0) + 1e-6
 
-    def distance(piece: Figures, leave_out: bool = False) -> Figures:
-        places = list(centroids)
+    def distances(piece: Figures, own: int, *, leave_out: bool = False) -> Figures:
+        centroids = [each.mean(axis=0) for each in real]
         if leave_out:
-            n = len(real[0])
-            places[0] = (places[0] * n - piece) / (n - 1)
-        return np.array([np.linalg.norm((piece - each) / spread) for each in places])
+            n = len(real[own])
+            centroids[own] = (centroids[own] * n - piece) / (n - 1)
+        return np.array([np.linalg.norm((piece - each) / spread) for each in centroids])
 
-    def line(name: str, scores: Sequence[Score], distances: Sequence[Figures]) -> None:
-        first = [int(np.argmin(each)) == 0 for each in distances]
-        nearer = [float(np.min(each[1:]) / each[0]) for each in distances]
-        copied = ""
-        if scores:
-            search = Search(list(scores))
-            search.search(read_pieces([given.pieces]).archive)
-            tuned = search.lines.family != v.DRUMS
-            copied = f"{search.longest[tuned].max(initial=0)} | {(search.longest[tuned] > 0).mean():.3f}"
-        print(f"| {name} | {sum(first)} of {len(first)} | {np.mean(nearer):.2f} | {copied or '| '} |", flush=True)
+    def line(name: str, found: Sequence[tuple[int, Figures]], scores: Sequence[tuple[int, Score]] = ()) -> None:
+        """found: whose piece it is, and its distances."""
+        first = [int(np.argmin(d)) == own for own, d in found]
+        nearer = [float(np.delete(d, own).min() / d[own]) for own, d in found]
+        longest, share = [], []
+        for own, composer in enumerate(composers):
+            if made := [score for whose, score in scores if whose == own]:
+                search = Search(made)
+                search.search(read_pieces([composer.pieces]).archive)
+                lines = search.longest[search.lines.family != v.DRUMS]
+                longest.append(lines.max(initial=0))
+                share.append((lines > 0).mean())
+        copied = f"{max(longest)} | {np.mean(share):.3f}" if longest else " | "
+        print(f"| {name} | {sum(first)} of {len(first)} | {np.mean(nearer):.2f} | {copied} |", flush=True)
 
     print("| | recognised | others' distance / own | longest copy, notes | windows copied |\n|---|---|---|---|---|")
-    line("real pieces of the style", [], [distance(each, True) for each in real[0]])
+    own_pieces = [(own, piece) for own, rows in enumerate(real) for piece in rows]
+    line("real pieces of the composer", [(own, distances(piece, own, leave_out=True)) for own, piece in own_pieces])
+    line("the learned pieces", [(own, distances(piece, own)) for own, rows in enumerate(learned) for piece in rows])
     session, cuts_s = Session.open(), [0.45 * given.length]
-    makes = {
-        f"strength {s:g}": Recipe(style=str(given.style) if s else "", style_strength=s or 1.0) for s in (0, 0.5, 1)
-    }
-    for name, recipe in makes.items():
-        scores = [for_cuts(given.length, cuts_s, _seeded(recipe, i), session=session).score for i in range(given.seeds)]
-        line(name, scores, [distance(figures(each)) for each in scores])
-    likes = [reference.read(path) for path in sorted(given.pieces.glob("*.mid"))[: given.seeds]]
-    scores = [
-        for_cuts(given.length, cuts_s, Recipe(like=like, seed=i), session=session).score for i, like in enumerate(likes)
-    ]
-    line("like one of its pieces", scores, [distance(figures(each)) for each in scores])
+    for name, recipe_of in WAYS.items():
+        scores = []
+        for own, composer in enumerate(composers):
+            likes = [reference.read(path) for path in sorted(composer.pieces.glob("*.mid"))]
+            for seed in range(given.seeds):
+                recipe = replace(recipe_of(str(composer.style), likes[seed % len(likes)]), seed=seed)
+                scores.append((own, for_cuts(given.length, cuts_s, recipe, session=session).score))
+        line(name, [(own, distances(figures(score), own)) for own, score in scores], scores)
 
 
-def _seeded(recipe: Recipe, seed: int) -> Recipe:
-    return Recipe.from_dict(recipe.to_dict() | {"seed": seed})
+#: How a piece is composed, by a style's folder and one of its pieces.
+WAYS: dict[str, Callable[[str, Likeness], Recipe]] = {
+    "without a style": lambda style, like: Recipe(),
+    "the style's weights alone (`--style-manner off`)": lambda style, like: Recipe(style=style, style_manner="off"),
+    "`--style`": lambda style, like: Recipe(style=style),
+    "`--style` at a strength of 0.5": lambda style, like: Recipe(style=style, style_strength=0.5),
+    "`--like` one of its pieces": lambda style, like: Recipe(like=like),
+}
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ class Choices(TypedDict, total=False):
     density: str
     style: str
     style_strength: float
+    style_manner: Literal["on", "off"]
     like: Likeness | None
     describe: str
     control_strength: float

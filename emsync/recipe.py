@@ -244,6 +244,9 @@ class Recipe:
     style_strength: float = _choice(
         1.0, "How much of the style is added: 0 nothing, 1 all of it.", "--style-strength", "SHARE", low=0, high=1
     )
+    style_manner: Literal["on", "off"] = _choice(
+        "on", "Whether to compose like one of the style's pieces as well, as with --like: likely one of a mood near to "
+        "the film's.", "--style-manner", choices=("on", "off"), since="off")  # fmt: skip
     like: Likeness | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None, "A piece to compose in the manner of, without training and without copying its lines (docs/styles.md).",
         "--like", "SONG.mid", text=check_likeness, default_text="none")  # fmt: skip
@@ -354,6 +357,6 @@ class Recipe:
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
-OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like")
+OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like", "style_manner")
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

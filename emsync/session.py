@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from emsync import checkpoint, record
 from emsync.control_curves import KINDS
 from emsync.errors import InputError
+from emsync.manner import drawn
 from emsync.recipe import Recipe
 from emsync.style import Style
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder
+    from emsync.mood import MoodCurve
 
 Backend = Literal["auto", "onnx", "torch"]
 
@@ -30,6 +32,8 @@ class Session:
     """The latest session that `styled` gave."""
     _plain: Session | None = field(default=None, repr=False)
     """The session without a style, of one with a style."""
+    style: Style | None = field(default=None, repr=False)
+    """The style that the model is in."""
 
     @classmethod
     def open(cls, model: str | os.PathLike[str] | None = None, backend: Backend = "auto") -> Session:
@@ -60,8 +64,19 @@ class Session:
             found = Style.read(style)
             decoder = open_decoder(plain.model["folder"], backend=backend, style=found, style_strength=strength)
             plain._styled.clear()
-            plain._styled[asked] = Session(decoder, plain.model | {"style_digest": found.digest}, _plain=plain)
+            model = plain.model | {"style_digest": found.digest}
+            plain._styled[asked] = Session(decoder, model, _plain=plain, style=found)
         return plain._styled[asked]
+
+    def in_manner(self, recipe: Recipe, mood: MoodCurve | None) -> Recipe:
+        """The recipe with one of the style's pieces to be like, as `Recipe.style_manner` says (`manner.drawn`).
+
+        A recipe that has a piece to be like already, or no style, stays as it is.
+        """
+        asked = recipe.style_manner == "on" and recipe.style_strength and recipe.like is None
+        if self.style is None or not asked:
+            return recipe
+        return replace(recipe, like=drawn(self.style.examples, recipe.seed, None if mood is None else mood.mean))
 
 
 def knows_mood(model: str | os.PathLike[str] | None) -> bool:
@@ -81,8 +96,10 @@ def check_given(
     Raises `InputError` for the strength of a style without a style, the strength of controls without controls,
     or the strength of lanes that the model does not have.
     """
-    if "style_strength" in given and not recipe.style:
-        raise InputError("--style-strength says how much of a style is added, and there is none; give --style, too")
+    for name, about in (("style_strength", "how much of"), ("style_manner", "whether the manner of")):
+        if name in given and not recipe.style:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} says {about} a style is added, and there is none; give --style, too")
     if "control_strength" in given and not (suggests or recipe.controlled):
         raise InputError(
             "--control-strength says how strictly controls are followed, and there are none; give --controls, "

@@ -306,6 +306,7 @@ def for_cuts(
     theme = given_theme(theme)
     session = Session.ready(session, recipe)
     felt = Mood(mood, "given", "as given") if isinstance(mood, MoodCurve) else mood
+    recipe = session.in_manner(recipe or Recipe(), None if felt is None else felt.curve)
     begun, tell, found = time.monotonic(), progress or _SILENT, listed(cuts, duration_s)
     if frame_rate is None:
         frame_rate = DEFAULT_FRAME_RATE if found.counting is None else found.counting.rate

@@ -6,6 +6,8 @@
 W = W0 + α B A: W0 are the base model's weights, A (rank, n_in) and B (n_out, rank) the style's, α the strength. The
 product is added once, when the model is loaded, so composing costs as much as before, and needs only NumPy. A matrix
 of 8 bits is quantised again (`checkpoint.quantise`), by the same rule, so ONNX Runtime and torch get the same weights.
+
+A style also keeps its pieces as references (`manner`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from emsync import checkpoint
 from emsync.adapter_files import STYLE, read_adapter, write_adapter
 from emsync.errors import InputError, ModelError
+from emsync.manner import Example
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -41,6 +44,7 @@ class Style:
         down: A of each matrix by its name, (rank, n_in).
         up: B of each, (n_out, rank).
         training: How it was trained.
+        examples: Its pieces, as references; none in a style of an older version.
         digest: Identifies the style.
         place: Where it was read from.
 
@@ -50,6 +54,7 @@ class Style:
     down: Mapping[str, FloatArray] = field(repr=False)
     up: Mapping[str, FloatArray] = field(repr=False)
     training: Mapping[str, Any] = field(default_factory=dict)
+    examples: tuple[Example, ...] = field(default=(), repr=False)
     digest: str = ""
     place: str = ""
 
@@ -68,9 +73,14 @@ class Style:
 
     def write(self, folder: Path) -> None:
         """Write the style into `folder`, which exists. Raises `OutputError`."""
-        weights = {f"{name}.a": a.astype(np.float16) for name, a in self.down.items()}
+        weights: dict[str, npt.NDArray[Any]] = {f"{name}.a": a.astype(np.float16) for name, a in self.down.items()}
         weights |= {f"{name}.b": b.astype(np.float16) for name, b in self.up.items()}
-        about = {"base_sha256": self.base_sha256, "rank": self.rank, "training": dict(self.training)}
+        for i, example in enumerate(self.examples):
+            weights |= {f"examples.{i}.{name}": array for name, array in example.arrays().items()}
+        about = {
+            "base_sha256": self.base_sha256, "rank": self.rank, "training": dict(self.training),
+            "examples": [example.figures() for example in self.examples],
+        }  # fmt: skip
         write_adapter(folder, STYLE, about, weights)
 
     @classmethod
@@ -80,7 +90,12 @@ class Style:
         try:
             down = {name[:-2]: value for name, value in weights.items() if name.endswith(".a")}
             up = {name[:-2]: value for name, value in weights.items() if name.endswith(".b")}
-            return cls(str(about["base_sha256"]), down, up, dict(about.get("training", {})), digest, str(folder))
+            examples = tuple(
+                Example.read(figures, weights[f"examples.{i}.notes"], weights[f"examples.{i}.bars"])
+                for i, figures in enumerate(about.get("examples", ()))
+            )
+            training = dict(about.get("training", {}))
+            return cls(str(about["base_sha256"]), down, up, training, examples, digest, str(folder))
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise ModelError(f"the style in {folder} cannot be read ({error}); train it again") from error
 

@@ -58,6 +58,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "texture": 0.0,
             "expression": 0.0,
             "moving_chords": False,
+            "style_manner": "off",
             "phrase_strength": 0.0,
             "count_in": True,
             "mode": "off",

@@ -123,6 +123,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         texture=0.0,
         expression=0.0,
         moving_chords=False,
+        style_manner="off",
         tempo_plan="off",
         palette="standard",
         mode="off",

@@ -9,6 +9,7 @@ factors alone; the rate falls linearly to zero.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import Final
 import torch
 from torch.nn import Parameter
 
-from emsync import checkpoint
+from emsync import checkpoint, midi, reference
 from emsync.errors import InputError
+from emsync.manner import MOST_EXAMPLES, Example
 from emsync.model import EventTransformer
 from emsync.style import Style
 from emsync.training import low_rank
@@ -68,11 +70,39 @@ class StyleOptions:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """What a style is learned from: the songs, the names of their files, and those that were refused, with why."""
+    """What a style is learned from.
+
+    Attributes:
+        archive: The songs.
+        names: The names of their files.
+        refused: Files that were refused, with why.
+        paths: Where the files of the songs are.
+
+    """
 
     archive: Archive
     names: tuple[str, ...]
     refused: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+
+    def examples(self) -> tuple[Example, ...]:
+        """References with their moods, of `manner.MOST_EXAMPLES` of the pieces at most: the first of the archive.
+
+        A piece that is too short for a reference has none.
+        """
+        from emsync.training.mood.curves import curve, labels
+
+        found: list[Example] = []
+        for path in self.paths:
+            if len(found) == MOST_EXAMPLES:
+                break
+            try:
+                like = reference.read(path)
+            except InputError:
+                continue
+            valence, arousal = curve(labels(midi.read(path))).mean
+            found.append(Example(like, *(0.0 if math.isnan(level) else level for level in (valence, arousal))))
+        return tuple(found)
 
 
 def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
@@ -87,7 +117,7 @@ def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
         raise InputError(f"{shown} has no MIDI files; give a folder with the pieces of a style")
     if len(files) > MOST_PIECES:
         raise InputError(f"{shown} has {len(files)} MIDI files, over {MOST_PIECES}; train a model further with them")
-    songs: dict[str, tuple[Song, str]] = {}
+    songs: dict[str, tuple[Song, str, Path]] = {}
     refused: list[str] = []
     for file in files:
         try:
@@ -95,11 +125,12 @@ def read_pieces(inputs: Iterable[str | os.PathLike[str]]) -> Pieces:
         except Refused as error:
             refused.append(f"{file.source}: {error}")
             continue
-        songs.setdefault(song.song_id, (song, file.source))
+        songs.setdefault(song.song_id, (song, file.source, Path(file.path)))
     if not songs:
         raise InputError(f"none of the {len(files)} MIDI files of {shown} can be used ({refused[0]}); give others")
     kept = list(songs.values())
-    return Pieces(pack([song for song, _ in kept]), tuple(name for _, name in kept), tuple(refused))
+    archive, names = pack([song for song, _, _ in kept]), tuple(name for _, name, _ in kept)
+    return Pieces(archive, names, tuple(refused), tuple(path for _, _, path in kept))
 
 
 def train(
@@ -130,7 +161,7 @@ def train(
         "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
         "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
     }  # fmt: skip
-    return Style(checkpoint.weights_hash(folder), down, up, known), bits
+    return Style(checkpoint.weights_hash(folder), down, up, known, pieces.examples()), bits
 
 
 def fit(

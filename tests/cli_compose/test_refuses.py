@@ -119,6 +119,7 @@ def test_output_is_a_folder(run: Run) -> None:
         ("--duration 2 --mood none.csv", "none.csv cannot be read ("),
         ("film.mp4 --affect horoscope", "there is no affect reader 'horoscope'; give builtin, clip, "),
         ("--duration 2 --style-strength 0.5", "--style-strength says how much of a style is added, and there is none"),
+        ("--duration 2 --style-manner off", "--style-manner says whether the manner of a style is added, and there is"),
         ("--from none.mid.json --tempo 96", "--from already says what to compose; leave out --tempo"),
         ("--from none.mid.json --sampling ON=1,1", "--from already says what to compose; leave out --sampling"),
         ("--from none.mid.json --emotion joy", "--from already says what to compose; leave out --emotion"),
