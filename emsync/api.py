@@ -84,6 +84,7 @@ class Choices(TypedDict, total=False):
     style_strength: float
     style_manner: Literal["on", "off"]
     like: Likeness | None
+    keeps_shares: bool
     describe: str
     control_strength: float
     lane_strength: float

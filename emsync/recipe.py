@@ -250,6 +250,9 @@ class Recipe:
     like: Likeness | None = _choice(  # noqa: RUF009 (a field, as all the others)
         None, "A piece to compose in the manner of, without training and without copying its lines (docs/styles.md).",
         "--like", "SONG.mid", text=check_likeness, default_text="none")  # fmt: skip
+    keeps_shares: bool = _choice(
+        True, "Whether families keep to the shares of --like where the piece follows a mood, too.",
+        choices=(False, True), since=False)  # fmt: skip
     describe: str = _choice(
         "", "The music in words, such as \"slow, strings, uneasy\": families, tempo, mood, density, loudness.",
         "--describe", "WORDS", text=describes.check, default_text="nothing")  # fmt: skip

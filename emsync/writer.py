@@ -193,7 +193,8 @@ class Writer:
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self.arrangement: Arrangement | None = None
         moody = bool(recipe.mood_strength) and not np.isnan(conditions.mood).all()
-        if recipe.balance and self.count == v.MORE and not (moody or recipe.described.family_biases):
+        mood_decides = moody and (like is None or not recipe.keeps_shares)
+        if recipe.balance and self.count == v.MORE and not (mood_decides or recipe.described.family_biases):
             shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
             if plan.theme is not None:  # its family plays, whatever was drawn
                 shares[plan.theme.family] = shares.max()

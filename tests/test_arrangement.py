@@ -142,3 +142,12 @@ def test_a_piece_that_is_like_another_has_its_arrangement(song: Path) -> None:
     writer = written(like=like)
     assert writer.arrangement is not None
     assert writer.arrangement.shares == pytest.approx(np.array(like.shares) / sum(like.shares), abs=0.03)
+
+
+@pytest.mark.parametrize(("keeps_shares", "arranged"), [(True, True), (False, False)])
+def test_a_piece_that_is_like_another_keeps_its_arrangement_in_a_mood(
+    song: Path, keeps_shares: bool, arranged: bool
+) -> None:
+    recipe = plain_recipe(balance=1.0, mood_strength=2.0, like=reference.read(song), keeps_shares=keeps_shares)
+    writer = Writer(asked(8.0, piece_arousal=-0.5), recipe, np.random.default_rng(0))
+    assert (writer.arrangement is not None) is arranged
