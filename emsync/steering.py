@@ -172,8 +172,9 @@ class Steering:
         strength, busy = self.curves["intensity"].strength, self._counts_onsets(time_s)
         sounding = [on for on in grammar.sounding if v.FAMILY[on] != v.DRUMS]
         lacking = min(10 ** ((np.nanmax(asked) - NOTE_DB) / 10), MOST_SOUNDING) - len(sounding)
-        if lacking > -1:  # without one of them there are too few
+        if lacking > -1:  # without one of them there are too few, and between sixteenths one would have to end
             out[_PITCHED_OFFS] -= WANTED * strength * min(lacking + 1, 1.0)
+            out[grammar.off_grid()] += BARRED * strength
         if lacking > 0:
             out[v.END] += BARRED * strength
             if busy and len(sounding) == 1:  # its end would be silence

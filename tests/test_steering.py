@@ -16,7 +16,7 @@ from emsync.errors import InputError
 from emsync.grammar import Grammar
 from emsync.recipe import Recipe
 from emsync.score import Score
-from emsync.steering import obey_intensity, scale_bias
+from emsync.steering import Steering, obey_intensity, scale_bias
 from tests.composing import asked
 from tests.fakes import Fake, plain_recipe
 
@@ -147,6 +147,26 @@ def test_a_density_says_how_many_notes_begin_however_loud() -> None:
     times = controls.frame_times(LENGTH_S)[INSIDE]
     sounding = (score.start_s[pitched] <= times[:, None]) & (score.end_s[pitched] > times[:, None])
     assert sounding.any(axis=1).mean() > 0.95
+
+
+def test_time_does_not_go_where_a_note_that_is_wanted_would_have_to_end() -> None:
+    """Between sixteenths only ends come: with few notes sounding, one after another fell silent there."""
+    chord = [v.ON_BASE[v.PIANO] + pitch for pitch in (60, 64, 67)]
+    recipe = plain_recipe(grid="sixteenths", tempo_qpm=100.0, loose_ends=True)
+
+    def leaning(level: float) -> np.ndarray:
+        grammar = Grammar(recipe, round(LENGTH_S / v.STEP_S), np.zeros(0), beat_steps=75)
+        for event in (v.START, v.ID_OF["BAR_4"], *chord):
+            grammar.accept(int(event))
+        away = grammar.off_grid()
+        assert len(away)
+        curves = ControlCurves({"intensity": Control(np.zeros(1), np.array([level]))})
+        out = Steering(curves).steer(np.zeros(v.SIZE, dtype=np.float32), grammar)
+        on_grid = np.setdiff1d(np.arange(v.SIZE)[v.KIND == v.K_TIMESHIFT], away)
+        return out[away][-20:] - out[on_grid][-1]
+
+    assert (leaning(8.0) < -10).all()
+    assert (leaning(-30.0) > -1).all()
 
 
 def test_a_gap_leaves_velocities_alone(free: Score) -> None:
