@@ -55,7 +55,10 @@ WANTED = (
     "emsync/web/survey.html",
     "emsync/web/survey.js",
     "emsync/training/small.toml",
-    "emsync/training/mood/regressor.json",
+    "emsync/music_mood/labeller.json",
+    "emsync/music_mood/regressor.json",
+    "emsync/music_mood/scale.json",
+    "emsync/training/mood/judge.json",
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from emsync.conditions import LANE_NAMES
-from emsync.training.mood.regressor import AXES
+from emsync.music_mood.regressor import AXES
 
 if TYPE_CHECKING:
     from emsync.model import EventTransformer

@@ -24,6 +24,7 @@ from vgmidi import USED, fit, halves, read_vgmidi
 from emsync.controls import key_of
 from emsync.decoder import Decoder, open_decoder
 from emsync.keys import Key
+from emsync.music_mood.regressor import AXES, Regressor
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.training.corpus.archive import Archive, pack, read_archive
@@ -41,7 +42,6 @@ from emsync.training.evaluation.mood_adherence import (
 from emsync.training.evaluation.report_page import table
 from emsync.training.mood.agreement import pearson
 from emsync.training.mood.curves import judge
-from emsync.training.mood.regressor import AXES, Regressor
 from emsync.vocabulary import DRUMS
 
 #: Crops for the cost in bits are drawn from so many songs.

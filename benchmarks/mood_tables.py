@@ -34,12 +34,13 @@ from vgmidi import (
 )
 
 from emsync.errors import EmsyncError, InputError
+from emsync.music_mood.features import FEATURES, features
+from emsync.music_mood.regressor import AXES, LABELLER, LAG_S, PENALTY, SHIPPED, Regressor
+from emsync.music_mood.scale import SCALE, Scale, scale
 from emsync.training.corpus.archive import read_archive
 from emsync.training.evaluation.report_page import table
 from emsync.training.mood.agreement import Agreement, agreement, auc, pearson
-from emsync.training.mood.curves import JUDGE, LABELLER, SCALE, Scale, readings, scale
-from emsync.training.mood.features import FEATURES, Notes, features
-from emsync.training.mood.regressor import AXES, LAG_S, PENALTY, SHIPPED, Regressor
+from emsync.training.mood.curves import JUDGE, notes_of_song, readings
 
 #: Songs that are read twice, and songs of each archive that the scale is taken from.
 COMPARED, SCALED = 500, 1000
@@ -168,7 +169,7 @@ def twice_read(archives: list[Path], regressors: dict[str, Regressor]) -> None:
     songs: list[np.ndarray] = []
     for path in archives:
         archive = read_archive(path)
-        songs += [features(Notes.of_song(archive[i])) for i in range(min(COMPARED - len(songs), len(archive)))]
+        songs += [features(notes_of_song(archive[i])) for i in range(min(COMPARED - len(songs), len(archive)))]
     every = np.concatenate(songs)
     read = {name: regressor.apply(every) for name, regressor in regressors.items()}
     rows: list[list[str | float]] = [
@@ -206,7 +207,7 @@ def carried(regressor: Regressor, archives: list[Path], labels: Path) -> None:
             tags = set(known.get(str(song_id), {}).get("lastfm_tags", ()))
             if tags:
                 begun = time.perf_counter()
-                notes = Notes.of_song(archive[index])
+                notes = notes_of_song(archive[index])
                 rows = features(notes)
                 regressor.apply(rows)
                 took_s += time.perf_counter() - begun

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from emsync import midi
 from emsync.errors import CorpusError
+from emsync.music_mood.features import FEATURES, WINDOW_S, Notes, features
+from emsync.music_mood.regressor import AXES, LAG_S, PENALTY, Regressor, moments
 from emsync.training.mood.agreement import Agreement, agreement
-from emsync.training.mood.features import FEATURES, WINDOW_S, Notes, features
-from emsync.training.mood.regressor import AXES, LAG_S, PENALTY, Regressor, moments
 from emsync.vocabulary import FAMILIES
 
 FloatArray = npt.NDArray[np.float64]

@@ -66,6 +66,7 @@ class Choices(TypedDict, total=False):
     palette: str
     density_limit: float
     density_floor: float
+    mood_feedback: float
     balance: float
     alone_bias: float
     monotony_bias: float

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
-from emsync.conditions import MOOD_LANES
 from emsync.critic import CRITIC, Critic, Opinion
 from emsync.decoder import Decoder, Held
 from emsync.errors import InputError
@@ -176,10 +175,10 @@ def returned(ids: list[int], begin: int, source: Source) -> float:
 
 def _asked_mood(writer: Writer, begin: int) -> FloatArray | None:
     """The mean of the requested valence and arousal (2,) over a take; None if neither is given."""
-    lanes = np.stack(writer.lanes[begin:])[:, MOOD_LANES]
-    if not writer.recipe.mood_strength or np.isnan(lanes).all():
+    moods = writer.requested_mood(np.array(writer.steps[begin:]) * v.STEP_S)
+    if not writer.recipe.mood_strength or np.isnan(moods).all():
         return None
-    return np.array([column.mean() if not np.isnan(column).any() else np.nan for column in lanes.T])
+    return np.array([column.mean() if not np.isnan(column).any() else np.nan for column in moods.T])
 
 
 def _line(writer: Writer) -> float:

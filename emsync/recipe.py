@@ -184,6 +184,9 @@ class Recipe:
     density_floor: float = _choice(
         1.5, "The least notes in four seconds, as a multiple of their 10th percentile at this arousal; 0: no floor.",
         "--density-floor", "TIMES", low=0, high=10, since=0.0)  # fmt: skip
+    mood_feedback: float = _choice(
+        1.0, "How fast a piece corrects its mood where it is heard to miss the one requested: 0 not at all.",
+        "--mood-feedback", "S", low=0, high=2, since=0.0)  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
         "a mood, --instruments fewer, or families in --describe.",
@@ -360,6 +363,9 @@ class Recipe:
 
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
-OF_A_SONG: Final = ("tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like", "style_manner")
+OF_A_SONG: Final = (
+    "tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like", "style_manner",
+    "mood_feedback",
+)  # fmt: skip
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

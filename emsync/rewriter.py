@@ -26,6 +26,7 @@ from emsync.errors import InputError
 from emsync.grammar import FixedGrammar
 from emsync.grammar.tables import ORDER, PARTNER
 from emsync.mixture import Mixture
+from emsync.mood_feedback import MoodFeedback
 from emsync.recipe import Recipe
 from emsync.sections import Plan
 from emsync.writer import FloatArray, Writer
@@ -143,6 +144,7 @@ class Rewriter(Writer):
         families = {int(v.FAMILY[each.event]) for each in gap.kept if v.KIND[each.event] == v.K_ON} | gap.families
         self.count = v.MORE if len(families) >= 3 else v.FEWER
         self.prime = None  # the song's own notes come before the part
+        self._feedback = MoodFeedback(0.0, 0.0)  # its moods are those of music that stays
         self._own = [False]  # of each event, whether it was composed here
         for each in gap.before:
             for shift in shifts(each.step - self.grammar.step):

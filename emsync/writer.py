@@ -13,12 +13,21 @@ import numpy.typing as npt
 from emsync import expression
 from emsync import vocabulary as v
 from emsync.arrangement import Arrangement, drawn
-from emsync.conditions import AROUSAL_LANE, COPY_LANES, METER_LANES, SENSITIVITY_S, VALENCE_LANE, Conditions
+from emsync.conditions import (
+    AROUSAL_LANE,
+    COPY_LANES,
+    METER_LANES,
+    MOOD_LANES,
+    SENSITIVITY_S,
+    VALENCE_LANE,
+    Conditions,
+)  # fmt: skip
 from emsync.errors import InputError
 from emsync.grammar import MARGIN, SIXTEENTHS, Grammar
 from emsync.keys import Key
 from emsync.meter import Meter
 from emsync.mixture import Mixture
+from emsync.mood_feedback import MoodFeedback
 from emsync.recipe import Recipe
 from emsync.reference import Originality, Prime
 from emsync.repetition import (
@@ -199,6 +208,8 @@ class Writer:
             if plan.theme is not None:  # its family plays, whatever was drawn
                 shares[plan.theme.family] = shares.max()
             self.arrangement = Arrangement(recipe.balance, shares)
+        louder = expression.loudness(recipe.expression) if recipe.finishes else 0.0
+        self._feedback = MoodFeedback(recipe.mood_feedback, louder)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -357,6 +368,7 @@ class Writer:
         grammar = self.grammar
         self._meter.begin(grammar.step, half_quarters)
         self._harmony.begin_bar()
+        self._feedback.hear(self.ids, self.velocities, self.steps, self.requested_mood)
         steps = self._targets.aim(grammar)
         if steps is None:
             return
@@ -370,7 +382,11 @@ class Writer:
         now_s = self.grammar.step * v.STEP_S
         lanes = self._conditioned.at(np.array([now_s]), np.array([is_chord]))[0]
         lanes[METER_LANES] = self._meter.at(self.grammar.step)
-        return lanes
+        return self._feedback.corrected(lanes)
+
+    def requested_mood(self, times_s: FloatArray) -> FloatArray:
+        """(T, 2) Valence and arousal that the conditions give at times (T,), NaN where they do not."""
+        return self.conditions.at(times_s)[:, MOOD_LANES]
 
     def _append(self, event: int, lanes: npt.NDArray[np.float32]) -> None:
         self.ids.append(event)

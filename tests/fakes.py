@@ -59,6 +59,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "expression": 0.0,
             "moving_chords": False,
             "style_manner": "off",
+            "mood_feedback": 0.0,
             "keeps_shares": False,
             "phrase_strength": 0.0,
             "count_in": True,

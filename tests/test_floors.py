@@ -33,6 +33,7 @@ def modules() -> dict[str, Path]:
         ("emsync", "emsync"),
         ("emsync/cutfiles", "emsync.cutfiles"),
         ("emsync/grammar", "emsync.grammar"),
+        ("emsync/music_mood", "emsync.music_mood"),
         *((name, f"emsync.{name}") for name in ("tokenizer", "training", "cli")),
     ):
         own = (ROOT / folder).rglob("*.py") if folder != "emsync" else (ROOT / folder).glob("*.py")

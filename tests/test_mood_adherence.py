@@ -15,6 +15,7 @@ from emsync.cli.main import main
 from emsync.decoder import open_decoder
 from emsync.errors import InputError
 from emsync.mood import MoodCurve
+from emsync.music_mood.scale import N_QUANTILES, Scale
 from emsync.training.corpus.song_to_score import song_score
 from emsync.training.crops import CropConfig, Crops
 from emsync.training.dataset import Dataset
@@ -30,7 +31,6 @@ from emsync.training.evaluation.mood_adherence import (
     tasks,
 )
 from emsync.training.evaluation.report_page import headline
-from emsync.training.mood.curves import N_QUANTILES, Scale
 from emsync.training.train import validate
 from tests.fakes import Feeling, plain_recipe
 from tests.models import LOCAL, archive_file, model_folder, random_model, toy_archive

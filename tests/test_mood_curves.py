@@ -11,26 +11,12 @@ import numpy as np
 import pytest
 
 from emsync.errors import ModelError
+from emsync.music_mood.features import N_FEATURES
+from emsync.music_mood.regressor import labeller, shipped
+from emsync.music_mood.scale import N_QUANTILES, SCALE, Scale, scale
 from emsync.training.corpus.archive import Archive, Song, pack, read_archive, write_archive
 from emsync.training.corpus.song_to_score import to_score
-from emsync.training.mood import curves as mood_curves
-from emsync.training.mood.curves import (
-    FULL,
-    N_QUANTILES,
-    Moods,
-    Scale,
-    curve,
-    judge,
-    label_songs,
-    labeller,
-    labels,
-    mood_arrays,
-    readings,
-    scale,
-    with_mood,
-)
-from emsync.training.mood.features import N_FEATURES
-from emsync.training.mood.regressor import shipped
+from emsync.training.mood.curves import FULL, Moods, curve, judge, label_songs, labels, mood_arrays, readings, with_mood
 from tests.models import toy_archive, toy_song
 
 
@@ -99,7 +85,7 @@ def test_too_little_music_to_scale_by(rows: list[np.ndarray], count: int) -> Non
     ],
 )
 def test_a_broken_scale_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    content = json.loads(mood_curves.SCALE.read_text()) | change
+    content = json.loads(SCALE.read_text()) | change
     (tmp_path / "scale.json").write_text(json.dumps(content))
     with pytest.raises(ModelError, match=message):
         Scale.read(tmp_path / "scale.json")

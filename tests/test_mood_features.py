@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emsync.music_mood.features import FEATURES, N_FEATURES, Notes, features
 from emsync.score import Instrument, Score
 from emsync.training.corpus.archive import Song
-from emsync.training.mood.features import FEATURES, N_FEATURES, Notes, features
+from emsync.training.mood.curves import notes_of_song
 from tests.mood_music import MINOR_TRIADS, chords
 
 
@@ -106,10 +107,10 @@ def test_a_song_of_an_archive_is_measured_like_its_score() -> None:
         np.ones(len(score), int), score.pitch, steps, lengths, score.velocity, [0, 0], [90.0, 150.0], [], [], []
     )
     exact = features(Notes.of_score(score))
-    close = features(Notes.of_song(song))
+    close = features(notes_of_song(song))
     assert close.shape == exact.shape
     assert np.allclose(close, exact, atol=0.12)
-    late = Notes.of_song(Song([1], [60], [48], [24], [80], [24], [60.0], [], [], []))
+    late = notes_of_song(Song([1], [60], [48], [24], [80], [24], [60.0], [], [], []))
     assert late.start_s == pytest.approx([1.5])  # a quarter at 120, then one at 60
     assert late.end_s == pytest.approx([2.5])
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from emsync.errors import InputError, ModelError
+from emsync.music_mood.features import FEATURES, N_FEATURES, Notes, features
+from emsync.music_mood.regressor import SHIPPED, Regressor, mood_of
 from emsync.score import Score
 from emsync.training.mood.agreement import agreement, auc, concordance, pearson
-from emsync.training.mood.features import FEATURES, N_FEATURES, Notes, features
-from emsync.training.mood.regressor import SHIPPED, Regressor, mood_of
 from tests.mood_music import MINOR_TRIADS, chords
 
 

@@ -124,6 +124,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         expression=0.0,
         moving_chords=False,
         style_manner="off",
+        mood_feedback=0.0,
         keeps_shares=False,
         tempo_plan="off",
         palette="standard",

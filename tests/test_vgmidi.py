@@ -22,9 +22,9 @@ from benchmarks.vgmidi import (
 )
 from emsync import midi
 from emsync.errors import CorpusError
+from emsync.music_mood.features import FEATURES, N_FEATURES, Notes
+from emsync.music_mood.regressor import CLIP, SHIPPED, Regressor, shipped
 from emsync.training.mood.agreement import agreement
-from emsync.training.mood.features import FEATURES, N_FEATURES, Notes
-from emsync.training.mood.regressor import CLIP, SHIPPED, Regressor, shipped
 from tests.mood_music import chords
 
 

@@ -26,8 +26,7 @@ from emsync.folders import atomic_folder, check_replaceable
 from emsync.tokenizer.events import times_steps
 from emsync.training.corpus.archive import Archive, read_archive
 from emsync.training.corpus.archive_events import SongEvents, tokenize
-from emsync.training.mood.curves import FULL, label_songs, mood_arrays
-from emsync.training.mood.features import Notes
+from emsync.training.mood.curves import FULL, label_songs, mood_arrays, notes_of_song
 from emsync.workers import worker_begins
 
 SONGS_PER_CHUNK = 400
@@ -71,7 +70,7 @@ def _moods(arrays: dict[str, np.ndarray], events: SongEvents, first: int, last: 
         ids = events.ids[events.offsets[i] : events.offsets[i + 1]].astype(np.int64)
         sounding = np.flatnonzero(v.KIND[ids] == v.K_ON)
         if len(labels) and len(sounding):
-            begins_s = float(Notes.of_song(archive[first + i]).start_s.min())
+            begins_s = float(notes_of_song(archive[first + i]).start_s.min())
             silent_s = begins_s - times_steps(ids[: sounding[0] + 1])[-1] * v.STEP_S
             labels = labels[min(max(round(silent_s), 0), len(labels) - 1) :]
         out.append(labels)

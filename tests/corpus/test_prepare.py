@@ -11,6 +11,7 @@ import pytest
 
 from emsync.cli.main import main
 from emsync.errors import CorpusError, InputError
+from emsync.music_mood import features as mood_features
 from emsync.training.corpus import chunks
 from emsync.training.corpus.archive import read_archive
 from emsync.training.corpus.prepare import prepare
@@ -18,7 +19,6 @@ from emsync.training.corpus.song_files import find
 from emsync.training.corpus.songs import (
     TOO_LONG,
 )
-from emsync.training.mood import features as mood_features
 from emsync.training.mood.curves import Moods, labels
 from tests.corpus.files import (
     LPD_5,

@@ -32,6 +32,8 @@ from emsync import controls, soundtrack
 from emsync.control_curves import KINDS, REST, SLOTS, ControlCurves, to_text
 from emsync.errors import InputError
 from emsync.files import atomic_path
+from emsync.music_mood.scale import Scale
+from emsync.music_mood.scale import scale as shipped_scale
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.training.corpus.archive import Archive
@@ -42,8 +44,7 @@ from emsync.training.evaluation.landing import matched
 from emsync.training.evaluation.mood_adherence import judges_scale
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import concordance, pearson
-from emsync.training.mood.curves import Scale, curve, judge, labels, readings
-from emsync.training.mood.curves import scale as shipped_scale
+from emsync.training.mood.curves import curve, judge, labels, readings
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder

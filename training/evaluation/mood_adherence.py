@@ -26,13 +26,14 @@ from emsync.conditions import Conditions
 from emsync.errors import InputError, ModelError
 from emsync.files import atomic_path
 from emsync.mood import MoodCurve
+from emsync.music_mood.regressor import AXES, Regressor
+from emsync.music_mood.scale import Scale
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.training.corpus.archive import Archive
 from emsync.training.evaluation.report_page import plain, table
 from emsync.training.mood.agreement import auc, pearson
-from emsync.training.mood.curves import Scale, judge, readings
-from emsync.training.mood.regressor import AXES, Regressor
+from emsync.training.mood.curves import judge, readings
 
 if TYPE_CHECKING:
     from emsync.decoder import Decoder

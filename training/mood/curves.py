@@ -3,11 +3,7 @@
 Conventions
 - A curve has one value a second and axis, standing for the middle of that second; it ends with the song. In archives it
   is the rows `mood_valence` and `mood_arousal` of `mood_offset` (docs/corpus.md): int8, level = value / 127.
-- The regressor leans to the middle, as every regressor does: song means would fill a corner of the plane. A level is
-  therefore a rank: level = 2 F(x) - 1, with F the share of the corpus's seconds that read lower than x. The corpus
-  then spans [-1, 1] evenly on both axes, 0 is its median, and 0.8 is more than nine tenths of it. The shipped table of
-  quantiles was taken from 3,000 of the songs the embedded model learned from; other corpora use it too, so that a
-  level means the same everywhere.
+- Levels are readings, spread over the plane (`music_mood.scale`).
 - Labels are the reading of one half of VGMIDI's pieces (`benchmarks/vgmidi.py`). The other half's regressor, `judge`,
   never took part in training and may therefore judge what was learned.
 """
@@ -15,7 +11,6 @@ Conventions
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,80 +20,22 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync.errors import ModelError
 from emsync.mood import MoodCurve
-from emsync.score import Score
+from emsync.music_mood.features import Notes
+from emsync.music_mood.regressor import AXES, LABELLER, Regressor, labeller, readings_of
+from emsync.music_mood.scale import SCALE, scale
+from emsync.score import Score, TempoMap
 from emsync.training.corpus.archive import Archive, Song
-from emsync.training.mood.features import Notes
-from emsync.training.mood.fitted import read_fitted, write_fitted
-from emsync.training.mood.regressor import AXES, Regressor, readings_of
+from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
 
 FloatArray = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
 #: A level of 1 in an archive.
 FULL: Final = 127
-N_QUANTILES: Final = 41
-LABELLER: Final = Path(__file__).with_name("labeller.json")
 JUDGE: Final = Path(__file__).with_name("judge.json")
-SCALE: Final = Path(__file__).with_name("scale.json")
 #: What reports say of a distribution.
 PERCENTILES: Final = (5, 25, 50, 75, 95)
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """Maps a regressor's readings to levels in [-1, 1], by a corpus's quantiles.
-
-    quantiles (N_QUANTILES, 2), increasing: the readings of valence and arousal below which 0, 1/40, ... 1 of the
-    corpus's seconds are. songs: how many they were taken from.
-    """
-
-    quantiles: FloatArray
-    songs: int
-
-    def __post_init__(self) -> None:
-        table = np.array(self.quantiles, dtype=np.float64)
-        if table.shape != (N_QUANTILES, 2) or not np.isfinite(table).all() or (np.diff(table, axis=0) <= 0).any():
-            raise ModelError(f"a mood scale of {table.shape} numbers is not a table of quantiles; fit it again")
-        table.setflags(write=False)
-        object.__setattr__(self, "quantiles", table)
-
-    @classmethod
-    def fit(cls, readings: Sequence[FloatArray]) -> Scale:
-        """The scale that spreads the readings (seconds, 2) of a corpus's songs; each song weighs its seconds."""
-        rows = np.concatenate(readings) if len(readings) else np.zeros((0, 2))
-        if len(np.unique(rows[:, 0])) < N_QUANTILES or len(np.unique(rows[:, 1])) < N_QUANTILES:
-            raise ModelError(f"{len(rows)} seconds of music are too few to scale moods by; use the shipped scale")
-        table = np.quantile(rows, np.linspace(0, 1, N_QUANTILES), axis=0)
-        # Ties would make the table ambiguous; a hair's breadth apart they are not.
-        table = np.maximum.accumulate(table, axis=0) + 1e-9 * np.arange(N_QUANTILES)[:, None]
-        return cls(table, len(readings))
-
-    def apply(self, readings: FloatArray) -> FloatArray:
-        """Levels (..., 2) in [-1, 1] of readings (..., 2)."""
-        levels = np.linspace(-1.0, 1.0, N_QUANTILES)
-        return np.stack([np.interp(readings[..., k], self.quantiles[:, k], levels) for k in range(2)], axis=-1)
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON that `Scale.read` reads."""
-        rows = {axis: self.quantiles[:, k].round(9).tolist() for k, axis in enumerate(AXES)}
-        write_fitted(path, {"songs": self.songs, **rows})
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Scale:
-        """The scale at `path`. Raises `ModelError` naming it."""
-
-        def make(content: Any) -> Scale:
-            return cls(np.array([content[axis] for axis in AXES], dtype=np.float64).T, int(content["songs"]))
-
-        return read_fitted(path, "mood scale", make)
-
-
-@lru_cache(maxsize=1)
-def labeller() -> Regressor:
-    """The regressor whose readings training labels are: fitted on one half of VGMIDI."""
-    return Regressor.read(LABELLER)
 
 
 @lru_cache(maxsize=1)
@@ -107,14 +44,23 @@ def judge() -> Regressor:
     return Regressor.read(JUDGE)
 
 
-@lru_cache(maxsize=1)
-def scale() -> Scale:
-    """The shipped scale: quantiles of the labeller's readings over the embedded model's corpus."""
-    return Scale.read(SCALE)
+def notes_of_song(song: Song) -> Notes:
+    """The notes of a song of an archive; absurd tempi are clipped as everywhere (`archive_events.QPM_RANGE`)."""
+    step = np.append(0, song.tempo_step).astype(np.int64)
+    qpm = np.append(DEFAULT_QPM, np.clip(np.nan_to_num(song.tempo_qpm, nan=DEFAULT_QPM), *QPM_RANGE))
+    last = np.append(step[1:] > step[:-1], True)  # of several at one step the last holds
+    step, qpm = step[last], qpm[last]
+    seconds = np.concatenate([[0.0], np.cumsum(np.diff(step) / STEPS_PER_QUARTER * 60.0 / qpm[:-1])])
+    tempo = TempoMap(seconds, qpm)
+    start_s = tempo.seconds_at(song.start_step / STEPS_PER_QUARTER)
+    end_s = tempo.seconds_at((song.start_step + song.duration_step) / STEPS_PER_QUARTER)
+    duration_s = float(end_s.max(initial=0.0))
+    return Notes(song.family, song.pitch, song.velocity, start_s, end_s, tempo, duration_s)
 
 
 def readings(music: Score | Song | Notes, regressor: Regressor | None = None) -> FloatArray:
     """Unscaled valence and arousal (seconds, 2) of music, by the labeller unless another is given."""
+    music = notes_of_song(music) if isinstance(music, Song) else music
     return readings_of(music, labeller() if regressor is None else regressor)
 
 

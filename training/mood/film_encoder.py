@@ -30,11 +30,12 @@ from emsync.errors import InputError, OutputError
 from emsync.files import check_not_read
 from emsync.fusion import FilmEncoder, Shape
 from emsync.modalities import FilmFeatures
+from emsync.music_mood.scale import scale
 from emsync.score import Score
 from emsync.training.corpus.song_files import SUFFIXES, read_song
 from emsync.training.corpus.song_to_score import to_score
 from emsync.training.mood.agreement import pearson
-from emsync.training.mood.curves import readings, scale
+from emsync.training.mood.curves import readings
 from emsync.training.mood.heads import FOLDS, folds, working_folder
 from emsync.training.mood.labelled_films import film_files
 from emsync.video import analyze

@@ -27,9 +27,9 @@ from emsync import affect_clip, affect_vlm
 from emsync.affect_clip import Clip
 from emsync.affect_vlm import Probe, Settings
 from emsync.errors import OutputError
+from emsync.music_mood.regressor import AXES
 from emsync.training.mood.agreement import Agreement, agreement
 from emsync.training.mood.labelled_films import Example, read_folder, watched
-from emsync.training.mood.regressor import AXES
 from emsync.vision import HEAD, Features, Floats, Head, Kind
 
 FEATURES: Final = "features"

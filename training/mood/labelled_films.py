@@ -23,8 +23,8 @@ from emsync.errors import InputError, ModelError
 from emsync.files import atomic_path, read_limited
 from emsync.film import Film
 from emsync.mood import MoodCurve, read_curve
+from emsync.music_mood.regressor import AXES
 from emsync.table import MAX_BYTES
-from emsync.training.mood.regressor import AXES
 from emsync.vision import Features, Floats, Sight
 
 #: Files that are taken for films, by their suffix.

@@ -20,10 +20,9 @@ import numpy.typing as npt
 
 from emsync.errors import ModelError
 from emsync.mood import MoodCurve
+from emsync.music_mood.features import FEATURES, Notes, features
+from emsync.music_mood.fitted import read_fitted, write_fitted
 from emsync.score import Score
-from emsync.training.corpus.archive import Song
-from emsync.training.mood.features import FEATURES, Notes, features
-from emsync.training.mood.fitted import read_fitted, write_fitted
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -32,6 +31,7 @@ LAG_S: Final = 6.0
 PENALTY: Final = 10.0
 CLIP: Final = 3.0
 SHIPPED: Final = Path(__file__).with_name("regressor.json")
+LABELLER: Final = Path(__file__).with_name("labeller.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +111,18 @@ def shipped() -> Regressor:
     return Regressor.read(SHIPPED)
 
 
-def readings_of(music: Score | Song | Notes, regressor: Regressor) -> FloatArray:
+@lru_cache(maxsize=1)
+def labeller() -> Regressor:
+    """The regressor whose readings training labels are: fitted on one half of VGMIDI."""
+    return Regressor.read(LABELLER)
+
+
+def readings_of(music: Score | Notes, regressor: Regressor) -> FloatArray:
     """What a regressor reads in music, second by second: valence and arousal (seconds, 2)."""
-    notes = Notes.of_score(music) if isinstance(music, Score) else music
-    return regressor.apply(features(notes if isinstance(notes, Notes) else Notes.of_song(notes)))
+    return regressor.apply(features(Notes.of_score(music) if isinstance(music, Score) else music))
 
 
-def mood_of(music: Score | Song | Notes, regressor: Regressor | None = None) -> MoodCurve:
+def mood_of(music: Score | Notes, regressor: Regressor | None = None) -> MoodCurve:
     """The mood of music second by second: points at 0.5, 1.5, ... s, up to its end. `regressor`: the shipped one."""
     levels = readings_of(music, shipped() if regressor is None else regressor)
     return MoodCurve(np.arange(len(levels), dtype=np.float64) + np.float64(0.5), levels[:, 0], levels[:, 1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,6 @@ from emsync.errors import InputError
 from emsync.score import Score, TempoMap
 from emsync.tokenizer.families import FAMILY_INSTRUMENTS, reduce
 from emsync.vocabulary import DRUMS, FAMILIES
-
-if TYPE_CHECKING:
-    from emsync.training.corpus.archive import Song
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.integer]
@@ -114,22 +111,6 @@ class Notes:
         return cls(
             family, reduced.pitch, reduced.velocity, reduced.start_s, reduced.end_s, score.tempo, score.duration_s
         )
-
-    @classmethod
-    def of_song(cls, song: Song) -> Notes:
-        """A song of an archive; absurd tempi are clipped as everywhere (`archive_events.QPM_RANGE`)."""
-        from emsync.training.corpus.archive_events import DEFAULT_QPM, QPM_RANGE, STEPS_PER_QUARTER
-
-        step = np.append(0, song.tempo_step).astype(np.int64)
-        qpm = np.append(DEFAULT_QPM, np.clip(np.nan_to_num(song.tempo_qpm, nan=DEFAULT_QPM), *QPM_RANGE))
-        last = np.append(step[1:] > step[:-1], True)  # of several at one step the last holds
-        step, qpm = step[last], qpm[last]
-        seconds = np.concatenate([[0.0], np.cumsum(np.diff(step) / STEPS_PER_QUARTER * 60.0 / qpm[:-1])])
-        tempo = TempoMap(seconds, qpm)
-        start_s = tempo.seconds_at(song.start_step / STEPS_PER_QUARTER)
-        end_s = tempo.seconds_at((song.start_step + song.duration_step) / STEPS_PER_QUARTER)
-        duration_s = float(end_s.max(initial=0.0))
-        return cls(song.family, song.pitch, song.velocity, start_s, end_s, tempo, duration_s)
 
 
 def features(notes: Notes) -> FloatArray:

@@ -1,0 +1,103 @@
+"""A piece hears itself: where its music misses the mood that was requested, it asks for more, or for less.
+
+The labeller, which training learned moods from, reads the piece so far, bar by bar. What it lacks of the requested mood
+is added up and put on top of the request: integral feedback, as in any control loop. Tempo, instruments and loops of
+chords move a piece away from its mood for good; this brings it back. The judge of `emsync evaluate` is another one.
+docs/decisions/0047-feedback.md has the measurements.
+
+Conventions: valence and arousal in [-1, 1]; times in seconds of the piece.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from emsync import vocabulary as v
+from emsync.conditions import MOOD_LANES
+from emsync.music_mood.regressor import labeller, readings_of
+from emsync.music_mood.scale import scale
+from emsync.tokenizer.events import decode
+
+FloatArray = npt.NDArray[np.floating]
+#: What is added to the request for each second in which the music misses it by 1: valence and arousal.
+GAINS: Final = (0.4, 0.45)
+#: A valence keeps its sign, and at least this much: modes are not changed by feedback.
+LEAST_VALENCE: Final = 0.02
+#: At most this is added.
+MOST: Final = 1.0
+#: A piece is heard from this time on; of so many of its latest seconds, the mood of the last few counts.
+FIRST_S: Final = 3.0
+HEARD_S: Final = 32.0
+COUNTED_S: Final = 6
+#: A bar counts as at most this long, and a mood is read in so many notes or more.
+LONGEST_BAR_S: Final = 3.0
+LEAST_NOTES: Final = 8
+
+
+class MoodFeedback:
+    """How far a piece has missed its mood so far, and what to request instead.
+
+    Args:
+        strength: `Recipe.mood_feedback`; 0 for none.
+        loudness: What an arousal of 1 adds to all velocities when the piece is finished.
+
+    """
+
+    def __init__(self, strength: float, loudness: float) -> None:
+        self._gains, self._loudness = strength * np.array(GAINS), loudness
+        self._added = np.zeros(2)
+        self._heard_s = 0.0
+
+    def hear(
+        self, ids: Sequence[int], velocities: Sequence[int], steps: Sequence[int],
+        requested: Callable[[FloatArray], FloatArray],
+    ) -> None:  # fmt: skip
+        """A bar begins: compare the music so far with what was requested.
+
+        Args:
+            ids: The piece's events so far.
+            velocities: Their velocity levels, 0 for events without.
+            steps: The clock after each.
+            requested: Times (T,) in seconds to valence and arousal (T, 2), NaN where not given.
+
+        """
+        now_s = steps[-1] * v.STEP_S
+        passed_s, self._heard_s = min(now_s - self._heard_s, LONGEST_BAR_S), now_s
+        if now_s < FIRST_S or not self._gains.any() or np.isnan(requested(np.array([now_s]))).all():
+            return
+
+        first = bisect_left(steps, (now_s - HEARD_S) / v.STEP_S)
+        while first and v.KIND[ids[first]] != v.K_BAR:
+            first -= 1
+        begin_s = steps[first] * v.STEP_S if first else 0.0
+        score = decode(np.array(ids[first:]), np.array(velocities[first:]))
+        last = math.floor(now_s - begin_s)
+        if len(score) < LEAST_NOTES or last < 1:
+            return
+        arousal = np.nan_to_num(requested(score.start_s + begin_s)[:, 1])
+        velocity = np.clip(np.rint(score.velocity + self._loudness * arousal), 1, 127).astype(np.int64)
+        read = scale().apply(readings_of(replace(score, velocity=velocity), labeller()))[:last][-COUNTED_S:]
+        asked = requested(begin_s + last - len(read) + np.arange(len(read)) + 0.5)
+        known = ~np.isnan(asked)
+        missed = np.where(known, asked - read, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        self._added = np.clip(self._added + self._gains * missed * passed_s, -MOST, MOST)
+
+    def corrected(self, lanes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Lanes (N_LANES,) with the moods to request instead; a copy, where anything changes."""
+        if not self._added.any():
+            return lanes
+        valence, arousal = np.clip(lanes[MOOD_LANES] + self._added, -1.0, 1.0)
+        if lanes[MOOD_LANES[0]] >= 0:
+            valence = max(valence, LEAST_VALENCE)
+        else:
+            valence = min(valence, -LEAST_VALENCE)
+        out = lanes.copy()
+        out[MOOD_LANES] = valence, arousal
+        return out

@@ -1,0 +1,108 @@
+"""A piece hears itself, and asks for more of a mood that its music lacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from emsync import vocabulary as v
+from emsync.composer import compose
+from emsync.conditions import AROUSAL_LANE, MOOD_LANES, N_LANES, VALENCE_LANE
+from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, MOST, MoodFeedback
+from emsync.tokenizer.events import encode
+from tests.composing import asked
+from tests.fakes import Feeling, plain_recipe
+from tests.songs import score
+
+Moods = Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]
+
+
+def requested(valence: float, arousal: float) -> Moods:
+    return lambda times_s: np.tile([valence, arousal], (len(times_s), 1))
+
+
+def lanes(valence: float, arousal: float) -> npt.NDArray[np.float32]:
+    row = np.full(N_LANES, 0.25, dtype=np.float32)
+    row[MOOD_LANES] = valence, arousal
+    return row
+
+
+def heard(feedback: MoodFeedback, moods: Moods, *, every_s: float, count: int, calm: bool) -> MoodFeedback:
+    """Feedback that has heard the bars of a piece in the manner of a lullaby, or of an excited one."""
+    gap_s, long_s, loudness = (2.0, 2.0, 30) if calm else (0.125, 0.1, 120)
+    n = int(every_s * count / gap_s)
+    tune = score([(1, 60 + 2 * (i % 4), gap_s * i, gap_s * i + long_s) for i in range(n)])
+    events = encode(tune)
+    steps = np.cumsum(v.SHIFT_STEPS[events.ids]).tolist()
+    levels = np.where(events.velocities > 0, loudness // 8, 0).tolist()
+    for bar in range(1, count + 1):
+        stop = int(np.searchsorted(steps, every_s * bar / v.STEP_S))
+        feedback.hear(events.ids[:stop].tolist(), levels[:stop], steps[:stop], moods)
+    return feedback
+
+
+@pytest.mark.parametrize(("calm", "arousal"), [(True, 0.8), (False, -0.8)])
+def test_more_is_requested_of_what_is_missing(calm: bool, arousal: float) -> None:
+    moods, given = requested(math.nan, arousal), lanes(math.nan, 0.2 * arousal)
+    few, many = (heard(MoodFeedback(1.0, 0.0), moods, every_s=2.0, count=n, calm=calm) for n in (12, 30))
+    some, more = (each.corrected(given)[AROUSAL_LANE] - given[AROUSAL_LANE] for each in (few, many))
+    assert 0 < some * np.sign(arousal) <= more * np.sign(arousal) <= MOST + 1e-6
+    assert abs(many.corrected(lanes(math.nan, arousal))[AROUSAL_LANE]) == 1.0, "no mood is beyond 1"
+    assert math.isnan(many.corrected(given)[VALENCE_LANE]), "what nobody asked for stays unknown"
+    others = np.setdiff1d(np.arange(N_LANES), MOOD_LANES)
+    np.testing.assert_array_equal(many.corrected(given)[others], given[others])
+
+
+def test_music_that_has_its_mood_asks_for_nothing_more() -> None:
+    """The same lullaby under a request that lies on the other side of what is read pulls the other way."""
+    up, down = (
+        heard(MoodFeedback(1.0, 0.0), requested(math.nan, arousal), every_s=2.0, count=20, calm=True)
+        for arousal in (1.0, -1.0)
+    )
+    given = lanes(math.nan, 0.0)
+    assert up.corrected(given)[AROUSAL_LANE] > 0.5
+    assert abs(down.corrected(given)[AROUSAL_LANE]) < abs(up.corrected(given)[AROUSAL_LANE]) / 2
+
+
+def test_a_valence_keeps_its_sign() -> None:
+    for asked_for in (0.9, -0.9):
+        feedback = heard(MoodFeedback(2.0, 0.0), requested(asked_for, 0.0), every_s=2.0, count=30, calm=True)
+        assert feedback.corrected(lanes(0.3, 0.0))[VALENCE_LANE] >= np.float32(LEAST_VALENCE)
+        assert feedback.corrected(lanes(-0.3, 0.0))[VALENCE_LANE] <= -np.float32(LEAST_VALENCE)
+
+
+def test_nothing_changes_without_strength_mood_or_time() -> None:
+    given = lanes(0.1, 0.1)
+    for feedback in (
+        heard(MoodFeedback(0.0, 0.0), requested(0.9, 0.9), every_s=2.0, count=10, calm=True),
+        heard(MoodFeedback(1.0, 0.0), requested(math.nan, math.nan), every_s=2.0, count=10, calm=True),
+        heard(MoodFeedback(1.0, 0.0), requested(0.9, 0.9), every_s=FIRST_S / 2, count=1, calm=True),
+    ):
+        assert feedback.corrected(given) is given
+
+
+def test_the_loudness_that_comes_when_a_piece_is_finished_is_heard() -> None:
+    quiet, loud = (
+        heard(MoodFeedback(0.2, louder), requested(math.nan, 0.8), every_s=2.0, count=10, calm=True)
+        for louder in (0.0, 100.0)
+    )
+    given = lanes(math.nan, 0.0)
+    assert loud.corrected(given)[AROUSAL_LANE] < quiet.corrected(given)[AROUSAL_LANE]
+
+
+def test_a_composed_piece_is_conditioned_on_what_it_lacks() -> None:
+    excited = asked(16.0, arousal=0.6, piece_arousal=0.6)
+    rare = np.where(v.KIND == v.K_ON, -3.0, 0.0)
+    levels = []
+    for strength in (0.0, 1.0):
+        fake = Feeling(bias=rare, gain=0.0)
+        compose(fake, [excited], plain_recipe(mood_strength=1.0, mood_feedback=strength, tempo_qpm=100.0))
+        levels.append([row[0, AROUSAL_LANE] for _, _, row in fake.inputs])
+    without, with_feedback = levels
+    assert set(np.round(without, 4)) == {np.float32(0.6).round(4)}
+    assert with_feedback[0] == pytest.approx(0.6)
+    assert max(with_feedback) > 0.8
