@@ -259,7 +259,7 @@ def moody(mood: MoodCurve | None, recipe: Recipe | None = None, decoder: Fake | 
 
 def test_a_mood_is_given_at_the_cursor_and_its_mean_to_the_piece() -> None:
     decoder = Feeling()
-    track = moody(TURN, Recipe(mood_strength=1.0), decoder)
+    track = moody(TURN, Recipe(mood_strength=1.0, mood_feedback=0.0), decoder)
     assert track.mood is not None
     assert track.mood.curve == TURN
     assert track.tempo_plan is not None
