@@ -72,7 +72,6 @@ class MoodFeedback:
         passed_s, self._heard_s = min(now_s - self._heard_s, LONGEST_BAR_S), now_s
         if now_s < FIRST_S or not self._gains.any() or np.isnan(requested(np.array([now_s]))).all():
             return
-
         first = bisect_left(steps, (now_s - HEARD_S) / v.STEP_S)
         while first and v.KIND[ids[first]] != v.K_BAR:
             first -= 1
