@@ -171,6 +171,7 @@ def test_a_style_learns_its_pieces_and_the_model_stays(base: Path, pieces: Path)
             float(losses(checkpoint.load(base, changed), batch, 0.0)[1]) for changed in ({}, style.merged(base))
         )
     assert learned < plain - 0.25
+    assert style.training["bits_last"] < style.training["bits_first"] - 0.2, "of the same crops"
     short = StyleOptions(steps=1, batch=1, context=32)
     first, again = (styles.train(base, found, short)[0] for _ in range(2))
     for name, b in first.up.items():

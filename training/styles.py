@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,12 +32,14 @@ from emsync.training.corpus.song_files import MIDI_SUFFIXES, find, read_song
 from emsync.training.corpus.songs import Refused
 from emsync.training.crops import CropConfig, Crops
 from emsync.training.dataset import Dataset
-from emsync.training.objective import losses
+from emsync.training.objective import losses, validate
 
+#: The seed of the crops whose bits are reported.
+VALID_SEED: Final = 20_250_101
 #: A style is learned from at most so many files; more are a corpus, for training a model further.
 MOST_PIECES: Final = 500
-#: The losses that are reported are means over this many steps.
-REPORTED: Final = 10
+#: Bits an event are reported of this many crops, the same before and after.
+REPORTED: Final = 8
 
 
 @dataclass(frozen=True)
@@ -145,23 +148,34 @@ def train(
         options: How.
         tell: Called after each step with its number, from 1 on, and its bits an event.
 
-    Returns the style, and the bits an event of each step; those of the first are the base model's.
+    Returns the style, and the bits an event of each step; those of the first are the base model's. The style's
+    `training` has the bits an event of the same crops before and after.
 
     """
     folder = checkpoint.embedded_folder() if model is None else Path(model)
     network = checkpoint.load(folder)
     added = low_rank.attach(network, options.rank, options.seed)
     dataset = Dataset.of(dict(pieces.archive.arrays))
+    before = _bits(network, dataset, options)
     bits = fit(network, low_rank.parameters(added), dataset, options, tell=tell)
     down, up = low_rank.factors(added)
     known = {
         "pieces": list(pieces.names), "events": len(dataset.ids), "rank": options.rank, "steps": options.steps,
         "batch": options.batch, "context": min(options.context, network.config.context),
         "rate": options.rate, "seed": options.seed,
-        "bits_first": round(sum(bits[:REPORTED]) / len(bits[:REPORTED]), 4),
-        "bits_last": round(sum(bits[-REPORTED:]) / len(bits[-REPORTED:]), 4),
+        "bits_first": round(before, 4), "bits_last": round(_bits(network, dataset, options), 4),
     }  # fmt: skip
     return Style(checkpoint.weights_hash(folder), down, up, known, pieces.examples()), bits
+
+
+def _bits(network: EventTransformer, dataset: Dataset, options: StyleOptions) -> float:
+    """Bits an event of `REPORTED` crops of the songs, always the same ones."""
+    crops = Crops(dataset, _crops_of(network, options), seed=VALID_SEED, augment=False)
+    return validate(network, [crops.batch(0, REPORTED)], torch.device("cpu"), nullcontext)["bits_per_event"]
+
+
+def _crops_of(network: EventTransformer, options: StyleOptions) -> CropConfig:
+    return CropConfig(context=min(options.context, network.config.context), drop_chord=0.1, sparse_boundaries=0.4)
 
 
 def fit(
@@ -179,8 +193,7 @@ def fit(
 
     """
     optimizer = torch.optim.Adam(learned, lr=options.rate)
-    config = CropConfig(context=min(options.context, network.config.context), drop_chord=0.1, sparse_boundaries=0.4)
-    crops = Crops(dataset, config, seed=options.seed)
+    crops = Crops(dataset, _crops_of(network, options), seed=options.seed)
     bits = []
     for step in range(options.steps):
         for group in optimizer.param_groups:
