@@ -1,7 +1,6 @@
 """The manner of a style: its pieces as references, one of which each new piece is composed like.
 
-    example = Example.of_dict(about, weights)
-    like = drawn(style.examples, seed=7, mood=(-0.4, 0.2))
+    like = drawn(Style.read("my-style").examples, seed=7, mood=(-0.4, 0.2))
 
 What a style's weights learn from a few pieces is hardly heard: the tempo, the families, and how many notes there are
 say more about a manner (docs/styles.md). So a style keeps them, piece by piece, each with its mood.

@@ -10,10 +10,13 @@ import numpy.typing as npt
 import pytest
 
 from emsync import vocabulary as v
+from emsync.candidates import _asked_mood
 from emsync.composer import compose
 from emsync.conditions import AROUSAL_LANE, MOOD_LANES, N_LANES, VALENCE_LANE
 from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, MOST, MoodFeedback
+from emsync.rewriter import Gap, Kept, Rewriter
 from emsync.tokenizer.events import encode
+from emsync.writer import Writer
 from tests.composing import asked
 from tests.fakes import Feeling, plain_recipe
 from tests.songs import score
@@ -57,8 +60,8 @@ def test_more_is_requested_of_what_is_missing(calm: bool, arousal: float) -> Non
     np.testing.assert_array_equal(many.corrected(given)[others], given[others])
 
 
-def test_music_that_has_its_mood_asks_for_nothing_more() -> None:
-    """The same lullaby under a request that lies on the other side of what is read pulls the other way."""
+def test_music_near_to_its_mood_asks_for_less_than_music_far_from_it() -> None:
+    """The same lullaby, requested excited and requested calm."""
     up, down = (
         heard(MoodFeedback(1.0, 0.0), requested(math.nan, arousal), every_s=2.0, count=20, calm=True)
         for arousal in (1.0, -1.0)
@@ -106,3 +109,32 @@ def test_a_composed_piece_is_conditioned_on_what_it_lacks() -> None:
     assert set(np.round(without, 4)) == {np.float32(0.6).round(4)}
     assert with_feedback[0] == pytest.approx(0.6)
     assert max(with_feedback) > 0.8
+
+
+def test_a_part_of_a_song_hears_nothing() -> None:
+    """What stays around it has its velocities already, and would be heard as if it were to be made louder."""
+    bar = 4 * 76
+    kept = []
+    for number in range(6):
+        kept.append(Kept(number * bar, v.ID_OF["BAR_4"]))
+        for beat in range(4):
+            note = int(v.ON_BASE[v.PIANO]) + 60 + beat
+            step = number * bar + 76 * beat
+            kept += [Kept(step, note, 3), Kept(step + 70, int(v.PARTNER[note]))]
+    gap = Gap(76, 5 * bar, 6 * bar, tuple(sorted(kept, key=lambda each: each.step)), frozenset({v.STRINGS}), (), True)
+    recipe = plain_recipe(mood_strength=1.0, mood_feedback=1.0)
+    part = Rewriter(asked(6 * bar * v.STEP_S, arousal=0.8), recipe, np.random.default_rng(0), gap=gap)
+    assert part.steps[-1] > 4 * bar
+    assert {round(float(row[AROUSAL_LANE]), 4) for row in part.lanes} == {0.8}
+
+
+def test_candidates_are_chosen_by_the_mood_that_was_requested() -> None:
+    recipe = plain_recipe(mood_strength=1.0, mood_feedback=1.0, tempo_qpm=100.0)
+    writer = Writer(asked(8.0, arousal=0.3), recipe, np.random.default_rng(0))
+    moods = requested(math.nan, 1.0)
+    writer._feedback = heard(MoodFeedback(1.0, 0.0), moods, every_s=2.0, count=20, calm=True)
+    writer.take(v.ID_OF["BAR_4"])
+    assert writer.lanes[-1][AROUSAL_LANE] == 1.0
+    wanted = _asked_mood(writer, 0)
+    assert wanted is not None
+    assert wanted[1] == pytest.approx(0.3)

@@ -33,9 +33,8 @@ from emsync.training.corpus.songs import Refused
 from emsync.training.crops import CropConfig, Crops
 from emsync.training.dataset import Dataset
 from emsync.training.objective import losses, validate
+from emsync.training.train import VALID_SEED
 
-#: The seed of the crops whose bits are reported.
-VALID_SEED: Final = 20_250_101
 #: A style is learned from at most so many files; more are a corpus, for training a model further.
 MOST_PIECES: Final = 500
 #: Bits an event are reported of this many crops, the same before and after.
