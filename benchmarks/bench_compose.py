@@ -1,14 +1,19 @@
 """Where composing spends its time: opening the model, its steps, grammar and sampling, and the rest.
 
     python benchmarks/bench_compose.py [--model DIR] [--backend auto|onnx|torch] [--seconds 30 60] [--seed 0]
+        [--candidates 1 2 4]
 
 Composes pieces of the given lengths with a cut about every six seconds, on the model that ships with emsync or another
 one, and prints Markdown. The machine may be busy: trust the shares rather than the seconds.
+
+With --candidates, the longest piece is composed with each of these numbers of candidates, with a mood, and the table
+says how many times as long as the first number each takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +23,9 @@ import numpy.typing as npt
 
 from emsync import checkpoint, midi, soundtrack, writer
 from emsync.decoder import open_decoder
+from emsync.decoding import Decoder
 from emsync.grammar import Grammar
+from emsync.mood import MoodCurve
 from emsync.recipe import Recipe
 
 
@@ -75,12 +82,27 @@ def cuts_of(seconds: float) -> npt.NDArray[np.float64]:
     return cuts[cuts < seconds - 2]
 
 
+def compare_candidates(decoder: Decoder, seconds: float, numbers: list[int], seed: int) -> None:
+    """Print how long a piece takes with each number of candidates."""
+    mood = MoodCurve(seconds * np.array([0.0, 0.5, 1.0]), np.array([0.3, -0.4, 0.6]), np.array([-0.2, 0.6, 0.4]))
+    print("\n| candidates | events | s | times the first |\n|---:|---:|---:|---:|")
+    first_s = math.nan
+    for number in numbers:
+        begun = time.perf_counter()
+        recipe = Recipe(seed=seed, candidates=number)
+        track = soundtrack.compose(decoder, seconds, cuts_of(seconds), recipe, mood=mood)
+        took_s = time.perf_counter() - begun
+        first_s = took_s if math.isnan(first_s) else first_s
+        print(f"| {number} | {track.n_events} | {took_s:.1f} | {took_s / first_s:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a model folder (the one that ships with emsync)")
     parser.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
     parser.add_argument("--seconds", type=float, nargs="+", default=[30.0, 60.0], help="lengths of the pieces (30 60)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[], help="compare these numbers of candidates")
     options = parser.parse_args()
 
     begun = time.perf_counter()
@@ -115,6 +137,8 @@ def main() -> None:
         print(f"| {seconds:g} s | {n} | {total_s:.1f} | {n / total_s:.0f} | {1e3 * events_s / n:.2f} ms | {shares} |")
         met = f"{track.n_within_frame} of {len(track.hits)} cuts within a frame, {len(track.score)} notes"
         print(f"<!-- {met}, {timed.n_prefills} prefills -->")
+    if options.candidates:
+        compare_candidates(decoder, max(options.seconds), options.candidates, options.seed)
 
 
 if __name__ == "__main__":

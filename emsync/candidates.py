@@ -1,29 +1,32 @@
 """Choosing among takes: a piece is composed a stretch at a time, several candidates at once, and the best is kept.
 
-A *take* is a stretch of some bars. All candidates of a take go on from the same music and are decoded as one batch; a
-`Critic` says how real each of them seems, and how near it is to the mood and to the form that was planned. The next
-take goes on from the best, with its cache (`Decoder.hold`), so nothing is computed twice.
+A *take* is a stretch of some bars. All candidates of a take go on from the same music, each with its own decoder and
+thread; a `Critic` says how real each of them seems, and how near it is to the mood and to the form that was planned.
+The next take goes on from the best, with its cache (`Decoder.hold`), so nothing is computed twice.
 
 Conventions: takes begin on bar lines, at the sections of the form and in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.critic import CRITIC, Critic, Opinion
-from emsync.decoder import Decoder, Held
+from emsync.decoder import Decoder
 from emsync.errors import InputError
 from emsync.guide import Source
 from emsync.recipe import Recipe
-from emsync.rows import Answer, Rows
+from emsync.rows import Answer, Rows, kept
 from emsync.writer import Piece, Writer
 
 FloatArray = npt.NDArray[np.floating]
@@ -34,6 +37,8 @@ TAKE_S: Final = 8.0
 #: the share of a return that is missing.
 MOOD_WEIGHT: Final = 2.0
 RETURN_WEIGHT: Final = 2.0
+#: How often progress is reported, in seconds.
+PROGRESS_S: Final = 0.1
 
 
 def candidates_of(recipe: Recipe, decoder: Decoder) -> int:
@@ -71,7 +76,6 @@ class Candidate:
         returning: What returns in it (`Sections.returning`).
         nats: What its events cost the model, without guidance.
         state: (width,) the sum of the hidden states that predicted them.
-        held: The decoder's rows at its end; None while it goes on, or once the piece has ended.
 
     """
 
@@ -80,7 +84,6 @@ class Candidate:
     returning: tuple[Source, float] | None
     nats: list[float] = field(default_factory=list)
     state: FloatArray | None = None
-    held: Held | None = None
 
     def write(self, logits: FloatArray, plain: FloatArray, state: FloatArray | None, mixed: FloatArray | None) -> None:
         """Sample the next event.
@@ -120,7 +123,8 @@ def compose_in_takes(
 ) -> Piece:
     """Compose a piece take by take.
 
-    The first candidate of the first take is what would be composed without any others.
+    The first candidate of the first take is what would be composed without any others. Each candidate is decoded by
+    itself, on a thread of its own, so the piece does not depend on how many cores there are.
 
     Args:
         decoder: What runs the model; it has a critic.
@@ -132,20 +136,28 @@ def compose_in_takes(
     """
     critic, count = decoder.critic, candidates_of(recipe, decoder)
     assert critic is not None
-    starts, held = take_starts(writer), None
-    number = 0
-    while not writer.done:
-        until = next((start for start in starts if start > _line(writer)), None)
-        rngs = [writer.rng, *(np.random.default_rng([*seeds, number, k]) for k in range(1, count))]
-        takes = [Candidate(writer.fork(rng), len(writer.ids) - 1, writer.sections.returning) for rng in rngs]
-        _write(decoder, takes, until, held, recipe, progress)
-        worth = [merit(take, critic) for take in takes]
-        best = takes[int(np.argmax(worth))]
-        writer, held = best.writer, best.held
-        number += 1
+    starts, number, begun = take_starts(writer), 0, False
+    decoders = [decoder, *(decoder.twin() for _ in range(count - 1))]
+    with _Threads(min(count, cores())) as threads:
+        while not writer.done:
+            until = next((start for start in starts if start > _line(writer)), None)
+            rngs = [writer.rng, *(np.random.default_rng([*seeds, number, k]) for k in range(1, count))]
+            takes = [Candidate(writer.fork(rng), len(writer.ids) - 1, writer.sections.returning) for rng in rngs]
+            threads.write(decoders, takes, until, progress, begun=begun)
+            worth = [merit(take, critic) for take in takes]
+            best = int(np.argmax(worth))
+            writer = takes[best].writer
+            if not writer.done:
+                _go_on_from(best, decoders)
+            number, begun = number + 1, True
     if progress:
         progress(1.0)
     return writer.piece()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def merit(take: Candidate, critic: Critic) -> float:
@@ -186,48 +198,71 @@ def _line(writer: Writer) -> float:
     return writer.grammar.step + 2 * writer.grammar.beat_steps
 
 
-def _write(
-    decoder: Decoder, takes: list[Candidate], until: float | None, held: Held | None, recipe: Recipe,
-    progress: Callable[[float], None] | None,
-) -> None:  # fmt: skip
-    """Write takes as one batch, each to the bar line nearest to `until`, or to the end of the piece."""
-    rows = Rows.of([take.writer for take in takes], recipe.mood_strength, hears=decoder.hears_controls)
-    active = list(takes)
-    if held is None:
-        answer = rows.window(decoder, 1)  # START
-    else:
-        n = len(takes)
-        decoder.resume(held, np.repeat(np.arange((len(rows.again) + len(rows.free)) // n + 1), n))
-        answer = _next(rows, decoder)
-    n_steps = 0
-    while active:
+class _Threads:
+    """Threads that write the candidates of a take at the same time. NumPy and the model's runtime let them."""
+
+    def __init__(self, count: int) -> None:
+        self._pool, self._stopped = ThreadPoolExecutor(count, thread_name_prefix="candidate"), threading.Event()
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown()
+
+    def write(
+        self, decoders: Sequence[Decoder], takes: Sequence[Candidate], until: float | None,
+        progress: Callable[[float], None] | None, *, begun: bool,
+    ) -> None:  # fmt: skip
+        """Write each take with its decoder, to the bar line nearest to `until`, or to the end of the piece.
+
+        begun: whether the decoders hold all but the latest event; they hold nothing before the first take.
+        """
+        working = {
+            self._pool.submit(_write, decoder, take, until, self._stopped, begun=begun)
+            for decoder, take in zip(decoders, takes, strict=True)
+        }
+        while working:
+            done, working = wait(working, timeout=PROGRESS_S, return_when=FIRST_EXCEPTION)
+            for each in done:
+                each.result()
+            if progress:
+                self._told = max(self._told, sum(take.writer.share for take in takes) / len(takes))
+                progress(self._told)
+
+
+def _write(decoder: Decoder, take: Candidate, until: float | None, stopped: threading.Event, *, begun: bool) -> None:
+    """Write one take; see `_Threads.write`. `stopped`: set when the take is of no use any more."""
+    writer = take.writer
+    rows = Rows.of([writer], writer.recipe.mood_strength, hears=decoder.hears_controls)
+    plain = rows.plain_places()[0]
+    answer = _next(rows, decoder) if begun else rows.window(decoder, 1)  # START
+    while not stopped.is_set():
         states = decoder.states
-        plain = rows.plain_places()
-        for row, take in enumerate(active):
-            own, mixed = (None, None) if states is None else (states[plain[row]], states[row])
-            take.write(answer.logits[row], answer.plain[row], own, mixed)
-        ended = {row for row, take in enumerate(active) if _has_ended(take.writer, until)}
-        for row in ended:
-            if not active[row].writer.done:
-                active[row].held = decoder.hold(rows.places([row]))
-        if ended:
-            left = [row for row in range(len(active)) if row not in ended]
-            rows, active = rows.only(left, decoder), [active[row] for row in left]
-        if not active:
-            break
+        own, mixed = (None, None) if states is None else (states[plain], states[0])
+        take.write(answer.logits[0], answer.plain[0], own, mixed)
+        if _has_ended(writer, until):
+            return
         answer = _next(rows, decoder)
-        for take, velocity_logits in zip(active, answer.velocity_logits, strict=True):
-            take.writer.write_velocity(velocity_logits)
-        n_steps += 1
-        if progress and n_steps % 16 == 0:
-            progress(min(take.writer.share for take in active))
+        writer.write_velocity(answer.velocity_logits[0])
+
+
+def _go_on_from(best: int, decoders: Sequence[Decoder]) -> None:
+    """Let all decoders hold what the best one holds."""
+    every = np.arange(decoders[best].n_rows)
+    held = decoders[best].hold(every)
+    for place, decoder in enumerate(decoders):
+        if place != best:
+            decoder.resume(held, every)
 
 
 def _next(rows: Rows, decoder: Decoder) -> Answer:
-    """Append the latest event of each piece; in a full window, go on from its later half."""
+    """Append the latest event; in a full window, go on from its later half."""
     if decoder.length < decoder.context:
         return rows.step(decoder)
-    return rows.window(decoder, min(decoder.context // 2, *(len(w.ids) for w in rows.writers)))
+    return rows.window(decoder, kept(rows.writers, decoder.context // 2, alone=True))
 
 
 def _has_ended(writer: Writer, until: float | None) -> bool:

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from emsync import vocabulary as v
 from emsync.candidates import candidates_of, compose_in_takes
 from emsync.conditions import Conditions
 from emsync.decoder import Decoder
 from emsync.hits import follow, land
 from emsync.recipe import Recipe
-from emsync.rows import Rows
+from emsync.rows import Rows, kept
 from emsync.score import KeySignature, Score
 from emsync.sections import Plan
 from emsync.tempo_plan import TempoPlan, beat_of
@@ -88,7 +87,7 @@ def write_all(
     strength: as `Recipe.mood_strength`. The other arguments are those of `compose`.
     """
     batch = Rows.of(list(writers), strength, hears=decoder.hears_controls)
-    answer = batch.window(decoder, _kept(writers, decoder.context // 2, alone=len(writers) == 1))
+    answer = batch.window(decoder, kept(writers, decoder.context // 2, alone=len(writers) == 1))
     rows = list(range(len(writers)))  # of the decoder's latest answer, those of the pieces that go on
     n_steps = 0
     while batch.writers:
@@ -96,7 +95,7 @@ def write_all(
         for row, writer in enumerate(batch.writers):
             writer.write(answer.logits[row], None if states is None else states[rows[row]])
         if decoder.length >= decoder.context:
-            keep = _kept(batch.writers, decoder.context // 2, alone=len(writers) == 1)
+            keep = kept(batch.writers, decoder.context // 2, alone=len(writers) == 1)
             answer = batch.window(decoder, keep)
         else:
             answer = batch.step(decoder)
@@ -123,7 +122,7 @@ def foreseen(
     following: (event, velocity level or 0) of what follows; at least one. The writers take it.
     """
     batch, total = Rows.of(list(writers), strength, hears=decoder.hears_controls), np.zeros(len(writers))
-    answer = batch.window(decoder, _kept(writers, decoder.context // 2, alone=False))
+    answer = batch.window(decoder, kept(writers, decoder.context // 2, alone=False))
     for event, level in following:
         x = answer.logits.astype(np.float64)
         x -= x.max(axis=1, keepdims=True)
@@ -166,16 +165,6 @@ def score_of(piece: Piece, duration_s: float, *, bend: bool = False) -> Score:
         score = score.until(duration_s)
         return land(score, piece.targets_s, piece.boundaries_s) if bend else score
     return follow(score.until(float(piece.tempo_plan.to_nominal(duration_s))), piece.tempo_plan, duration_s)
-
-
-def _kept(writers: Sequence[Writer], about: int, *, alone: bool) -> int:
-    """How many of the latest events the next window begins with: `about`, or from a bar on for a piece alone."""
-    if alone:
-        ids = np.array(writers[0].ids[-about:])
-        bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
-        if len(bars) and bars[0] < about // 2:
-            return int(len(ids) - bars[0])
-    return min(about, *(len(w.ids) for w in writers))
 
 
 __all__ = ["KEPT_ROWS", "Piece", "Writer", "beat_of", "compose", "foreseen", "score_of", "write_all", "written"]

@@ -1,7 +1,7 @@
 """Decoding with a cache, in two verbs: `prefill` a beginning, then `step` position by position.
 
-The composer speaks to a `Decoder` and never to a network, so the same notes come from ONNX Runtime, which needs no
-torch, and from torch. A decoder is a network behind a cache of keys and values:
+The composer speaks to a `Decoder` (`emsync.decoding`) and never to a network, so the same notes come from ONNX Runtime,
+which needs no torch, and from torch. A `CachedDecoder` is a network behind a cache of keys and values:
 
 - Layers are of two kinds. Global ones attend to every position; local ones to their own block of `local_block`
   positions and the one before, so two blocks are all they keep.
@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from emsync import vocabulary as v
 from emsync.checkpoint import GRAPH, embedded_folder, read_config
 from emsync.conditions import AROUND_POINTS, N_LANES
 from emsync.critic import Critic
+from emsync.decoding import Decoder, Held
 from emsync.errors import MissingExtraError, ModelError
 from emsync.mixture import COPYING, Mixture
 from emsync.networks import FloatArray, Geometry, IntArray, Network, OnnxNetwork, Span, TorchNetwork
@@ -42,82 +43,6 @@ AROUSAL_SLOT: Final = v.AROUSAL_SLOT
 GROWTH: Final = 64
 #: The most positions worked through at once: bounds the memory that attention scores take.
 CHUNK: Final = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """Some rows of a decoder, at one place.
-
-    Attributes:
-        length: How many positions they hold.
-        mood: (B, 2) their moods.
-        spans: The cache of each kind of layers.
-
-    """
-
-    length: int
-    mood: FloatArray
-    spans: tuple[Span, ...]
-
-
-class Decoder(Protocol):
-    """What the composer needs of a model: two verbs, and a choice of rows."""
-
-    @property
-    def context(self) -> int:
-        """Positions the model can hold."""
-
-    @property
-    def length(self) -> int:
-        """Positions held now."""
-
-    @property
-    def knows_mood(self) -> bool:
-        """Whether it was trained with the piece's mood."""
-
-    @property
-    def hears_controls(self) -> bool:
-        """Whether it has lanes for controls."""
-
-    @property
-    def reads_curve(self) -> bool:
-        """Whether it has a mood adapter, which reads the mood curve around each event."""
-
-    @property
-    def backend(self) -> str:
-        """What runs it: "onnx" or "torch"."""
-
-    @property
-    def mixture(self) -> Mixture | None:
-        """What the model's predictions are mixed with the piece's own repeats by."""
-
-    @property
-    def critic(self) -> Critic | None:
-        """What chooses among takes."""
-
-    @property
-    def states(self) -> FloatArray | None:
-        """The hidden states (B, width) that the latest logits were read from; None if it does not give them."""
-
-    def prefill(
-        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, mood: FloatArray,
-        around: FloatArray | None = None,
-    ) -> tuple[FloatArray, FloatArray]:  # fmt: skip
-        """Start over with T positions; see `CachedDecoder.prefill`."""
-
-    def step(
-        self, ids: IntArray, previous_velocity: IntArray, lanes: FloatArray, around: FloatArray | None = None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Append one position; see `CachedDecoder.step`."""
-
-    def select(self, rows: IntArray) -> None:
-        """Keep, reorder or duplicate rows; see `CachedDecoder.select`."""
-
-    def hold(self, rows: IntArray) -> Held:
-        """What is in the cache of some rows, to go on from later; see `CachedDecoder.hold`."""
-
-    def resume(self, held: Held, rows: IntArray) -> None:
-        """Go on where rows were held; see `CachedDecoder.resume`."""
 
 
 class CachedDecoder:
@@ -140,6 +65,11 @@ class CachedDecoder:
     def length(self) -> int:
         """Positions held now."""
         return self._length
+
+    @property
+    def n_rows(self) -> int:
+        """Rows held now."""
+        return len(self._mood)
 
     @property
     def knows_mood(self) -> bool:
@@ -284,6 +214,10 @@ class CachedDecoder:
         ]
         self._network.forget()
 
+    def twin(self) -> CachedDecoder:
+        """A decoder that shares the weights and has a cache of its own, empty at first. Both may work at a time."""
+        return CachedDecoder(self._network.twin(), self._geometry, self.mixture, self.critic)
+
     def _read(self, around: FloatArray | None, shape: tuple[int, ...]) -> FloatArray | None:
         """The mood around the events (B, T) as the network reads it; None if it is not given, or not read.
 
@@ -395,6 +329,6 @@ def open_decoder(
 
 
 __all__ = [
-    "AROUSAL_SLOT", "VALENCE_SLOT", "Backend", "CachedDecoder", "Decoder", "Geometry", "Network", "OnnxNetwork",
+    "AROUSAL_SLOT", "VALENCE_SLOT", "Backend", "CachedDecoder", "Decoder", "Geometry", "Held", "Network", "OnnxNetwork",
     "TorchNetwork", "open_decoder",
 ]  # fmt: skip

@@ -4,12 +4,13 @@ Conventions: B batch, T time, C cached time, H heads, D head width."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +129,9 @@ class Network(Protocol):
     def forget(self) -> None:
         """Drop references to buffers, because they were replaced."""
 
+    def twin(self) -> Self:
+        """The same network for the buffers of another cache, at the same time."""
+
     def run(
         self,
         ids: IntArray,
@@ -216,6 +220,12 @@ class OnnxNetwork:
         """Slice the buffers again at the next run, because they were replaced."""
         self._pasts = {}
 
+    def twin(self) -> Self:
+        """See `Network.twin`; a session may be run by several threads."""
+        new = copy.copy(self)
+        new._pasts, new.states = {}, None
+        return new
+
     def run(
         self,
         ids: IntArray,
@@ -293,6 +303,12 @@ class TorchNetwork:
 
     def forget(self) -> None:
         """Do nothing: no references to buffers are kept."""
+
+    def twin(self) -> Self:
+        """See `Network.twin`; the weights are the same."""
+        new = copy.copy(self)
+        new.states = None
+        return new
 
     def run(
         self,

@@ -180,6 +180,16 @@ class Rows:
         return guided
 
 
+def kept(writers: Sequence[Writer], about: int, *, alone: bool) -> int:
+    """How many of the latest events the next window begins with: `about`, or from a bar on for a piece alone."""
+    if alone:
+        ids = np.array(writers[0].ids[-about:])
+        bars = np.flatnonzero(v.KIND[ids] == v.K_BAR)
+        if len(bars) and bars[0] < about // 2:
+            return int(len(ids) - bars[0])
+    return min(about, *(len(w.ids) for w in writers))
+
+
 def _prime(writer: Writer, context: int) -> Prime:
     """The excerpt that primes a piece, as far as there is room for it."""
     if writer.prime is None:

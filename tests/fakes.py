@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytest
@@ -137,6 +137,14 @@ class Fake:
 
     def resume(self, held: Held, rows: np.ndarray) -> None:
         self.length, self.mood = held.length, held.mood[rows]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.mood)
+
+    def twin(self) -> Self:
+        """It notes its events among those of the first one."""
+        return replace(self, length=0, mood=np.zeros((0, 2)))
 
     def _answer(self, ids: np.ndarray, previous_velocity: np.ndarray, lanes: np.ndarray) -> Any:
         self.inputs.append((ids.copy(), previous_velocity.copy(), lanes.copy()))
