@@ -14,6 +14,7 @@ from emsync.conditions import LANE_NAMES
 from emsync.control_curves import Control, ControlCurves, of_text
 from emsync.errors import InputError
 from emsync.recipe import Recipe
+from emsync.score import Score
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.training.evaluation import control_adherence, created_controls
 from emsync.training.evaluation.control_adherence import CREATED, aligned, asked_onsets, judge_piece, scores
@@ -143,14 +144,22 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
         knows_mood = True
 
     composed: list[tuple[bool, Recipe]] = []
-    plain = soundtrack.compose
+    lengths: set[tuple[bool, float]] = set()
+    judged_s: list[float] = []
+    plain, judge_piece = soundtrack.compose, control_adherence.judge_piece
 
     def compose(decoder: Any, duration_s: float, cuts: Any, recipe: Recipe, *, mood: Any) -> Any:
         composed.append((mood is not None, recipe))
+        lengths.add((mood is not None, duration_s))
         return plain(decoder, duration_s, cuts, recipe, mood=mood)
 
     monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys, created_controls.emotions))
+    def judged(score: Score, *arguments: Any) -> Any:
+        judged_s.append(float(score.end_s.max()))
+        return judge_piece(score, *arguments)
+
     monkeypatch.setattr(soundtrack, "compose", compose)
+    monkeypatch.setattr(control_adherence, "judge_piece", judged)
     recipe = plain_recipe(grid="sixteenths", finish="on", form="auto")
     found = control_adherence.measure(Feels(), toy_archive(3, bars=8), 1, recipe, duration_s=4.0)
     groups = found.groups()
@@ -171,6 +180,8 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
     moody = [asked for felt, asked in composed if felt]
     assert len(moody) == 2 * control_adherence.EMOTIONS
     assert {(each.tempo_qpm, each.finish, each.form) for each in moody} == {(None, "on", "auto")}
+    assert lengths == {(False, 4.0), (True, 4.0 + control_adherence.ENDING_S)}
+    assert max(judged_s) <= 4.0, "the ending is not judged"
     rest = [asked for felt, asked in composed if not felt]
     assert {(each.finish, each.form) for each in rest} == {("off", "none")}
     assert all(each.tempo_qpm for each in rest)

@@ -14,7 +14,9 @@ Conventions
   pieces, since each is composed once.
 - The control pairs every piece with what another piece of its set was asked for.
 - Of controls, only composing is measured: no piece has the finishing rules, whose last chord follows no control, or a
-  form. Emotions are followed by tempo, form and finishing, too: these pieces are as users get them.
+  form. Emotions are followed by tempo, form and finishing, too: these pieces are as users get them. They go on for
+  `ENDING_S` beyond the curve, in its last mood, and are judged without that: the last chord fades whatever the mood
+  is, and moods are read in windows of nine seconds. No excerpt of a song ends like that, nor does the papers' audio.
 """
 
 from __future__ import annotations
@@ -53,6 +55,8 @@ FloatArray = npt.NDArray[np.float64]
 
 #: The length of a piece. The papers judge 10 s.
 DURATION_S: Final = 20.0
+#: So much longer are pieces of emotions, so that no ending is judged.
+ENDING_S: Final = 6.0
 #: An onset this near to one that was asked for is aligned with it (controllable-v2m, Appendix C).
 ALIGNED_S: Final = 0.07
 #: The papers' figures, in audio: controllable-v2m's Tables 2 (extracted controls) and 9 (created), HPM's 2 and 3.
@@ -368,8 +372,11 @@ def measure(
         )  # fmt: skip
         if task.mood is not None:
             asked = replace(asked, tempo_qpm=recipe.tempo_qpm, finish=recipe.finish, form=recipe.form)
-        track = soundtrack.compose(decoder, duration_s, (), asked, mood=task.mood)
-        judged.append(replace(judge_piece(track.score, task, duration_s, scale), by=by))
+        more_s = 0.0 if task.mood is None else ENDING_S
+        score = soundtrack.compose(decoder, duration_s + more_s, (), asked, mood=task.mood).score
+        if more_s:
+            score = score.select(score.start_s < duration_s).until(duration_s)
+        judged.append(replace(judge_piece(score, task, duration_s, scale), by=by))
         if progress:
             progress(len(judged) * duration_s, len(rounds) * duration_s)
     sources = [(task, task.source) for task in every if task.group == "extracted emotion" and task.source is not None]
