@@ -67,6 +67,8 @@ class Choices(TypedDict, total=False):
     density_limit: float
     density_floor: float
     mood_feedback: float
+    feedback_reach: bool
+    opening_key: float
     balance: float
     alone_bias: float
     monotony_bias: float
@@ -90,6 +92,7 @@ class Choices(TypedDict, total=False):
     control_strength: float
     lane_strength: float
     intensity_lane: bool
+    key_lane: bool
 
 
 def compose(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from emsync.errors import InputError
 from emsync.expression import LOUDNESS
 from emsync.hits import measure
+from emsync.mood_feedback import heard_arousal
 from emsync.score import Score
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,7 +37,7 @@ TOGETHER_S, ON_BEAT = 2e-3, 0.06
 
 def finish(
     score: Score, boundaries_s: npt.ArrayLike, *, arousal: Callable[[FloatArray], FloatArray] | None = None,
-    by: float = LOUDNESS, late: bool = True,
+    by: float = LOUDNESS, late: bool = True, feedback: float = 0.0,
 ) -> Score:  # fmt: skip
     """The score with its dynamics shaped. Velocities stay in 1 … 127, and everything else is unchanged.
 
@@ -48,6 +49,7 @@ def finish(
     arousal: a function from times in seconds (N,) to arousal in [-1, 1] (N,), NaN where there is none. None: no mood.
     by: what an arousal of 1 adds to every velocity, and one of -1 takes away (`expression.loudness`).
     late: whether chords count that are held to the end, but not for two beats (`hits.sounding_chords`).
+    feedback: how strongly loudness makes up for what the notes lack of the arousal (`mood_feedback.heard_arousal`).
     Raises `InputError` for an arousal of another shape or range, or a score of other instruments.
     """
     if not len(score):
@@ -55,11 +57,13 @@ def finish(
     loud = score.velocity.astype(np.float64)
     if loud.std() < FLAT:
         loud = loud + _pulse(score)
-    if arousal is not None:
-        loud = loud + by * _sampled(arousal, score.start_s)
-    met = measure(score, boundaries_s, to_end=late)
-    loud = _accented(score, loud, sorted({h.chord_s for h in met if h.chord_s is not None}))
-    return replace(score, velocity=np.clip(np.rint(loud), 1, 127).astype(np.int64))
+    chords_s = sorted({h.chord_s for h in measure(score, boundaries_s, to_end=late) if h.chord_s is not None})
+    share = np.zeros(len(score)) if arousal is None else _sampled(arousal, score.start_s)
+    finished = _shaped(score, loud + by * share, chords_s)
+    if arousal is None or not feedback:
+        return finished
+    share = np.nan_to_num(heard_arousal(finished, arousal, feedback)(score.start_s))
+    return _shaped(score, loud + by * share, chords_s)
 
 
 def unfinished(
@@ -85,6 +89,11 @@ def loudened(
 ) -> npt.NDArray[np.int64]:  # fmt: skip
     """Velocities (N,) with the mood's share, as `finish` adds it; the arguments are those of `unfinished`."""
     return np.clip(np.rint(velocity + by * _sampled(arousal, start_s)), 1, 127).astype(np.int64)
+
+
+def _shaped(score: Score, loud: FloatArray, chords_s: list[float]) -> Score:
+    """The score with these velocities (N,), and accents on the notes of these chords."""
+    return replace(score, velocity=np.clip(np.rint(_accented(score, loud, chords_s)), 1, 127).astype(np.int64))
 
 
 def _accented(score: Score, loud: FloatArray, chords_s: list[float]) -> FloatArray:

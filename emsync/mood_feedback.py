@@ -21,17 +21,24 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.conditions import MOOD_LANES
+from emsync.music_mood.features import WINDOW_S
 from emsync.music_mood.regressor import labeller, readings_of
 from emsync.music_mood.scale import scale
+from emsync.score import Score
 from emsync.tokenizer.events import decode
 
 FloatArray = npt.NDArray[np.floating]
+#: Times, or levels at times.
+Levels = npt.NDArray[np.float64]
 #: What is added to the request for each second in which the music misses it by 1: valence and arousal.
 GAINS: Final = (0.4, 0.45)
 #: A valence keeps its sign, and at least this much: modes are not changed by feedback.
 LEAST_VALENCE: Final = 0.02
 #: At most this is added.
 MOST: Final = 1.0
+#: For an arousal that is missed by 1 a finished piece is as loud as for so much more, and as for so much at most.
+LOUDER: Final = 3.0
+LOUDEST: Final = 0.9
 #: A piece is heard from this time on; of so many of its latest seconds, the mood of the last few counts.
 FIRST_S: Final = 3.0
 HEARD_S: Final = 32.0
@@ -47,12 +54,16 @@ class MoodFeedback:
     Args:
         strength: `Recipe.mood_feedback`; 0 for none.
         loudness: What an arousal of 1 adds to all velocities when the piece is finished.
+        reaches: `Recipe.feedback_reach`.
+
+    Attributes:
+        beyond: How far the latest corrected valence would be beyond -1 or 1, in [-1, 1].
 
     """
 
-    def __init__(self, strength: float, loudness: float) -> None:
-        self._gains, self._loudness = strength * np.array(GAINS), loudness
-        self._added = np.zeros(2)
+    def __init__(self, strength: float, loudness: float, *, reaches: bool = True) -> None:
+        self._gains, self._loudness, self._reaches = strength * np.array(GAINS), loudness, reaches
+        self._added, self.beyond = np.zeros(2), 0.0
         self._heard_s = 0.0
 
     def hear(
@@ -90,9 +101,13 @@ class MoodFeedback:
 
     def corrected(self, lanes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Lanes (N_LANES,) with the moods to request instead; a copy, where anything changes."""
+        self.beyond = 0.0
         if not self._added.any():
             return lanes
-        valence, arousal = np.clip(lanes[MOOD_LANES] + self._added, -1.0, 1.0)
+        wanted = lanes[MOOD_LANES] + self._added
+        valence, arousal = np.clip(wanted, -1.0, 1.0)
+        if self._reaches and not math.isnan(valence):
+            self.beyond = float(wanted[0] - valence)
         if lanes[MOOD_LANES[0]] >= 0:
             valence = max(valence, LEAST_VALENCE)
         else:
@@ -100,3 +115,29 @@ class MoodFeedback:
         out = lanes.copy()
         out[MOOD_LANES] = valence, arousal
         return out
+
+
+def heard_arousal(score: Score, requested: Callable[[Levels], Levels], strength: float) -> Callable[[Levels], Levels]:
+    """The arousal that a piece's loudness should follow, so that it makes up for what its notes lack of the request.
+
+    Args:
+        score: The piece, as loud as it would be otherwise.
+        requested: Times (T,) in seconds to the arousal requested (T,), NaN where there is none.
+        strength: `Recipe.mood_feedback`.
+
+    Returns:
+        Times (T,) to arousal (T,), within `LOUDEST` of what is requested.
+
+    """
+    if len(score) < LEAST_NOTES or not strength:
+        return requested
+    read = scale().apply(readings_of(score, labeller()))[:, 1]
+    read = read[: max(len(read) - WINDOW_S // 2, 1)]  # in the rest a last chord that fades would be heard as calm
+    at = np.arange(len(read), dtype=np.float64) + 0.5
+    missed = np.nan_to_num(requested(at) - read)
+    added = np.clip(strength * LOUDER * missed, -LOUDEST, LOUDEST)
+
+    def arousal(times_s: Levels) -> Levels:
+        return np.asarray(requested(times_s) + np.interp(times_s, at, added), dtype=np.float64)
+
+    return arousal

@@ -187,6 +187,12 @@ class Recipe:
     mood_feedback: float = _choice(
         1.0, "How fast a piece corrects its mood where it is heard to miss the one requested: 0 not at all.",
         "--mood-feedback", "S", low=0, high=2, since=0.0)  # fmt: skip
+    feedback_reach: bool = _choice(
+        True, "Whether feedback also acts on keys where valence is missing at its end, and finally on loudness.",
+        choices=(False, True), since=False)  # fmt: skip
+    opening_key: float = _choice(
+        1.7, "How many times as strongly pitches lean towards the key in the first three bars.",
+        low=0, high=10, since=1.0)  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
         "a mood, --instruments fewer, or families in --describe.",
@@ -267,6 +273,9 @@ class Recipe:
         "--lane-strength", "STRENGTH", low=0, high=4)  # fmt: skip
     intensity_lane: bool = _choice(
         False, "Whether intensity is shown to the model where it is steered, too.", choices=(False, True), since=True
+    )
+    key_lane: bool = _choice(
+        False, "Whether keys are shown to the model where they are steered, too.", choices=(False, True), since=True
     )
 
     def __post_init__(self) -> None:
@@ -365,7 +374,7 @@ class Recipe:
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
 OF_A_SONG: Final = (
     "tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like", "style_manner",
-    "mood_feedback",
+    "mood_feedback", "feedback_reach",
 )  # fmt: skip
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

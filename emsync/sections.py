@@ -153,7 +153,7 @@ class Sections:
 
     def accept(
         self, event: int, ids: Sequence[int], step: int, bar_steps: float, valence: float = math.nan, *,
-        ruled: bool = False,
+        ruled: bool = False, beyond: float = 0.0,
     ) -> None:  # fmt: skip
         """Take the next event.
 
@@ -164,6 +164,7 @@ class Sections:
             bar_steps: The length of a bar. A section begins on the bar line nearest to its start.
             valence: Of the mood at `step`, in [-1, 1]; NaN if it is not given.
             ruled: Whether something else than the mood says which pitches there are.
+            beyond: As of `Tonality.begin_bar`.
 
         """
         if v.KIND[event] == v.K_BAR:
@@ -172,7 +173,7 @@ class Sections:
             self.now = max(now, self.now)
             self.tonality.begin_bar(
                 step, valence, section=self._plan.sections[now].label.name if self._plan.sections else "", begins=new,
-                semitones=self._semitones(), states_theme=self._states_theme(), ruled=ruled,
+                semitones=self._semitones(), states_theme=self._states_theme(), ruled=ruled, beyond=beyond,
             )  # fmt: skip
             if new:
                 self._begin(now, ids)

@@ -382,8 +382,8 @@ def compose(
     if recipe.finishes:
         loud = curves.get("arousal") if recipe.mood_strength else None
         felt_then = None if loud is None else lambda t: np.interp(t, *loud)
-        by = loudness(recipe.expression)
-        score = finish(score, boundaries, arousal=felt_then, by=by, late=recipe.late_accents)
+        by, feedback = loudness(recipe.expression), recipe.mood_feedback * recipe.feedback_reach
+        score = finish(score, boundaries, arousal=felt_then, by=by, late=recipe.late_accents, feedback=feedback)
     score = obey_intensity(score, recipe.curves(duration_s).by_name.get("intensity"))
     markers = [Marker(cut, f"Cut {i} {timecode(cut, frame_rate)}") for i, cut in enumerate(cuts.tolist(), start=1)]
     marked = tuple(sorted([*markers, *section_markers(score, plan.sections)], key=lambda marker: marker.time_s))

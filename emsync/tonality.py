@@ -56,6 +56,8 @@ CLEAR: Final = 0.15
 HELD_BARS: Final = 4
 #: What valence a mode of the user's own choice counts as.
 CHOSEN: Final = 0.8
+#: A piece's first bars, in which its key is settled.
+OPENING_BARS: Final = 3
 #: From this weight on, the music counts as being in the key.
 FELT: Final = 0.35
 #: A note of the bar's chord that does not sound while others do has so much more weight: chords become triads.
@@ -102,7 +104,7 @@ class Tonality:
         self._progression = Progression(rng, moving=recipe.moving_chords)
         self._drawn_minor = bool(rng.random() < MINOR_SHARE)  # for a tonic that is given without a mode
         self._is_minor: bool | None = None
-        self._held_bars = 0
+        self._held_bars = self._n_bars = 0
         self._bias: FloatArray | None = None
         self._tones: frozenset[int] = frozenset()  # of the bar's chord
         self._completes = 0.0
@@ -113,7 +115,7 @@ class Tonality:
 
     def begin_bar(
         self, step: int, valence: float, *, section: str = "", begins: bool = False, semitones: int = 0,
-        states_theme: bool = False, ruled: bool = False,
+        states_theme: bool = False, ruled: bool = False, beyond: float = 0.0,
     ) -> None:  # fmt: skip
         """A bar begins.
 
@@ -125,31 +127,34 @@ class Tonality:
             semitones: By how much this section is transposed.
             states_theme: Whether a theme is played as the user wrote it: the mode is then that of the theme.
             ruled: Whether something else says which pitches there are: then nothing leans.
+            beyond: How far a valence of -1 or 1 should be beyond that (`MoodFeedback.beyond`): pitches lean up to twice
+                as strongly, and more chords of a loop are major, or minor.
 
         """
         recipe = self._recipe
         valence = valence if recipe.mood_strength else math.nan
-        weight = self._choose(valence, states_theme=states_theme)
+        wanted = 0.0 if math.isnan(valence) else valence + beyond
+        weight = self._choose(valence, wanted, states_theme=states_theme)
+        self._n_bars += 1
+        firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
         self._listens = not ruled and recipe.mode != "off"
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones = None, None, frozenset()
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
-        chord: Chord | None = self._progression.begin_bar(
-            section, is_minor=key.is_minor, valence=0.0 if math.isnan(valence) else valence, begins=begins
-        )
+        chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
         if recipe.progression == "off":
             chord = None
         self._tones = frozenset() if chord is None else frozenset((key.tonic + tone) % 12 for tone in chord.tones)
-        self._completes = COMPLETES * weight
-        self._bias = weight * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (_PITCHES - MIDDLE) / 12)
+        self._completes = COMPLETES * firmly
+        self._bias = firmly * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (_PITCHES - MIDDLE) / 12)
         self.key = key if weight >= FELT else None
         if self.key is not None and (not self.keys or self.keys[-1][1] != key):
             self.keys.append((step, key))
 
-    def _choose(self, valence: float, *, states_theme: bool) -> float:
-        """Choose the mode of a bar; return the weight of its likelihood."""
+    def _choose(self, valence: float, wanted: float, *, states_theme: bool) -> float:
+        """Choose the mode of a bar by its valence; return the weight of its likelihood, by the valence wanted."""
         recipe = self._recipe
         if recipe.mode in ("major", "minor"):
             self._is_minor = recipe.mode == "minor"
@@ -163,12 +168,11 @@ class Tonality:
             self._is_minor = self._drawn_minor if self._is_minor is None else self._is_minor
             return recipe.mode_strength * CHOSEN
         self._held_bars += 1
-        wanted = valence < 0
-        if self._is_minor is None or (
-            wanted != self._is_minor and abs(valence) > CLEAR and self._held_bars > HELD_BARS
-        ):
-            self._is_minor, self._held_bars = wanted, 1
-        weight = recipe.mode_strength * recipe.mood_strength / 2 * math.sqrt(abs(valence))
+        minor = valence < 0
+        if self._is_minor is None or (minor != self._is_minor and abs(valence) > CLEAR and self._held_bars > HELD_BARS):
+            self._is_minor, self._held_bars = minor, 1
+        much = max(math.sqrt(abs(wanted)), abs(wanted))
+        weight = recipe.mode_strength * recipe.mood_strength / 2 * much
         return weight if recipe.key == keys.AUTO else max(weight, recipe.mode_strength * CHOSEN)
 
     def hear(self, on: int) -> None:

@@ -159,8 +159,8 @@ class Writer:
             raise InputError("a piece needs an end; give the video's duration, or --duration")
         plan, curves = plan or Plan(), recipe.curves(conditions.end_s)
         shown = recipe.curves(conditions.end_s, min(recipe.lane_strength, 1.0))
-        if recipe.control_strength and not recipe.intensity_lane:  # it is followed better without (docs/controls.md)
-            shown = shown.only(*[name for name in shown if name != "intensity"])
+        if recipe.control_strength:  # some are followed better by steering alone (docs/controls.md)
+            shown = shown.only(*[name for name in shown if getattr(recipe, f"{name}_lane", True)])
         if tempo_plan is not None:
             curves, shown = curves.moved(tempo_plan.to_nominal), shown.moved(tempo_plan.to_nominal)
             conditions = replace(conditions.moved(tempo_plan.to_nominal), boundaries_s=tempo_plan.hits_nominal_s)
@@ -209,7 +209,7 @@ class Writer:
                 shares[plan.theme.family] = shares.max()
             self.arrangement = Arrangement(recipe.balance, shares)
         louder = expression.loudness(recipe.expression) if recipe.finishes else 0.0
-        self._feedback = MoodFeedback(recipe.mood_feedback, louder)
+        self._feedback = MoodFeedback(recipe.mood_feedback, louder, reaches=recipe.feedback_reach)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -290,7 +290,8 @@ class Writer:
             self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
         ruled = self._steering is not None and self._steering.gives_pitches(self.grammar.step * v.STEP_S)
         valence = float(lanes[VALENCE_LANE])
-        self._sections.accept(event, self.ids, self.grammar.step, 4 * self.grammar.beat_steps, valence, ruled=ruled)
+        bar_steps, beyond = 4 * self.grammar.beat_steps, self._feedback.beyond
+        self._sections.accept(event, self.ids, self.grammar.step, bar_steps, valence, ruled=ruled, beyond=beyond)
         lanes[COPY_LANES] = self._sections.copier.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)

@@ -60,6 +60,8 @@ def plain_recipe(**choices: Any) -> Recipe:
             "moving_chords": False,
             "style_manner": "off",
             "mood_feedback": 0.0,
+            "feedback_reach": False,
+            "opening_key": 1.0,
             "keeps_shares": False,
             "phrase_strength": 0.0,
             "count_in": True,

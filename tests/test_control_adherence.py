@@ -14,7 +14,6 @@ from emsync.conditions import LANE_NAMES
 from emsync.control_curves import Control, ControlCurves, of_text
 from emsync.errors import InputError
 from emsync.recipe import Recipe
-from emsync.score import Score
 from emsync.score import Bars, Instrument, Score, TempoMap
 from emsync.training.evaluation import control_adherence, created_controls
 from emsync.training.evaluation.control_adherence import CREATED, aligned, asked_onsets, judge_piece, scores
@@ -121,9 +120,8 @@ def test_a_model_with_lanes_is_judged_by_lane_by_steering_and_by_both(monkeypatc
 
     monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys,))
     decoder = Hears()
-    found = control_adherence.measure(
-        decoder, toy_archive(3, bars=8), 1, plain_recipe(grid="sixteenths", loose_bias=-0.9), duration_s=4.0
-    )
+    recipe = plain_recipe(grid="sixteenths", loose_bias=-0.9, key_lane=True)
+    found = control_adherence.measure(decoder, toy_archive(3, bars=8), 1, recipe, duration_s=4.0)
     assert found.means == ["lane", "steering", "both"]
     assert len({len(found.groups(by)) for by in found.means}) == 1
     assert set(found.to_dict()["by"]) == set(found.means)
@@ -154,6 +152,7 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
         return plain(decoder, duration_s, cuts, recipe, mood=mood)
 
     monkeypatch.setattr(control_adherence, "CREATED", (created_controls.keys, created_controls.emotions))
+
     def judged(score: Score, *arguments: Any) -> Any:
         judged_s.append(float(score.end_s.max()))
         return judge_piece(score, *arguments)

@@ -207,7 +207,7 @@ def test_the_composer_tells_the_model() -> None:
     """In the time of the piece's events, and nothing where nothing is asked."""
     decoder = Fake()
     curves = ControlCurves({"key": Control(np.array([0.0, 2.0]), np.array([2.0, 9.0]))})
-    recipe = Recipe(seed=1, controls=curves, grid="free", mood_strength=1.0)
+    recipe = Recipe(seed=1, controls=curves, grid="free", mood_strength=1.0, key_lane=True)
     (piece,) = composer.compose(decoder, [Conditions(end_s=4.0, boundaries_s=np.zeros(0))], recipe)
     told = np.array([lanes[0, PLACE["key"]] for _, _, lanes in decoder.inputs])
     times_s = times_steps(piece.events.ids[1:])[: len(told)] * v.STEP_S
@@ -256,14 +256,21 @@ def test_lanes_are_followed_more_or_less_strongly() -> None:
     assert len(deaf.prefills[0][0]) == 1
 
 
-def test_intensity_is_not_shown_where_it_is_steered() -> None:
-    """Steering alone follows it better than steering with the lane; records from before compose with both."""
-    curves = ControlCurves({name: Control(np.zeros(1), np.array([6.0])) for name in ("intensity", "key")})
+def test_intensity_and_keys_are_not_shown_where_they_are_steered() -> None:
+    """Steering alone follows them better than steering with their lanes; records from before compose with both."""
+    curves = ControlCurves({name: Control(np.zeros(1), np.array([6.0])) for name in ("intensity", "key", "density")})
     asked = Conditions(end_s=2.0, boundaries_s=np.zeros(0))
-    cases = (({}, False), ({"intensity_lane": True}, True), ({"control_strength": 0.0}, True))
-    for choices, is_shown in cases:
+    before: dict[str, Any] = {"intensity_lane": True, "key_lane": True}
+    cases: tuple[tuple[dict[str, Any], set[str]], ...] = (
+        ({}, set()),
+        ({"intensity_lane": True}, {"intensity"}),
+        ({"key_lane": True}, {"key"}),
+        (before, {"intensity", "key"}),
+        ({"control_strength": 0.0}, {"intensity", "key"}),
+    )
+    for choices, expected in cases:
         decoder = Keyed()
         composer.compose(decoder, [asked], plain_recipe(controls=curves, **choices))
         lanes = decoder.prefills[0][2][0, 0]
-        assert np.isnan(lanes[PLACE["intensity"]]) == (not is_shown)
-        assert lanes[PLACE["key"]] == 6.0
+        assert {name for name in ("intensity", "key") if not np.isnan(lanes[PLACE[name]])} == expected
+        assert not np.isnan(lanes[PLACE["density"]])

@@ -109,6 +109,19 @@ def test_arousal_moves_the_loudness_over_time() -> None:
     assert silent == score, "where there is no mood nothing moves"
 
 
+def test_loudness_follows_what_is_heard_too() -> None:
+    """Where a melody is calmer than requested it is louder, and the accent on a cut stays an accent."""
+    score = song([*melody(LIVELY), *chord(8.0)])
+    plain = finish(score, [8.0], arousal=lambda t: np.full(len(t), 0.3))
+    corrected = finish(score, [8.0], arousal=lambda t: np.full(len(t), 0.3), feedback=1.0)
+    assert (changes(plain, corrected)[score.start_s < 4] > 0).all()
+    struck = corrected.velocity[(score.start_s == 8.0) & (score.instrument == PIANO)].mean()
+    around = corrected.velocity[(score.instrument != PIANO) & (np.abs(score.start_s - 8) < 4)].mean()
+    assert struck >= around + ACCENT - 1
+    silent = finish(score, [8.0], arousal=lambda t: np.full(len(t), np.nan), feedback=1.0)
+    assert silent == finish(score, [8.0]), "where there is no mood nothing is corrected"
+
+
 @pytest.mark.parametrize(
     ("arousal", "message"),
     [

@@ -13,9 +13,10 @@ from emsync import vocabulary as v
 from emsync.candidates import _asked_mood
 from emsync.composer import compose
 from emsync.conditions import AROUSAL_LANE, MOOD_LANES, N_LANES, VALENCE_LANE
-from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, MOST, MoodFeedback
+from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, LOUDEST, MOST, MoodFeedback, heard_arousal
 from emsync.rewriter import Gap, Kept, Rewriter
 from emsync.tokenizer.events import encode
+from emsync.tonality import Tonality
 from emsync.writer import Writer
 from tests.composing import asked
 from tests.fakes import Feeling, plain_recipe
@@ -76,6 +77,48 @@ def test_a_valence_keeps_its_sign() -> None:
         feedback = heard(MoodFeedback(2.0, 0.0), requested(asked_for, 0.0), every_s=2.0, count=30, calm=True)
         assert feedback.corrected(lanes(0.3, 0.0))[VALENCE_LANE] >= np.float32(LEAST_VALENCE)
         assert feedback.corrected(lanes(-0.3, 0.0))[VALENCE_LANE] <= -np.float32(LEAST_VALENCE)
+
+
+def test_what_is_beyond_the_bounds_of_a_valence_is_known() -> None:
+    """The lanes end at 1; keys may lean more."""
+    feedback = heard(MoodFeedback(0.02, 0.0), requested(0.9, 0.0), every_s=2.0, count=30, calm=True)
+    raised = feedback.corrected(lanes(0.1, 0.0))[VALENCE_LANE] - np.float32(0.1)
+    assert 0 < raised < 0.9
+    assert feedback.beyond == 0.0
+    assert feedback.corrected(lanes(1.0, 0.0))[VALENCE_LANE] == 1.0
+    assert feedback.beyond == pytest.approx(raised, abs=1e-6)
+    feedback.corrected(lanes(math.nan, 0.0))
+    assert feedback.beyond == 0.0, "nothing is requested"
+    bounded = heard(MoodFeedback(2.0, 0.0, reaches=False), requested(0.9, 0.0), every_s=2.0, count=30, calm=True)
+    bounded.corrected(lanes(1.0, 0.0))
+    assert bounded.beyond == 0.0
+
+
+def test_keys_lean_by_what_is_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[float] = []
+    monkeypatch.setattr(Tonality, "begin_bar", lambda self, step, valence, *, beyond=0.0, **_: said.append(beyond))
+    writer = Writer(asked(8.0, valence=1.0), plain_recipe(mood_strength=1.0), np.random.default_rng(0))
+    writer._feedback = heard(MoodFeedback(2.0, 0.0), requested(0.9, 0.0), every_s=2.0, count=30, calm=True)
+    writer.take(v.ID_OF["BAR_4"])
+    assert said == [writer._feedback.beyond]
+    assert said[0] > 0
+
+
+def test_loudness_makes_up_for_arousal_that_is_missed() -> None:
+    """A melody of one speed: louder than asked for where more is requested than is heard, softer where less is."""
+    tune = score([(3, 60 + 2 * (i % 4), 0.25 * i, 0.25 * i + 0.2) for i in range(64)])
+    at = np.arange(0.5, 16.0)
+    heard_at = [heard_arousal(tune, lambda t, level=level: np.full(len(t), level), 1.0)(at) for level in (-1.0, 1.0)]
+    assert (heard_at[0] < -1.0).all()
+    assert (heard_at[1] > 1.0).all()
+    assert np.abs(np.array(heard_at)).max() <= 1.0 + LOUDEST
+    less = heard_arousal(tune, lambda t: np.full(len(t), 1.0), 0.1)(at)
+    assert (less < heard_at[1]).all()
+    rings = score([(3, 60 + 2 * (i % 4), 0.25 * i, 0.25 * i + 0.2) for i in range(64)] + [(3, 60, 16.0, 20.0)])
+    ending = heard_arousal(rings, lambda t: np.full(len(t), 0.5), 1.0)
+    assert ending(np.array([19.5])) == ending(np.array([15.6])), "an ending is not heard as calm"
+    for nothing in (heard_arousal(tune, np.zeros_like, 0.0), heard_arousal(score([]), np.zeros_like, 1.0)):
+        assert not nothing(at).any(), "as requested"
 
 
 def test_nothing_changes_without_strength_mood_or_time() -> None:

@@ -125,6 +125,8 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         moving_chords=False,
         style_manner="off",
         mood_feedback=0.0,
+        feedback_reach=False,
+        opening_key=1.0,
         keeps_shares=False,
         tempo_plan="off",
         palette="standard",
@@ -138,6 +140,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         heard_thirds=0.0,
         late_accents=False,
         intensity_lane=True,
+        key_lane=True,
     )
 
 

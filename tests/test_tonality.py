@@ -15,7 +15,7 @@ from emsync.control_curves import Control, ControlCurves
 from emsync.keys import Key
 from emsync.recipe import Recipe
 from emsync.steering import Steering
-from emsync.tonality import BASS_SHARES, CLEAR, HELD_BARS, SHARES, TONICS, Tonality
+from emsync.tonality import BASS_SHARES, CLEAR, HELD_BARS, OPENING_BARS, SHARES, TONICS, Tonality
 from tests.fakes import Fake, plain_recipe
 
 FLAT = np.zeros(v.SIZE, dtype=np.float32)
@@ -68,6 +68,19 @@ def test_the_weight_grows_with_valence_and_strengths() -> None:
     assert inside(-0.2) < inside(-0.5) < inside(-1.0)
     assert inside(-0.5, mode_strength=0.5) < inside(-0.5) < inside(-0.5, mode_strength=3.0)
     assert inside(-0.5, mood_strength=1.0) < inside(-0.5)
+
+
+def test_the_weight_is_greater_at_the_beginning_and_where_valence_is_missing() -> None:
+    def outside(bars: int, beyond: float = 0.0, **choices: float) -> float:
+        found = Tonality(Recipe(progression="off", register_bias=0.0, **choices), np.random.default_rng(0), C_MAJOR)
+        for bar in range(bars):
+            found.begin_bar(100 * bar, 1.0, beyond=beyond)
+        return float(by_degree(found)[[1, 3, 6, 8, 10]].sum())
+
+    assert outside(1) == outside(OPENING_BARS) < outside(OPENING_BARS + 1)
+    assert outside(1, opening_key=1.0) == outside(OPENING_BARS + 1, opening_key=1.0) == outside(OPENING_BARS + 1)
+    assert outside(9, 1.0) < outside(9, 0.5) < outside(9)
+    assert tonality(0.1).key is None, "a beginning that leans more is not in a key for that"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +145,7 @@ def test_a_chord_that_is_struck_gets_the_third_it_lacks() -> None:
     minor = tonality(-0.8, own=C_MINOR)  # the chord of its first bar: C, Eb, G
     open_fifth = of_piano(48, 55)
     assert shares_of(minor, open_fifth)[3] > 0.9
-    assert shares_of(tonality(-0.8, own=C_MINOR, full_chords=0.0), open_fifth)[3] < 0.5
+    assert shares_of(tonality(-0.8, own=C_MINOR, full_chords=0.0, opening_key=1.0), open_fifth)[3] < 0.5
     assert shares_of(minor, open_fifth, v.BASS)[3] < 0.3, "the bass keeps to its own"
     assert shares_of(minor, of_piano(48, 51, 55)).max() < 0.5, "it lacks nothing"
     # Without a chord of the bar, a third in the key of what is struck.
