@@ -18,6 +18,7 @@ from emsync import vocabulary as v
 from emsync.copying import N_STRENGTHS, Past
 from emsync.critic import FIGURES, Critic, Scaling
 from emsync.decoder import Decoder, open_decoder
+from emsync.decoding import Held
 from emsync.errors import InputError, ModelError
 from emsync.form import plan_form
 from emsync.guide import Source
@@ -107,10 +108,47 @@ def test_what_goes_wrong_in_one_candidate_is_raised_and_the_others_stop(monkeypa
     def interrupt(share: float) -> None:
         raise KeyboardInterrupt
 
-    recipe = plain_recipe(candidates=3, tempo_qpm=100.0)
+    recipe, decoder = plain_recipe(candidates=3, tempo_qpm=100.0), Fake(bias=SPARSE, critic=indifferent())
     with pytest.raises(KeyboardInterrupt):
-        composer.compose(Fake(bias=SPARSE, critic=indifferent()), [asked(600.0)], recipe, progress=interrupt)
+        composer.compose(decoder, [asked(600.0)], recipe, progress=interrupt)
+    assert len(decoder.inputs) < 2000, "ten minutes have many more events"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("candidate")]
+
+
+class Remembering(Fake):
+    """A fake that knows all events that it was given, and keeps them with what is held."""
+
+    def prefill(self, ids: np.ndarray, *more: Any) -> Any:
+        answer = super().prefill(ids, *more)
+        self.history = ids[0, 3:].tolist()  # behind the slots of the mood and the number of families
+        return answer
+
+    def step(self, ids: np.ndarray, *more: Any) -> Any:
+        self.history.append(int(ids[0]))
+        return super().step(ids, *more)
+
+    def hold(self, rows: np.ndarray) -> Held:
+        return replace(super().hold(rows), spans=(list(self.history),))  # type: ignore[arg-type]
+
+    def resume(self, held: Held, rows: np.ndarray) -> None:
+        super().resume(held, rows)
+        self.history = list(held.spans[0])  # type: ignore[call-overload]
+
+
+def test_every_decoder_goes_on_from_the_best_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever candidate was best: each decoder has read exactly the events of the piece that it goes on with."""
+    true, seen = candidates._next, []
+
+    def checked(rows: Any, decoder: Any) -> Any:
+        (writer,) = rows.writers
+        assert decoder.history == writer.ids[:-1]
+        seen.append(id(decoder))
+        return true(rows, decoder)
+
+    monkeypatch.setattr(candidates, "_next", checked)
+    monkeypatch.setattr(candidates, "merit", lambda take, critic: float(hash(tuple(take.writer.ids[-9:])) % 97))
+    compose(Remembering(bias=SPARSE, critic=indifferent()), 3)
+    assert len(set(seen)) == 3
 
 
 def test_the_best_take_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from emsync import soundtrack
 from emsync import vocabulary as v
 from emsync.candidates import _asked_mood
 from emsync.composer import compose
 from emsync.conditions import AROUSAL_LANE, MOOD_LANES, N_LANES, VALENCE_LANE
+from emsync.mood import MoodCurve
 from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, LOUDEST, MOST, MoodFeedback, heard_arousal
+from emsync.recipe import Recipe
 from emsync.rewriter import Gap, Kept, Rewriter
 from emsync.tokenizer.events import encode
 from emsync.tonality import Tonality
@@ -94,14 +98,34 @@ def test_what_is_beyond_the_bounds_of_a_valence_is_known() -> None:
     assert bounded.beyond == 0.0
 
 
-def test_keys_lean_by_what_is_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reaches", [True, False])
+def test_keys_lean_by_what_is_beyond(reaches: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[float] = []
     monkeypatch.setattr(Tonality, "begin_bar", lambda self, step, valence, *, beyond=0.0, **_: said.append(beyond))
-    writer = Writer(asked(8.0, valence=1.0), plain_recipe(mood_strength=1.0), np.random.default_rng(0))
-    writer._feedback = heard(MoodFeedback(2.0, 0.0), requested(0.9, 0.0), every_s=2.0, count=30, calm=True)
+    recipe = plain_recipe(mood_strength=1.0, feedback_reach=reaches)
+    writer = Writer(asked(8.0, valence=1.0), recipe, np.random.default_rng(0))
+    writer._feedback._added = np.array([0.5, 0.0])
     writer.take(v.ID_OF["BAR_4"])
-    assert said == [writer._feedback.beyond]
-    assert said[0] > 0
+    assert said == [0.5 if reaches else 0.0]
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"), [({}, 1.0), ({"mood_feedback": 0.5}, 0.5), ({"feedback_reach": False}, 0)]
+)
+def test_a_soundtrack_is_finished_with_feedback(
+    choices: dict[str, Any], expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[float] = []
+    true = soundtrack.finish
+
+    def finish(*arguments: Any, feedback: float, **more: Any) -> Any:
+        said.append(feedback)
+        return true(*arguments, feedback=feedback, **more)
+
+    monkeypatch.setattr(soundtrack, "finish", finish)
+    mood = MoodCurve([0.0, 8.0], [0.3, 0.3], [0.6, 0.6])
+    soundtrack.compose(Feeling(), 8.0, [4.0], Recipe(**choices), mood=mood)
+    assert said == [expected]
 
 
 def test_loudness_makes_up_for_arousal_that_is_missed() -> None:
@@ -115,7 +139,7 @@ def test_loudness_makes_up_for_arousal_that_is_missed() -> None:
     less = heard_arousal(tune, lambda t: np.full(len(t), 1.0), 0.1)(at)
     assert (less < heard_at[1]).all()
     rings = score([(3, 60 + 2 * (i % 4), 0.25 * i, 0.25 * i + 0.2) for i in range(64)] + [(3, 60, 16.0, 20.0)])
-    ending = heard_arousal(rings, lambda t: np.full(len(t), 0.5), 1.0)
+    ending = heard_arousal(rings, lambda t: np.full(len(t), 0.5), 0.1)
     assert ending(np.array([19.5])) == ending(np.array([15.6])), "an ending is not heard as calm"
     for nothing in (heard_arousal(tune, np.zeros_like, 0.0), heard_arousal(score([]), np.zeros_like, 1.0)):
         assert not nothing(at).any(), "as requested"
