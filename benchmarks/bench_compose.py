@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emsync import checkpoint, midi, soundtrack, writer
-from emsync.decoder import open_decoder
-from emsync.decoding import Decoder
+from emsync.decoder import Decoder, open_decoder
 from emsync.grammar import Grammar
 from emsync.mood import MoodCurve
 from emsync.recipe import Recipe

@@ -136,20 +136,20 @@ def compose_in_takes(
     """
     critic, count = decoder.critic, candidates_of(recipe, decoder)
     assert critic is not None
-    starts, number, begun = take_starts(writer), 0, False
+    starts, number = take_starts(writer), 0
     decoders = [decoder, *(decoder.twin() for _ in range(count - 1))]
     with _Threads(min(count, cores())) as threads:
         while not writer.done:
             until = next((start for start in starts if start > _line(writer)), None)
             rngs = [writer.rng, *(np.random.default_rng([*seeds, number, k]) for k in range(1, count))]
             takes = [Candidate(writer.fork(rng), len(writer.ids) - 1, writer.sections.returning) for rng in rngs]
-            threads.write(decoders, takes, until, progress, begun=begun)
+            threads.write(decoders, takes, until, progress, begun=number > 0)
             worth = [merit(take, critic) for take in takes]
             best = int(np.argmax(worth))
             writer = takes[best].writer
             if not writer.done:
                 _go_on_from(best, decoders)
-            number, begun = number + 1, True
+            number += 1
     if progress:
         progress(1.0)
     return writer.piece()

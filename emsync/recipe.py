@@ -188,7 +188,7 @@ class Recipe:
         1.0, "How fast a piece corrects its mood where it is heard to miss the one requested: 0 not at all.",
         "--mood-feedback", "S", low=0, high=2, since=0.0)  # fmt: skip
     feedback_reach: bool = _choice(
-        True, "Whether feedback also acts on keys where valence is missing at its end, and finally on loudness.",
+        True, "Whether feedback also makes keys clearer beyond a valence of 1, and moves the final loudness.",
         choices=(False, True), since=False)  # fmt: skip
     opening_key: float = _choice(
         1.7, "How many times as strongly pitches lean towards the key in the first three bars.",

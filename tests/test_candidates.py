@@ -17,8 +17,7 @@ from emsync import candidates, composer
 from emsync import vocabulary as v
 from emsync.copying import N_STRENGTHS, Past
 from emsync.critic import FIGURES, Critic, Scaling
-from emsync.decoder import Decoder, open_decoder
-from emsync.decoding import Held
+from emsync.decoder import Decoder, Held, open_decoder
 from emsync.errors import InputError, ModelError
 from emsync.form import plan_form
 from emsync.guide import Source
