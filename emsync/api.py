@@ -69,7 +69,10 @@ class Choices(TypedDict, total=False):
     mood_feedback: float
     feedback_reach: bool
     opening_key: float
+    relative_chords: bool
+    clear_chords: float
     balance: float
+    pace: float
     alone_bias: float
     monotony_bias: float
     texture: float

@@ -2,22 +2,31 @@
 
 The model alone lets the bass play in one bar of seven, where most real songs have it in every bar, and gives the
 strings twice their share (docs/decisions/0036-arrangements.md). So each piece draws an arrangement: what share of its
-notes each family has. While a family has less than its share, its notes become likelier, and those of the others
-less likely, so that there are as many notes as before.
+notes each family has, and how many notes a second there are. While a family has less than its share, its notes become
+likelier, and those of the others less likely, so that there are as many notes as before. While there are fewer notes
+than the arrangement has, all notes become likelier (docs/decisions/0052-hundred-arrangements.md).
 """
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from emsync import vocabulary as v
+from emsync.likeness import Likeness
+from emsync.recipe import Recipe
 
 FloatArray = npt.NDArray[np.float64]
-#: Shares of notes (drums, piano, guitar, bass, strings), and how often they are found where arousal is -0.7, 0
+#: A hundred arrangements; `benchmarks/arrangements.py` fits them.
+FITTED: Final = Path(__file__).with_name("arrangements.json")
+#: Before: shares of notes (drums, piano, guitar, bass, strings), and how often they are found where arousal is -0.7, 0
 #: and 0.7: ten clusters of 3,494 stretches of 16 s of 1,500 training songs (k-means of the square roots).
 ARRANGEMENTS: Final = (
     ((0.33, 0.22, 0.20, 0.09, 0.16), (0.214, 0.214, 0.175)),
@@ -41,13 +50,63 @@ PRIOR_NOTES: Final = 8.0
 LEAST_SHARE: Final = 0.025
 #: The largest bias, in nats.
 MOST: Final = 4.0
+#: How many notes there are is measured with this time constant, which leaves room for phrases.
+PACE_MEMORY_S: Final = 6.0
+#: What all notes gain, and TIMESHIFTs of a beat or longer lose, where there are half as many as there should be.
+PACE: Final = 1.0
+#: The most octaves that count, and for how many seconds the right number of notes counts as played before the first.
+MOST_PACE: Final = 1.5
+PRIOR_S: Final = 1.0
+#: A piece may have fewer notes than it should, for seconds, down to this share.
+LEAST_PACE: Final = 0.6
 
 
-def drawn(arousal: float | None, rng: np.random.Generator) -> FloatArray:
-    """(families,) One of the `ARRANGEMENTS`, as often as it is found at this arousal, in [-1, 1]; None or NaN: any."""
-    at = 0.0 if arousal is None or math.isnan(arousal) else arousal
-    chances = np.array([np.interp(at, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
-    return np.array(ARRANGEMENTS[rng.choice(len(chances), p=chances / chances.sum())][0])
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """shares: (families,) of the notes. notes_per_s: how many there are, all families together; None: any number."""
+
+    shares: FloatArray
+    notes_per_s: float | None = None
+
+
+def drawn(arousal: float | None, rng: np.random.Generator, *, fitted: bool = True) -> Drawn:
+    """An arrangement, as often as it is found.
+
+    Args:
+        arousal: In [-1, 1]; None or NaN: any. Only the ten `ARRANGEMENTS` are drawn by it.
+        rng: Draws it.
+        fitted: Whether to draw one of the hundred of `FITTED`, rather than one of the ten.
+
+    """
+    if fitted:
+        rows, chances = _fitted()
+    else:
+        at = 0.0 if arousal is None or math.isnan(arousal) else arousal
+        rows = tuple(Drawn(np.array(row)) for row, _ in ARRANGEMENTS)
+        chances = np.array([np.interp(at, _AROUSALS, odds) for _, odds in ARRANGEMENTS])
+    return rows[rng.choice(len(rows), p=chances / chances.sum())]
+
+
+def of_piece(
+    recipe: Recipe, arousal: float | None, like: Likeness | None, leading: int | None, rng: np.random.Generator
+) -> Arrangement:
+    """The arrangement of a piece: that of the music that it should be like, or one that is drawn.
+
+    leading: the family that plays a theme; it has the largest share, whatever was drawn.
+    """
+    found = drawn(arousal, rng.spawn(1)[0], fitted=recipe.pace > 0) if like is None else Drawn(np.array(like.shares))
+    shares = found.shares.copy()
+    if leading is not None:
+        shares[leading] = shares.max()
+    return Arrangement(recipe.balance, shares, found.notes_per_s, recipe.pace)
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> tuple[tuple[Drawn, ...], FloatArray]:
+    """The fitted arrangements, and which share of songs has each."""
+    rows = json.loads(FITTED.read_text(encoding="utf-8"))["arrangements"]
+    found = tuple(Drawn(np.array(row["shares"]), row["notes_per_s"]) for row in rows)
+    return found, np.array([row["share_of_songs"] for row in rows])
 
 
 class Arrangement:
@@ -55,11 +114,24 @@ class Arrangement:
 
     Attributes:
         shares: (families,) what it should have, summing to 1; 0 for a family that is left out.
+        least: The notes a second that there should be for a few seconds at least; infinite if none are given.
 
     """
 
-    def __init__(self, strength: float, shares: FloatArray) -> None:
-        """`strength` is above 0; `shares` (families,) are not negative, and small ones leave a family out."""
+    def __init__(
+        self, strength: float, shares: FloatArray, notes_per_s: float | None = None, pace: float = 1.0
+    ) -> None:
+        """What a piece has.
+
+        Args:
+            strength: How strongly families keep to their shares, above 0.
+            shares: (families,) not negative; small ones leave a family out.
+            notes_per_s: How many notes there should be; None: any number.
+            pace: How strongly the piece keeps to that.
+
+        """
+        self.notes_per_s, self._pace, self._begun = notes_per_s, pace if notes_per_s else 0.0, 0.0
+        self.least = LEAST_PACE * notes_per_s if self._pace and notes_per_s else math.inf
         shares = np.where(shares < LEAST_SHARE * shares.sum(), 0.0, shares)
         self.shares: FloatArray = shares / shares.sum()
         self._strength = strength
@@ -70,6 +142,18 @@ class Arrangement:
         """A note of a family begins at `step`."""
         self._forget(step)
         self._counts[family] += 1
+        self._begun += 1
+
+    def pace(self, step: int) -> float:
+        """What to add to the logits of all notes at `step`, and to take from TIMESHIFTs of a beat or longer."""
+        if not self._pace or self.notes_per_s is None:
+            return 0.0
+        self._forget(step)
+        memory_s = PACE_MEMORY_S * (1 - math.exp(-step * v.STEP_S / PACE_MEMORY_S))  # shorter while a piece is young
+        expected, prior = self.notes_per_s * memory_s, self.notes_per_s * PRIOR_S
+        return (
+            self._pace * PACE * max(-MOST_PACE, min(MOST_PACE, math.log2((expected + prior) / (self._begun + prior))))
+        )
 
     def biases(self, step: int) -> npt.NDArray[np.float32]:
         """(families,) What to add to the logits of each family's notes at `step`."""
@@ -83,4 +167,5 @@ class Arrangement:
     def _forget(self, step: int) -> None:
         if step > self._step:
             self._counts *= math.exp((self._step - step) * v.STEP_S / MEMORY_S)
+            self._begun *= math.exp((self._step - step) * v.STEP_S / PACE_MEMORY_S)
             self._step = step

@@ -55,14 +55,17 @@ class MoodFeedback:
         strength: `Recipe.mood_feedback`; 0 for none.
         loudness: What an arousal of 1 adds to all velocities when the piece is finished.
         reaches: `Recipe.feedback_reach`.
+        crosses: Whether `beyond` also says how far a valence would have the other sign (`Recipe.relative_chords`).
 
     Attributes:
-        beyond: How far the latest corrected valence would be beyond -1 or 1, in [-1, 1].
+        beyond: How far the latest corrected valence would be beyond what it is: beyond -1 or 1, or beyond 0 where it
+            keeps its sign; in [-2, 2].
 
     """
 
-    def __init__(self, strength: float, loudness: float, *, reaches: bool = True) -> None:
+    def __init__(self, strength: float, loudness: float, *, reaches: bool = True, crosses: bool = True) -> None:
         self._gains, self._loudness, self._reaches = strength * np.array(GAINS), loudness, reaches
+        self._crosses = crosses
         self._added, self.beyond = np.zeros(2), 0.0
         self._heard_s = 0.0
 
@@ -106,12 +109,13 @@ class MoodFeedback:
             return lanes
         wanted = lanes[MOOD_LANES] + self._added
         valence, arousal = np.clip(wanted, -1.0, 1.0)
-        if self._reaches and not math.isnan(valence):
-            self.beyond = float(wanted[0] - valence)
+        within = valence
         if lanes[MOOD_LANES[0]] >= 0:
             valence = max(valence, LEAST_VALENCE)
         else:
             valence = min(valence, -LEAST_VALENCE)
+        if self._reaches and not math.isnan(valence):
+            self.beyond = float(wanted[0] - (valence if self._crosses else within))
         out = lanes.copy()
         out[MOOD_LANES] = valence, arousal
         return out

@@ -4,7 +4,8 @@
     progression.begin_bar("A", is_minor=True, valence=-0.6)     # Chord(degree=0, is_minor=True)
 
 A loop begins on the tonic, and each further chord is drawn by how often it follows the one before in real songs. Major
-chords are more likely the higher valence is. A loop is played twice; a section that returns begins with the loop that
+chords are more likely the higher valence is, and where too few or too many of them came, relatives take their places. A
+loop is played twice; a section that returns begins with the loop that
 it was stated with.
 
 Conventions: valence is in [-1, 1]. A chord's degree is its root in semitones above the tonic.
@@ -61,6 +62,12 @@ FOLLOWS: Final = (
 )
 #: What takes each chord's place when the mode changes: the numbers of the other mode's chords.
 OTHER: Final = ((0, 3, 5, 1, 3, 2), (0, 3, 5, 1, 2, 2, 2))
+#: What takes each chord's place where it should be the other kind, major or minor: its relative, a third away, which
+#: shares two of its tones. The dominant of minor has none within the key.
+RELATIVE: Final = ((3, 4, 5, 0, 1, 2), (2, 3, 0, 1, 5, 4, 6))
+#: A chord is replaced once more than so many of the other kind are lacking; the count ends at `MOST_LACKING`.
+LACKING: Final = 1.1
+MOST_LACKING: Final = 3.0
 #: The bars of a loop, and how often it is played.
 LOOP_BARS: Final = 4
 PASSES: Final = 2
@@ -95,11 +102,13 @@ class Progression:
     Args:
         rng: Draws its loops.
         moving: As of `draw_loop`.
+        relatives: Whether chords are replaced by their relatives, so that as many are major as valence asks for.
 
     """
 
-    def __init__(self, rng: np.random.Generator, *, moving: bool = False) -> None:
-        self._rng, self._moving = rng, moving
+    def __init__(self, rng: np.random.Generator, *, moving: bool = False, relatives: bool = False) -> None:
+        self._rng, self._moving, self._relatives = rng, moving, relatives
+        self._lacking = 0.0  # how many major chords are lacking so far; below 0: minor ones
         self._stated: dict[str, tuple[int, ...]] = {}  # by section: its first loop
         self._loop: tuple[int, ...] = ()
         self._bar = 0
@@ -129,4 +138,17 @@ class Progression:
         self._stated.setdefault(section, self._loop)
         number = self._loop[self._bar % LOOP_BARS]
         self._bar += 1
-        return CHORDS[is_minor][number]
+        return CHORDS[is_minor][self._replaced(number, valence) if self._relatives else number]
+
+    def _replaced(self, number: int, valence: float) -> int:
+        """A chord, or its relative where chords of the other kind are lacking.
+
+        The share of major chords is to be (1 + valence) / 2. What is missing so far is carried on from bar to bar, as
+        error diffusion does from pixel to pixel (Floyd and Steinberg 1976).
+        """
+        chords, share = CHORDS[self._is_minor], min(max((1 + valence) / 2, 0.0), 1.0)
+        lacking = self._lacking + share
+        if (lacking > LACKING) if chords[number].is_minor else (lacking < 1 - LACKING):
+            number = RELATIVE[self._is_minor][number]
+        self._lacking = min(max(lacking - (not chords[number].is_minor), -MOST_LACKING), MOST_LACKING)
+        return number

@@ -193,10 +193,19 @@ class Recipe:
     opening_key: float = _choice(
         1.7, "How many times as strongly pitches lean towards the key in the first three bars.",
         low=0, high=10, since=1.0)  # fmt: skip
+    relative_chords: bool = _choice(
+        True, "Whether bars' chords give way to their relatives, so that as many are major as valence asks for.",
+        choices=(False, True), since=False)  # fmt: skip
+    clear_chords: float = _choice(
+        2.0, "Added to the logits of a bar's chord for every second without its notes, and half as much to a bass.",
+        low=0, high=100, since=0.0)  # fmt: skip
     balance: float = _choice(
         1.0, "How strongly the families keep to an arrangement as in real songs, or --like's: 0 not at all. Not with "
         "a mood, --instruments fewer, or families in --describe.",
         "--balance", "S", low=0, high=10, since=0.0)  # fmt: skip
+    pace: float = _choice(
+        1.0, "How strongly a piece keeps to the notes a second of its arrangement, one of a hundred; 0: one of ten, "
+        "and as many notes as come.", "--pace", "S", low=0, high=10, since=0.0)  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0)  # fmt: skip

@@ -192,14 +192,17 @@ class Density:
         most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
         return len(self._struck) / (self._limit * most * DENSITY_S)
 
-    def lack(self, step: int, arousal: float) -> float:
-        """What share of the least notes of the seconds before `step` is lacking, 0 to 1; `arousal` as of `fill`."""
+    def lack(self, step: int, arousal: float, highest: float = math.inf) -> float:
+        """What share of the least notes of the seconds before `step` is lacking, 0 to 1.
+
+        arousal: as of `fill`. highest: the least is at most so many notes a second.
+        """
         span_s = min(step * v.STEP_S, DENSITY_S)
         if not self._floor or span_s < BEGUN_S:
             return 0.0
         self._forget(step)
         least = float(np.interp(arousal, MOST_NOTES_PER_S[0], LEAST_NOTES_PER_S))
-        least = self._floor * (LEAST_WITHOUT_AROUSAL if math.isnan(arousal) else least)
+        least = min(self._floor * (LEAST_WITHOUT_AROUSAL if math.isnan(arousal) else least), highest)
         return max(1 - len(self._struck) / (least * span_s), 0.0)
 
     def _forget(self, step: int) -> None:
@@ -246,10 +249,18 @@ def fuller(logits: npt.NDArray[np.float32], lack: float, beat_steps: float) -> n
 
     beat_steps: as of `lean_to_notes`.
     """
-    if not lack:
+    return paced(logits, SPARSE * lack, beat_steps)
+
+
+def paced(logits: npt.NDArray[np.float32], pace: float, beat_steps: float) -> npt.NDArray[np.float32]:
+    """Logits (vocabulary,) with `pace` more for notes, and less for TIMESHIFTs; a copy, unless it is 0.
+
+    pace: as `Arrangement.pace` returns it. beat_steps: as of `lean_to_notes`.
+    """
+    if not pace:
         return logits
     logits = logits.copy()
-    lean_to_notes(logits, SPARSE * lack, SPARSE * lack, beat_steps)
+    lean_to_notes(logits, pace, pace, beat_steps)
     return logits
 
 

@@ -188,11 +188,11 @@ class Sections:
 
     def mix(
         self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int],
-        chord: Sequence[int] | None = None,
+        chord: Sequence[int] | None = None, step: int = 0,
     ) -> FloatArray:  # fmt: skip
         """Logits (SIZE,) that lean towards the key, and what returns here; arguments: those of `Tonality.lean`."""
         given = [f for guide in self._guides if not (guide.is_over or guide.source.is_whole) for f in guide.source.only]
-        logits = self.tonality.lean(logits, allowed, sounding, given, chord)
+        logits = self.tonality.lean(logits, allowed, sounding, given, chord, step)
         for guide in self._guides:
             logits = guide.mix(logits, allowed, sounding)
         return logits

@@ -62,6 +62,15 @@ OPENING_BARS: Final = 3
 FELT: Final = 0.35
 #: A note of the bar's chord that does not sound while others do has so much more weight: chords become triads.
 COMPLETES: Final = 1.0
+#: A note of the bar's chord that has not sounded for `UNCLEAR_S` seconds gains `Recipe.clear_chords` with every further
+#: second, and at most `CLEAREST`: a bass alone, or a repeated note, does not say which chord it is.
+UNCLEAR_S: Final = 0.75
+CLEAREST: Final = 5.0
+#: Below a weight of 1 it is that share of this, but never less than this: chords are heard even in mild moods.
+LEAST_CLEAR: Final = 0.5
+#: The bass's root gains half of that after `NO_BASS_S` seconds without a bass, and at most `LOWEST`.
+NO_BASS_S: Final = 1.0
+LOWEST: Final = 4.0
 #: How much of what was heard is left after another note: the latest forty notes count most.
 REMEMBERED: Final = 0.975
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
@@ -101,7 +110,7 @@ class Tonality:
                 like = None if recipe.like is None else recipe.like.tonic
                 given = own.tonic if own is not None else like
                 self._tonic = int(rng.choice(12, p=shares)) if given is None else given
-        self._progression = Progression(rng, moving=recipe.moving_chords)
+        self._progression = Progression(rng, moving=recipe.moving_chords, relatives=recipe.relative_chords)
         self._drawn_minor = bool(rng.random() < MINOR_SHARE)  # for a tonic that is given without a mode
         self._is_minor: bool | None = None
         self._held_bars = self._n_bars = 0
@@ -109,6 +118,9 @@ class Tonality:
         self._tones: frozenset[int] = frozenset()  # of the bar's chord
         self._completes = 0.0
         self._heard: FloatArray = np.zeros(12)
+        self._sounded: FloatArray = np.zeros(12)  # the step at which each pitch class sounded last, without the bass
+        self._root, self._bass_sounded = 0, 0  # the pitch class of the chord's root, and when the bass sounded last
+        self._clears = 0.0
         self._listens = recipe.mode != "off"
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
@@ -127,8 +139,8 @@ class Tonality:
             semitones: By how much this section is transposed.
             states_theme: Whether a theme is played as the user wrote it: the mode is then that of the theme.
             ruled: Whether something else says which pitches there are: then nothing leans.
-            beyond: How far a valence of -1 or 1 should be beyond that (`MoodFeedback.beyond`): pitches lean up to twice
-                as strongly, and more chords of a loop are major, or minor.
+            beyond: How far the valence that feedback requests is beyond this one (`MoodFeedback.beyond`): beyond -1 or
+                1, pitches lean up to twice as strongly; where it has the other sign, more chords are of the other kind.
 
         """
         recipe = self._recipe
@@ -146,8 +158,11 @@ class Tonality:
         chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
         if recipe.progression == "off":
             chord = None
-        self._tones = frozenset() if chord is None else frozenset((key.tonic + tone) % 12 for tone in chord.tones)
-        self._completes = COMPLETES * firmly
+        tones = frozenset() if chord is None else frozenset((key.tonic + tone) % 12 for tone in chord.tones)
+        self._sounded[list(tones - self._tones)] = step
+        self._root = self._root if chord is None else (key.tonic + chord.degree) % 12
+        self._tones, self._completes = tones, COMPLETES * firmly
+        self._clears = recipe.clear_chords * min(max(weight, LEAST_CLEAR), 1.0)
         self._bias = firmly * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (_PITCHES - MIDDLE) / 12)
         self.key = key if weight >= FELT else None
         if self.key is not None and (not self.keys or self.keys[-1][1] != key):
@@ -182,7 +197,7 @@ class Tonality:
 
     def lean(
         self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
-        spared: Iterable[int] = (), chord: Sequence[int] | None = None,
+        spared: Iterable[int] = (), chord: Sequence[int] | None = None, step: int = 0,
     ) -> npt.NDArray[np.float32]:  # fmt: skip
         """Logits (SIZE,) that lean towards the key and the chord, if there are any.
 
@@ -192,6 +207,7 @@ class Tonality:
             sounding: The ids of the ONs that sound.
             spared: The families that do not lean, since they play something given.
             chord: The ids of the ONs of the CHORD that is being struck, so far; None while there is none.
+            step: The clock.
 
         """
         third = None if chord is None or self.key is not None else self._third(chord)
@@ -220,8 +236,22 @@ class Tonality:
         with np.errstate(divide="ignore"):
             leaned += np.where(plays, top + np.log(before) - peak - np.log(after), 0.0)
         mixed = logits.copy()
+        leaned += self._unclear(sounding, step)
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
+
+    def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
+        """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""
+        if not self._tones or not self._clears:
+            return 0.0
+        self._sounded[list(_classes([on for on in sounding if v.FAMILY[on] != v.BASS]))] = step
+        if any(v.FAMILY[on] == v.BASS for on in sounding):
+            self._bass_sounded = step
+        since_s = np.where(np.isin(np.arange(12), list(self._tones)), step - self._sounded, 0.0) * v.STEP_S
+        gains = np.clip(self._clears * (since_s - UNCLEAR_S), 0.0, CLEAREST)
+        no_bass_s = (step - self._bass_sounded) * v.STEP_S - NO_BASS_S
+        low = min(max(self._clears / 2 * no_bass_s, 0.0), LOWEST)
+        return np.where(_IS_BASS, low * (_PITCHES % 12 == self._root), gains[_PITCHES % 12])
 
     def _lacking(self, chord: Sequence[int]) -> set[int]:
         """The pitch classes that make a triad of a chord: what it lacks of the bar's, or a third within the key."""

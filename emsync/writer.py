@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from emsync import expression
 from emsync import vocabulary as v
-from emsync.arrangement import Arrangement, drawn
+from emsync.arrangement import Arrangement, of_piece
 from emsync.conditions import (
     AROUSAL_LANE,
     COPY_LANES,
@@ -41,6 +41,7 @@ from emsync.repetition import (
     family_biases,
     fuller,
     of_families,
+    paced,
     towards_families,
 )
 from emsync.sampling import draw, draw_velocity
@@ -192,11 +193,8 @@ class Writer:
         self._drums_wait = not (recipe.count_in or drums_alone or self.prime is not None)
         self._alone = Alone(recipe.alone_bias)
         self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture)
-        self._harmony, self._repeated, self._density = (
-            StaleHarmony(recipe),
-            RepeatedNotes(),
-            Density(recipe.density_limit, recipe.density_floor),
-        )
+        self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
+        self._density = Density(recipe.density_limit, recipe.density_floor)
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
         self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
@@ -204,12 +202,11 @@ class Writer:
         moody = bool(recipe.mood_strength) and not np.isnan(conditions.mood).all()
         mood_decides = moody and (like is None or not recipe.keeps_shares)
         if recipe.balance and self.count == v.MORE and not (mood_decides or recipe.described.family_biases):
-            shares = drawn(conditions.piece_arousal, rng.spawn(1)[0]) if like is None else np.array(like.shares)
-            if plan.theme is not None:  # its family plays, whatever was drawn
-                shares[plan.theme.family] = shares.max()
-            self.arrangement = Arrangement(recipe.balance, shares)
+            leading = None if plan.theme is None else plan.theme.family
+            self.arrangement = of_piece(recipe, conditions.piece_arousal, like, leading, rng)
         louder = expression.loudness(recipe.expression) if recipe.finishes else 0.0
-        self._feedback = MoodFeedback(recipe.mood_feedback, louder, reaches=recipe.feedback_reach)
+        reaches, crosses = recipe.feedback_reach, recipe.relative_chords
+        self._feedback = MoodFeedback(recipe.mood_feedback, louder, reaches=reaches, crosses=crosses)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now
@@ -329,7 +326,10 @@ class Writer:
         grammar, recipe = self.grammar, self.recipe
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
         fill = self._density.fill(grammar.step, float(arousal))
-        lack = 0.0 if grammar.closed else self._density.lack(grammar.step, float(arousal))
+        least = math.inf if self.arrangement is None else self.arrangement.least
+        lack = 0.0 if grammar.closed else self._density.lack(grammar.step, float(arousal), least)
+        if self.arrangement is not None and self._steering is None and not grammar.closed:
+            logits = paced(logits, self.arrangement.pace(grammar.step), grammar.beat_steps)
         if self._steering is not None and self._steering.gives_density(grammar.step * v.STEP_S):
             fill = lack = 0.0  # what is asked for is the limit
         if len(self.ids) > self._max_events or fill >= FULL:
@@ -347,7 +347,7 @@ class Writer:
         since, sixteenths = grammar.state.since, grammar.sixteenths
         logits = self._texture.lean(logits, allowed, since, grammar.step, grammar.beat_steps, sixteenths)
         logits = expression.lean(logits, recipe.expression, since, float(arousal))
-        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes)
+        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes, grammar.step)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)
         if self._steering is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from emsync import reference
 from emsync import vocabulary as v
-from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, Arrangement, drawn
+from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, MOST_PACE, PACE, Arrangement, Drawn, drawn
+from emsync.repetition import Density
 from emsync.sections import Plan
 from emsync.theme import Theme
 from emsync.writer import Writer
@@ -22,7 +24,7 @@ from tests.test_theme import reduced, tune
 
 
 def arrangement(seed: int, *, strength: float = 1.0) -> Arrangement:
-    return Arrangement(strength, drawn(None, np.random.default_rng(seed)))
+    return Arrangement(strength, drawn(None, np.random.default_rng(seed)).shares)
 
 
 def of_all_families(strength: float = 1.0) -> Arrangement:
@@ -68,10 +70,77 @@ def test_a_family_that_is_left_out_is_unlikely_from_the_beginning() -> None:
 def test_arrangements_are_drawn_as_often_as_they_are_found(arousal: float | None, column: int) -> None:
     n = 2000
     rng = np.random.default_rng(1)
-    found = Counter(tuple(drawn(arousal, rng).tolist()) for _ in range(n))
+    found = Counter(tuple(drawn(arousal, rng, fitted=False).shares.tolist()) for _ in range(n))
     whole = sum(odds[column] for _, odds in ARRANGEMENTS)
     for shares, odds in ARRANGEMENTS:
         assert found[shares] / n == pytest.approx(odds[column] / whole, abs=4 * math.sqrt(0.25 / n))
+
+
+def test_the_fitted_arrangements_are_like_real_songs() -> None:
+    """A hundred of them, of which each holds for some songs; their means are those of 4,673 stretches of music."""
+    rng = np.random.default_rng(2)
+    found = [drawn(None, rng) for _ in range(2000)]
+    assert len({tuple(one.shares.tolist()) for one in found}) > 80
+    assert all(one.shares.sum() == pytest.approx(1, abs=0.01) for one in found)
+    assert np.mean([one.shares for one in found], axis=0) == pytest.approx([0.33, 0.19, 0.21, 0.11, 0.16], abs=0.04)
+    rates = [one.notes_per_s for one in found]
+    assert None not in rates
+    assert np.quantile(rates, [0.1, 0.5, 0.9]) == pytest.approx([11.5, 22, 36], rel=0.15)
+
+
+def test_too_few_notes_become_likelier_and_too_many_unlikelier() -> None:
+    def pace(per_s: float, seconds: float = 10.0, **more: float) -> float:
+        made = Arrangement(1.0, np.ones(5), 20.0, **more)
+        for step in np.arange(0, seconds, 1 / per_s) / v.STEP_S:
+            made.strike(v.PIANO, round(step))
+        return made.pace(round(seconds / v.STEP_S))
+
+    assert pace(5.0) > pace(10.0) > 0.5
+    assert pace(20.0) == pytest.approx(0, abs=0.1)
+    assert pace(20.0, seconds=0.5) == pytest.approx(0, abs=0.1), "from the beginning"
+    assert pace(80.0) < pace(40.0) < -0.5
+    assert pace(10.0, pace=2.0) == pytest.approx(2 * pace(10.0))
+    assert pace(10.0, pace=0.0) == 0.0
+    assert -MOST_PACE * PACE <= pace(1000.0) < pace(0.1) <= MOST_PACE * PACE
+    assert Arrangement(1.0, np.ones(5)).pace(100) == 0.0, "an arrangement without a number of notes"
+
+
+@pytest.mark.parametrize(("pace", "moved"), [(2.0, True), (0.0, False)])
+def test_pieces_have_as_many_notes_as_their_arrangements(
+    pace: float, moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for per_s in (4.0, 40.0):
+        fixed = Drawn(np.full(5, 0.2), per_s if pace else None)
+        monkeypatch.setattr("emsync.arrangement.drawn", lambda *_, fixed=fixed, **__: fixed)
+        pieces = compose(Fake(), [asked(12.0), asked(12.0)], balance=1.0, pace=pace, seed=1)
+        counts.append(sum(int((v.KIND[piece.events.ids] == v.K_ON).sum()) for piece in pieces))
+    assert (counts[1] > 1.5 * counts[0]) is moved
+
+
+def test_pieces_that_are_steered_have_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a user gives a density, it counts, and not that of an arrangement."""
+    asked_at: list[int] = []
+
+    def pace(self: Arrangement, step: int) -> float:
+        asked_at.append(step)
+        return 0.0
+
+    monkeypatch.setattr(Arrangement, "pace", pace)
+    for density, some in (("none", True), ("4", False)):
+        asked_at.clear()
+        compose(Fake(), [asked(4.0)], balance=1.0, pace=1.0, density=density)
+        assert bool(asked_at) is some
+
+
+def test_a_sparse_arrangement_may_be_sparse() -> None:
+    """A floor for all music would fill it up."""
+    density = Density(1.0, 1.5)
+    assert density.lack(1000, math.nan) == 1.0
+    density.strike(990)
+    for per_s, lacks in ((2.0, True), (0.1, False)):
+        assert (density.lack(1000, math.nan, Arrangement(1.0, np.ones(5), per_s).least) > 0) is lacks
+    assert Arrangement(1.0, np.ones(5)).least == math.inf
 
 
 def test_small_shares_are_left_out() -> None:
@@ -81,8 +150,14 @@ def test_small_shares_are_left_out() -> None:
 
 
 def test_without_an_arousal_arrangements_are_those_of_any_music() -> None:
-    found = [[drawn(a, np.random.default_rng(seed)).tolist() for seed in range(20)] for a in (None, math.nan, 0.0, 0.7)]
-    assert found[0] == found[1] == found[2] != found[3]
+    rngs = [np.random.default_rng(seed) for seed in range(20)]
+    for fitted in (True, False):
+        found = [
+            [drawn(a, copy.deepcopy(rng), fitted=fitted).shares.tolist() for rng in rngs]
+            for a in (None, math.nan, 0.0, 0.7)
+        ]
+        assert found[0] == found[1] == found[2]
+        assert (found[2] == found[3]) is fitted, "these are drawn whatever the arousal is"
 
 
 def test_families_that_the_model_neglects_play() -> None:

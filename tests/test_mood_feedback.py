@@ -98,6 +98,19 @@ def test_what_is_beyond_the_bounds_of_a_valence_is_known() -> None:
     assert bounded.beyond == 0.0
 
 
+@pytest.mark.parametrize("crosses", [True, False])
+def test_what_would_have_the_other_sign_is_known(crosses: bool) -> None:
+    """A mode stays; its chords may be brighter."""
+    feedback = MoodFeedback(1.0, 0.0, crosses=crosses)
+    for added, given, within in ((0.7, -0.3, -LEAST_VALENCE), (-0.7, 0.3, LEAST_VALENCE)):
+        feedback._added = np.array([added, 0.0])
+        assert feedback.corrected(lanes(given, 0.0))[VALENCE_LANE] == pytest.approx(within)
+        assert feedback.beyond == pytest.approx(given + added - within if crosses else 0.0, abs=1e-6)
+    feedback._added = np.array([0.2, 0.0])
+    feedback.corrected(lanes(-0.3, 0.0))
+    assert feedback.beyond == pytest.approx(0.0, abs=1e-6)
+
+
 @pytest.mark.parametrize("reaches", [True, False])
 def test_keys_lean_by_what_is_beyond(reaches: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[float] = []

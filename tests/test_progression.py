@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emsync.progression import CHORDS, FOLLOWS, LOOP_BARS, OTHER, PASSES, Chord, Progression, draw_loop
+from emsync.progression import CHORDS, FOLLOWS, LOOP_BARS, OTHER, PASSES, RELATIVE, Chord, Progression, draw_loop
 
 RNG = np.random.default_rng
 
@@ -76,3 +76,36 @@ def test_a_loop_changes_its_mode_with_the_music() -> None:
     dark = [progression.begin_bar("A", is_minor=True, valence=-0.5) for _ in range(LOOP_BARS)]
     assert [CHORDS[0].index(chord) for chord in bright] != [0] * LOOP_BARS
     assert dark == [CHORDS[1][OTHER[0][CHORDS[0].index(chord)]] for chord in bright]
+
+
+def test_relatives_share_two_tones() -> None:
+    for mode in range(2):
+        for chord, other in zip(CHORDS[mode], RELATIVE[mode], strict=True):
+            relative = CHORDS[mode][other]
+            if chord == Chord(7, False) and mode:
+                assert relative == chord, "the dominant of minor has none"
+                continue
+            assert relative.is_minor is not chord.is_minor
+            assert len(set(relative.tones) & set(chord.tones)) == 2
+            assert CHORDS[mode][RELATIVE[mode][other]] == chord
+
+
+@pytest.mark.parametrize("minor", [False, True])
+@pytest.mark.parametrize("valence", [-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+def test_as_many_chords_are_major_as_valence_asks_for(minor: bool, valence: float) -> None:
+    for seed in range(5):
+        chords = played(Progression(RNG(seed), relatives=True), 40, minor=minor, valence=valence)
+        share = np.mean([not chord.is_minor for chord in chords])
+        dominants = np.mean([chord == Chord(7, False) for chord in chords]) * minor  # these stay
+        wanted = min(max((1 + valence) / 2, 0.0), 1.0)
+        assert wanted - 0.06 <= share <= max(wanted, dominants) + 0.06
+
+
+def test_chords_change_as_soon_as_another_valence_is_asked_for() -> None:
+    """Without relatives a loop is played to its end, eight bars."""
+    for relatives, some in ((True, True), (False, False)):
+        progression = Progression(RNG(3), relatives=relatives)
+        played(progression, 2, minor=True, valence=-1.0)
+        after = [progression.begin_bar("A", is_minor=True, valence=0.8).is_minor for _ in range(4)]
+        first = [CHORDS[True][number].is_minor for number in progression._loop]
+        assert (after != [first[2], first[3], first[0], first[1]]) is some

@@ -208,6 +208,7 @@ def test_pieces_of_many_forms_run_no_loop() -> None:
         hits="free",
         density_limit=0.0,
         density_floor=0.0,
+        pace=0.0,
     )
     cuts_s = [np.arange(begin_s, 24.0, every_s) for begin_s in range(3, 10) for every_s in range(3, 8)]
     plans = [Plan(plan_form("auto", 26.0, cuts_s=each)) for each in cuts_s]

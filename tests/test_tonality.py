@@ -317,3 +317,33 @@ def test_a_recipe_says_whether_its_loops_move() -> None:
 
     assert not any(stays(seed, moving=True) for seed in range(60))
     assert any(stays(seed, moving=False) for seed in range(60))
+
+
+def chances(found: Tonality, step: int, sounding: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
+    """The probability of each pitch class, of the piano and of the bass, where all events are as likely."""
+    p = probabilities(found.lean(FLAT, ALL, sounding, step=step))
+    own = {name: (v.KIND == v.K_ON) & (v.FAMILY == f) for name, f in (("piano", v.PIANO), ("bass", v.BASS))}
+    return {name: np.bincount(v.VALUE[ons] % 12, weights=p[ons], minlength=12) for name, ons in own.items()}
+
+
+def test_a_chord_that_is_not_heard_becomes_likelier() -> None:
+    """Drums and a bass alone do not say which chord it is; without a bass its root is lacking."""
+    two_s, bass, piano = round(2 / v.STEP_S), [int(v.ON_BASE[v.BASS]) + 36], of_piano(60, 64, 67)
+    found, before = tonality(0.8), chances(tonality(0.8), 0)
+    assert not found._root
+    unheard = chances(found, two_s, tuple(bass))
+    assert (unheard["piano"][[4, 7]] > 2 * before["piano"][[4, 7]]).all()
+    assert unheard["bass"][0] < before["bass"][0], "it sounds"
+    heard = chances(found, 2 * two_s, tuple(piano))
+    assert (heard["piano"][[4, 7]] < unheard["piano"][[4, 7]]).all()
+    assert heard["bass"][0] > 1.5 * before["bass"][0], "it has not sounded for two seconds"
+    off = tonality(0.8, clear_chords=0.0)
+    assert np.allclose(chances(off, two_s)["piano"], chances(off, 0)["piano"])
+
+
+def test_a_new_chord_has_time_to_be_heard() -> None:
+    found = tonality(0.8)
+    late = round(8 / v.STEP_S)
+    found._tones = frozenset({2, 5, 9})
+    found.begin_bar(late, 0.8)
+    assert (found._sounded[list(found._tones)] == late).all()
