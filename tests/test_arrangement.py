@@ -12,7 +12,19 @@ import pytest
 
 from emsync import reference
 from emsync import vocabulary as v
-from emsync.arrangement import ARRANGEMENTS, LEAST_SHARE, MEMORY_S, MOST, MOST_PACE, PACE, Arrangement, Drawn, drawn
+from emsync.arrangement import (
+    ARRANGEMENTS,
+    LEAST_PACE,
+    LEAST_SHARE,
+    MEMORY_S,
+    MOST,
+    MOST_PACE,
+    PACE,
+    Arrangement,
+    Drawn,
+    drawn,
+    of_piece,
+)
 from emsync.repetition import Density
 from emsync.sections import Plan
 from emsync.theme import Theme
@@ -131,6 +143,33 @@ def test_pieces_that_are_steered_have_no_pace(monkeypatch: pytest.MonkeyPatch) -
         asked_at.clear()
         compose(Fake(), [asked(4.0)], balance=1.0, pace=1.0, density=density)
         assert bool(asked_at) is some
+
+
+def test_a_recipe_says_what_is_drawn_and_how_firmly_it_is_kept_to() -> None:
+    ten = [shares for shares, _ in ARRANGEMENTS]
+    for pace in (0.0, 1.0, 2.0):
+        recipe = plain_recipe(balance=1.0, pace=pace)
+        made = of_piece(recipe, None, None, None, np.random.default_rng(3))
+        kept = np.round(made.shares, 9).tolist()
+        one_of_ten = any(np.allclose(kept, Arrangement(1.0, np.array(shares)).shares, atol=1e-6) for shares in ten)
+        assert one_of_ten is (pace == 0)
+        assert (made.notes_per_s is None) is (pace == 0)
+        assert made.pace(500) == pytest.approx(pace * PACE * MOST_PACE), "nothing has been played for four seconds"
+
+
+@pytest.mark.parametrize("pace", [0.0, 1.0])
+def test_the_floor_of_notes_is_that_of_the_arrangement(pace: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    highest: set[float] = set()
+    true = Density.lack
+
+    def lack(self: Density, step: int, arousal: float, at_most: float = math.inf) -> float:
+        highest.add(at_most)
+        return true(self, step, arousal, at_most)
+
+    monkeypatch.setattr(Density, "lack", lack)
+    monkeypatch.setattr("emsync.arrangement.drawn", lambda *_, **__: Drawn(np.full(5, 0.2), 5.0 if pace else None))
+    compose(Fake(), [asked(4.0)], balance=1.0, pace=pace)
+    assert highest == {LEAST_PACE * 5.0 if pace else math.inf}
 
 
 def test_a_sparse_arrangement_may_be_sparse() -> None:

@@ -122,6 +122,17 @@ def test_keys_lean_by_what_is_beyond(reaches: bool, monkeypatch: pytest.MonkeyPa
     assert said == [0.5 if reaches else 0.0]
 
 
+@pytest.mark.parametrize("relatives", [True, False])
+def test_chords_follow_what_would_have_the_other_sign(relatives: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[float] = []
+    monkeypatch.setattr(Tonality, "begin_bar", lambda self, step, valence, *, beyond=0.0, **_: said.append(beyond))
+    recipe = plain_recipe(mood_strength=1.0, feedback_reach=True, relative_chords=relatives)
+    writer = Writer(asked(8.0, valence=-0.3), recipe, np.random.default_rng(0))
+    writer._feedback._added = np.array([0.7, 0.0])
+    writer.take(v.ID_OF["BAR_4"])
+    assert said == [pytest.approx(0.4 + LEAST_VALENCE if relatives else 0.0, abs=1e-6)]
+
+
 @pytest.mark.parametrize(
     ("choices", "expected"), [({}, 1.0), ({"mood_feedback": 0.5}, 0.5), ({"feedback_reach": False}, 0)]
 )

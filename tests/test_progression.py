@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emsync.progression import CHORDS, FOLLOWS, LOOP_BARS, OTHER, PASSES, RELATIVE, Chord, Progression, draw_loop
+from emsync.progression import (
+    CHORDS,
+    FOLLOWS,
+    LOOP_BARS,
+    MOST_LACKING,
+    OTHER,
+    PASSES,
+    RELATIVE,
+    Chord,
+    Progression,
+    draw_loop,
+)
 
 RNG = np.random.default_rng
 
@@ -109,3 +120,12 @@ def test_chords_change_as_soon_as_another_valence_is_asked_for() -> None:
         after = [progression.begin_bar("A", is_minor=True, valence=0.8).is_minor for _ in range(4)]
         first = [CHORDS[True][number].is_minor for number in progression._loop]
         assert (after != [first[2], first[3], first[0], first[1]]) is some
+
+
+def test_chords_that_cannot_be_replaced_are_not_made_up_for_for_ever() -> None:
+    """The dominant of minor stays; after many of them, a few bars are paid back, and not as many."""
+    progression = Progression(RNG(0), relatives=True)
+    progression.begin_bar("A", is_minor=True, valence=-1.0)
+    for _ in range(20):
+        assert progression._replaced(6, -1.0) == 6
+    assert -MOST_LACKING <= progression._lacking < 0

@@ -341,6 +341,43 @@ def test_a_chord_that_is_not_heard_becomes_likelier() -> None:
     assert np.allclose(chances(off, two_s)["piano"], chances(off, 0)["piano"])
 
 
+def test_a_bass_does_not_say_which_chord_it_is() -> None:
+    two_s = round(2 / v.STEP_S)
+    by_bass, by_piano = (
+        chances(tonality(0.8), two_s, (int(v.ON_BASE[family]) + 48,))["piano"][0] for family in (v.BASS, v.PIANO)
+    )
+    assert by_bass > 2 * by_piano
+
+
+def test_chords_are_heard_in_mild_moods_too() -> None:
+    mild = tonality(0.02)
+    before, after = chances(mild, 0)["piano"], chances(mild, round(3 / v.STEP_S))["piano"]
+    assert (after[[0, 4, 7]] > 3 * before[[0, 4, 7]]).all()
+
+
+@pytest.mark.parametrize("relatives", [True, False])
+def test_a_recipe_says_whether_chords_give_way_to_relatives(relatives: bool) -> None:
+    found, minor = Tonality(Recipe(relative_chords=relatives), np.random.default_rng(0), C_MAJOR), 0
+    for bar in range(20):
+        found.begin_bar(100 * bar, 0.02, begins=bar == 0, beyond=-1.0)
+        minor += found._tones in ({9, 0, 4}, {2, 5, 9}, {4, 7, 11})
+    assert (minor >= 18) is relatives
+
+
+def test_a_writer_says_how_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not been heard for a while depends on the clock."""
+    late: list[int] = []
+    true = Tonality.lean
+
+    def lean(self: Tonality, *arguments: Any, step: int = 0, **more: Any) -> Any:
+        late.append(arguments[5] if len(arguments) > 5 else step)
+        return true(self, *arguments, step=step, **more) if len(arguments) <= 5 else true(self, *arguments, **more)
+
+    monkeypatch.setattr(Tonality, "lean", lean)
+    composer.compose(Fake(), [Conditions(end_s=4.0, valence=(np.zeros(1), np.ones(1)))], plain_recipe(mode="auto"))
+    assert max(late) > 3 / v.STEP_S
+
+
 def test_a_new_chord_has_time_to_be_heard() -> None:
     found = tonality(0.8)
     late = round(8 / v.STEP_S)
