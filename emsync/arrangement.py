@@ -4,7 +4,7 @@ The model alone lets the bass play in one bar of seven, where most real songs ha
 strings twice their share (docs/decisions/0036-arrangements.md). So each piece draws an arrangement: what share of its
 notes each family has, and how many notes a second there are. While a family has less than its share, its notes become
 likelier, and those of the others less likely, so that there are as many notes as before. While there are fewer notes
-than the arrangement has, all notes become likelier (docs/decisions/0052-hundred-arrangements.md).
+than the arrangement has, all notes become likelier (docs/decisions/0052-a-hundred-arrangements.md).
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ class Arrangement:
 
         """
         self.notes_per_s, self._pace, self._begun = notes_per_s, pace if notes_per_s else 0.0, 0.0
+        self._first: int | None = None  # the step from which on notes are counted: later than 0 in a part
         self.least = LEAST_PACE * notes_per_s if self._pace and notes_per_s else math.inf
         shares = np.where(shares < LEAST_SHARE * shares.sum(), 0.0, shares)
         self.shares: FloatArray = shares / shares.sum()
@@ -149,11 +150,11 @@ class Arrangement:
         if not self._pace or self.notes_per_s is None:
             return 0.0
         self._forget(step)
-        memory_s = PACE_MEMORY_S * (1 - math.exp(-step * v.STEP_S / PACE_MEMORY_S))  # shorter while a piece is young
+        young_s = (step - (self._first or 0)) * v.STEP_S
+        memory_s = PACE_MEMORY_S * (1 - math.exp(-young_s / PACE_MEMORY_S))
         expected, prior = self.notes_per_s * memory_s, self.notes_per_s * PRIOR_S
-        return (
-            self._pace * PACE * max(-MOST_PACE, min(MOST_PACE, math.log2((expected + prior) / (self._begun + prior))))
-        )
+        octaves = math.log2((expected + prior) / (self._begun + prior))
+        return self._pace * PACE * max(-MOST_PACE, min(MOST_PACE, octaves))
 
     def biases(self, step: int) -> npt.NDArray[np.float32]:
         """(families,) What to add to the logits of each family's notes at `step`."""
@@ -165,6 +166,7 @@ class Arrangement:
             return np.clip(self._strength * np.log(ratio), -MOST, MOST).astype(np.float32)
 
     def _forget(self, step: int) -> None:
+        self._first = step if self._first is None else self._first
         if step > self._step:
             self._counts *= math.exp((self._step - step) * v.STEP_S / MEMORY_S)
             self._begun *= math.exp((self._step - step) * v.STEP_S / PACE_MEMORY_S)

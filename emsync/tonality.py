@@ -147,6 +147,8 @@ class Tonality:
         valence = valence if recipe.mood_strength else math.nan
         wanted = 0.0 if math.isnan(valence) else valence + beyond
         weight = self._choose(valence, wanted, states_theme=states_theme)
+        if not self._n_bars:  # a part that is recomposed begins later than at 0
+            self._bass_sounded = step
         self._n_bars += 1
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence

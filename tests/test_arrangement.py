@@ -103,6 +103,7 @@ def test_the_fitted_arrangements_are_like_real_songs() -> None:
 def test_too_few_notes_become_likelier_and_too_many_unlikelier() -> None:
     def pace(per_s: float, seconds: float = 10.0, **more: float) -> float:
         made = Arrangement(1.0, np.ones(5), 20.0, **more)
+        assert made.pace(0) == 0.0
         for step in np.arange(0, seconds, 1 / per_s) / v.STEP_S:
             made.strike(v.PIANO, round(step))
         return made.pace(round(seconds / v.STEP_S))
@@ -145,6 +146,12 @@ def test_pieces_that_are_steered_have_no_pace(monkeypatch: pytest.MonkeyPatch) -
         assert bool(asked_at) is some
 
 
+def test_a_part_that_begins_later_has_lacked_nothing_yet() -> None:
+    made = Arrangement(1.0, np.ones(5), 20.0)
+    assert made.pace(5000) == 0.0
+    assert made.pace(5500) > 1.0
+
+
 def test_a_recipe_says_what_is_drawn_and_how_firmly_it_is_kept_to() -> None:
     ten = [shares for shares, _ in ARRANGEMENTS]
     for pace in (0.0, 1.0, 2.0):
@@ -154,6 +161,7 @@ def test_a_recipe_says_what_is_drawn_and_how_firmly_it_is_kept_to() -> None:
         one_of_ten = any(np.allclose(kept, Arrangement(1.0, np.array(shares)).shares, atol=1e-6) for shares in ten)
         assert one_of_ten is (pace == 0)
         assert (made.notes_per_s is None) is (pace == 0)
+        assert made.pace(0) == 0.0
         assert made.pace(500) == pytest.approx(pace * PACE * MOST_PACE), "nothing has been played for four seconds"
 
 

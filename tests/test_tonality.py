@@ -378,6 +378,14 @@ def test_a_writer_says_how_late_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(late) > 3 / v.STEP_S
 
 
+def test_a_part_that_begins_later_has_lacked_no_bass_yet() -> None:
+    late = round(60 / v.STEP_S)
+    whole, part = (Tonality(Recipe(), np.random.default_rng(0), C_MAJOR) for _ in range(2))
+    whole.begin_bar(0, 0.8, begins=True)
+    part.begin_bar(late, 0.8, begins=True)
+    assert np.allclose(chances(part, late)["bass"], chances(whole, 0)["bass"])
+
+
 def test_a_new_chord_has_time_to_be_heard() -> None:
     found = tonality(0.8)
     late = round(8 / v.STEP_S)
