@@ -114,7 +114,7 @@ class Arrangement:
 
     Attributes:
         shares: (families,) what it should have, summing to 1; 0 for a family that is left out.
-        least: The notes a second that there should be for a few seconds at least; infinite if none are given.
+        notes_per_s: How many notes it should have; None: any number.
 
     """
 
@@ -130,14 +130,19 @@ class Arrangement:
             pace: How strongly the piece keeps to that.
 
         """
-        self.notes_per_s, self._pace, self._begun = notes_per_s, pace if notes_per_s else 0.0, 0.0
+        self.notes_per_s = notes_per_s if pace else None
+        self._pace, self._begun = pace, 0.0
         self._first: int | None = None  # the step from which on notes are counted: later than 0 in a part
-        self.least = LEAST_PACE * notes_per_s if self._pace and notes_per_s else math.inf
         shares = np.where(shares < LEAST_SHARE * shares.sum(), 0.0, shares)
         self.shares: FloatArray = shares / shares.sum()
         self._strength = strength
         self._counts = np.zeros(len(v.FAMILIES))
         self._step = 0
+
+    @property
+    def least(self) -> float:
+        """The notes a second that there should be for a few seconds at least; infinite if none are given."""
+        return math.inf if self.notes_per_s is None else LEAST_PACE * self.notes_per_s
 
     def strike(self, family: int, step: int) -> None:
         """A note of a family begins at `step`."""
@@ -147,7 +152,7 @@ class Arrangement:
 
     def pace(self, step: int) -> float:
         """What to add to the logits of all notes at `step`, and to take from TIMESHIFTs of a beat or longer."""
-        if not self._pace or self.notes_per_s is None:
+        if self.notes_per_s is None:
             return 0.0
         self._forget(step)
         young_s = (step - (self._first or 0)) * v.STEP_S

@@ -5,8 +5,7 @@
 
 A loop begins on the tonic, and each further chord is drawn by how often it follows the one before in real songs. Major
 chords are more likely the higher valence is, and where too few or too many of them came, relatives take their places. A
-loop is played twice; a section that returns begins with the loop that
-it was stated with.
+loop is played twice; a section that returns begins with the loop that it was stated with.
 
 Conventions: valence is in [-1, 1]. A chord's degree is its root in semitones above the tonic.
 """
