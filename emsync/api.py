@@ -70,6 +70,7 @@ class Choices(TypedDict, total=False):
     feedback_reach: bool
     opening_key: float
     relative_chords: bool
+    mode_feedback: float
     clear_chords: float
     balance: float
     pace: float
@@ -96,6 +97,7 @@ class Choices(TypedDict, total=False):
     lane_strength: float
     intensity_lane: bool
     key_lane: bool
+    key_feedback: bool
 
 
 def compose(

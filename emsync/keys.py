@@ -39,6 +39,16 @@ class Key:
     def __str__(self) -> str:
         return f"{PITCH_NAMES[self.tonic]} {'minor' if self.is_minor else 'major'}"
 
+    @property
+    def number(self) -> int:
+        """From 0 to 23, as `emsync.controls` numbers keys: major from C on, then minor."""
+        return self.tonic + 12 * self.is_minor
+
+    @property
+    def relative(self) -> Key:
+        """The key of the other mode with the same pitches."""
+        return Key((self.tonic + (3 if self.is_minor else 9)) % 12, not self.is_minor)
+
     def transposed(self, semitones: int) -> Key:
         """The same mode on another tonic."""
         return Key((self.tonic + semitones) % 12, self.is_minor)

@@ -196,6 +196,9 @@ class Recipe:
     relative_chords: bool = _choice(
         True, "Whether bars' chords give way to their relatives, so that as many are major as valence asks for.",
         choices=(False, True), since=False)  # fmt: skip
+    mode_feedback: float = _choice(
+        1.0, "How strongly pitches lean to a mode, or its relative, of which too little was heard for the valence.",
+        low=0, high=10, since=0.0)  # fmt: skip
     clear_chords: float = _choice(
         2.0, "Added to the logits of a bar's chord for every second without its notes, and half as much to a bass.",
         low=0, high=100, since=0.0)  # fmt: skip
@@ -286,6 +289,9 @@ class Recipe:
     key_lane: bool = _choice(
         False, "Whether keys are shown to the model where they are steered, too.", choices=(False, True), since=True
     )
+    key_feedback: bool = _choice(
+        True, "Whether a requested key is heard: notes lean away from a key that fits better so far.",
+        choices=(False, True), since=False)  # fmt: skip
 
     def __post_init__(self) -> None:
         for name, choice in CHOICES.items():

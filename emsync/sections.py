@@ -180,8 +180,7 @@ class Sections:
                 self._phrase_bars = 0
             self._begin_phrase_bar(ids)
             self._bars = [*self._bars[1 - PHRASE_BARS :], len(ids)]
-        elif v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
-            self.tonality.hear(event)
+        self.tonality.accept(event)
         self.copier.append(event)
         for guide in self._guides:
             guide.accept(event)

@@ -11,7 +11,7 @@
 - melody: one family leads. Time does not pass a note of the melody until the lead plays its pitch class; other families
   stay below, and the lead plays nothing else from middle C on.
 - rhythm: notes begin on the sixteenths of the pattern, and time does not pass one without a note.
-- key: notes outside the scale are unlikely.
+- key: notes outside the scale are unlikely, and notes lean away from another key that is heard (`key_feedback`).
 - change: notes lean away from what has just sounded, or towards it (`contrast`).
 
 Nothing here was learned: a model that has lanes for controls can follow them with more taste (docs/controls.md).
@@ -33,6 +33,7 @@ from emsync.contrast import Contrast
 from emsync.control_curves import REST, SLOTS, Control, ControlCurves
 from emsync.controls import FRAME_S, LEAD_FROM, PROFILES, frame_times, in_scale, intensity
 from emsync.grammar import Grammar
+from emsync.key_feedback import KeyFeedback
 from emsync.repetition import lean_to_notes
 from emsync.score import Score
 
@@ -55,9 +56,11 @@ MOVED_DB: Final = 2.5
 BARRED: Final = -14.0
 WANTED: Final = 6.0
 #: What a pitch outside the key loses; and what the tonic gains over the scale's rarest degree, the others by how well
-#: they fit (`controls.MAJOR`, `controls.MINOR`), so that a key differs from others with nearly the same notes.
+#: they fit (`controls.MAJOR`, `controls.MINOR`), so that a key differs from others with nearly the same notes. With
+#: `key_feedback` it is less: four pitch classes would make up most of the music.
 FOREIGN: Final = -6.0
 TONAL: Final = 1.6
+TONAL_IF_HEARD: Final = 0.5
 #: The lead plays in the octave from here on; other families stay below it.
 LEAD_OCTAVE: Final = 72
 #: Rounds of scaling velocities, since notes overlap and velocities end at 127.
@@ -71,10 +74,10 @@ _PITCHED_OFFS: Final = (v.KIND == v.K_OFF) & (v.FAMILY != v.DRUMS)
 _CLASS: Final = np.where(v.VALUE >= 0, v.VALUE % 12, -1)
 
 
-def scale_bias(key: int, strength: float = 1.0) -> npt.NDArray[np.float32]:
-    """(SIZE,) What is added to the logits of pitched notes in a key, 0 to 23: `FOREIGN` and `TONAL` say how much."""
+def scale_bias(key: int, strength: float = 1.0, tonal: float = TONAL) -> npt.NDArray[np.float32]:
+    """(SIZE,) What is added to the logits of pitched notes in a key, 0 to 23: `FOREIGN` and `tonal` say how much."""
     fits = PROFILES[key] - PROFILES[key][in_scale(key)].mean()
-    by_class = np.where(in_scale(key), TONAL * fits / np.ptp(PROFILES[key][in_scale(key)]), FOREIGN)
+    by_class = np.where(in_scale(key), tonal * fits / np.ptp(PROFILES[key][in_scale(key)]), FOREIGN)
     return np.where(_PITCHED_ONS, strength * by_class[_CLASS], 0.0).astype(np.float32)
 
 
@@ -85,10 +88,13 @@ class Steering:
         curves: The controls, in the time of the piece's events.
         lead: The family that plays the melody.
         holds: Whether intensity keeps enough notes sounding (`Recipe.intensity_by`).
+        hears_key: Whether the key that is heard so far counts (`Recipe.key_feedback`).
 
     """
 
-    def __init__(self, curves: ControlCurves, lead: int = v.STRINGS, *, holds: bool = True) -> None:
+    def __init__(
+        self, curves: ControlCurves, lead: int = v.STRINGS, *, holds: bool = True, hears_key: bool = True
+    ) -> None:
         self.curves, self._lead = curves, lead
         self._holds = holds and "intensity" in curves
         self._struck: deque[int] = deque()  # the steps of the notes of the last `COUNTED_S` seconds
@@ -96,6 +102,7 @@ class Steering:
         self._melody = _Melody(curves["melody"], lead) if "melody" in curves else None
         self._rhythm = _Rhythm(curves["rhythm"]) if "rhythm" in curves else None
         self._contrast = Contrast(curves["change"]) if "change" in curves else None
+        self._key = KeyFeedback(curves["key"]) if hears_key and "key" in curves else None
 
     def _now(self, name: str, time_s: float) -> float:
         return float(self.curves[name].at(time_s)) if name in self.curves else math.nan
@@ -118,6 +125,8 @@ class Steering:
             self._rhythm.accept(event, grammar)
         if self._contrast is not None:
             self._contrast.accept(event, grammar)
+        if self._key is not None:
+            self._key.accept(event)
 
     def steer(self, logits: FloatArray, grammar: Grammar) -> FloatArray:
         """Logits (SIZE,) with what the controls add to them now; a copy."""
@@ -132,8 +141,10 @@ class Steering:
             self._keep_sounding(out, time_s, grammar)
         key = self._now("key", time_s)
         if not math.isnan(key):
-            strength = self.curves["key"].strength
-            out += self._scales.setdefault(int(key), scale_bias(int(key), strength))
+            strength, tonal = self.curves["key"].strength, TONAL if self._key is None else TONAL_IF_HEARD
+            out += self._scales.setdefault(int(key), scale_bias(int(key), strength, tonal))
+        if self._key is not None:
+            self._key.steer(out, grammar)
         if self._contrast is not None:
             self._contrast.steer(out, grammar)
         if self._rhythm is not None:

@@ -21,10 +21,11 @@ import numpy.typing as npt
 
 from emsync import keys
 from emsync import vocabulary as v
-from emsync.controls import in_scale
+from emsync.controls import PROFILES, in_scale
 from emsync.keys import Key
 from emsync.progression import Chord, Progression
 from emsync.recipe import Recipe
+from emsync.sounded import Sounded
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -73,6 +74,15 @@ NO_BASS_S: Final = 1.0
 LOWEST: Final = 4.0
 #: How much of what was heard is left after another note: the latest forty notes count most.
 REMEMBERED: Final = 0.975
+#: How much better music of a valence of 0 fits its best major key than its best minor one, as a difference of
+#: correlations over 25 s, and how much more so with each unit of valence: in 200 excerpts of real songs.
+EVEN_MODE: Final = 0.05
+MODE_PER_VALENCE: Final = 0.19
+#: What pitches gain for a difference that is 1 too small, times how much their class tells major and minor apart, and
+#: at most. What sounded is forgotten with a time constant of `MODE_S`.
+MODE_GAIN: Final = 40.0
+MODE_MOST: Final = 4.0
+MODE_S: Final = 8.0
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
 MIDDLE: Final = 60
 
@@ -101,6 +111,7 @@ class Tonality:
 
     def __init__(self, recipe: Recipe, rng: np.random.Generator, own: Key | None = None) -> None:
         self._recipe, self._own = recipe, own
+        self._is_given = recipe.mode in ("major", "minor") or recipe.key != keys.AUTO
         self._tonic = 0
         if recipe.mode != "off":
             if recipe.key != keys.AUTO:
@@ -122,6 +133,9 @@ class Tonality:
         self._root, self._bass_sounded = 0, 0  # the pitch class of the chord's root, and when the bass sounded last
         self._clears = 0.0
         self._listens = recipe.mode != "off"
+        self._lasted = Sounded(MODE_S)
+        self._pair: tuple[int, int] | None = None  # the keys, major and minor, that valence weighs in this bar
+        self._major_by = 0.0  # by how much the former is to fit better
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
 
@@ -152,11 +166,15 @@ class Tonality:
         self._n_bars += 1
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
-        self._listens = not ruled and recipe.mode != "off"
+        self._listens, self._pair = not ruled and recipe.mode != "off", None
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones = None, None, frozenset()
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
+        if recipe.mode_feedback and not (math.isnan(valence) or states_theme or self._is_given):
+            major, minor = (key.relative, key) if key.is_minor else (key, key.relative)
+            self._pair = major.number, minor.number
+            self._major_by = EVEN_MODE + MODE_PER_VALENCE * wanted
         chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
         if recipe.progression == "off":
             chord = None
@@ -192,10 +210,12 @@ class Tonality:
         weight = recipe.mode_strength * recipe.mood_strength / 2 * much
         return weight if recipe.key == keys.AUTO else max(weight, recipe.mode_strength * CHOSEN)
 
-    def hear(self, on: int) -> None:
-        """A pitched note begins, of which this is the ON."""
-        self._heard *= REMEMBERED
-        self._heard[v.VALUE[on] % 12] += 1.0
+    def accept(self, event: int) -> None:
+        """Take the next event; bars begin with `begin_bar`."""
+        self._lasted.accept(event)
+        if v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
+            self._heard *= REMEMBERED
+            self._heard[v.VALUE[event] % 12] += 1.0
 
     def lean(
         self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
@@ -215,7 +235,7 @@ class Tonality:
         third = None if chord is None or self.key is not None else self._third(chord)
         if (self._bias is None and third is None) or not allowed[_ONS].any():
             return logits
-        bias = np.zeros(_SHAPE) if self._bias is None else self._bias
+        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._mode_bias()[_PITCHES % 12]
         if third is not None:
             bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
         if self._tones:
@@ -242,6 +262,15 @@ class Tonality:
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
 
+    def _mode_bias(self) -> FloatArray:
+        """(12,) What each pitch class gains so that major is heard as much as valence asks for."""
+        fits = None if self._pair is None else self._lasted.fits()
+        if self._pair is None or fits is None:
+            return np.zeros(12)
+        major, minor = self._pair
+        lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
+        return np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
+
     def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
         """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""
         if not self._tones or not self._clears:
@@ -261,7 +290,7 @@ class Tonality:
         struck = _classes(chord)
         if self._tones:
             return set(self._tones - struck)
-        scale = in_scale(self.key.tonic + 12 * self.key.is_minor)
+        scale = in_scale(self.key.number)
         return {tone for tone in _thirds(struck) if scale[tone]}
 
     def _third(self, chord: Sequence[int]) -> int | None:

@@ -196,7 +196,8 @@ class Writer:
         self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
         self._density = Density(recipe.density_limit, recipe.density_floor)
         lead = v.STRINGS if self.count == v.MORE else v.PIANO
-        self._steering = Steering(curves, lead, holds=recipe.intensity_by == "notes") if len(curves) else None
+        holds, hears = recipe.intensity_by == "notes", recipe.key_feedback
+        self._steering = Steering(curves, lead, holds=holds, hears_key=hears) if len(curves) else None
         self._sections = Sections(plan, recipe, mixture, beat_steps, rng)
         self.arrangement: Arrangement | None = None
         moody = bool(recipe.mood_strength) and not np.isnan(conditions.mood).all()

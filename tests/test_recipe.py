@@ -128,6 +128,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         feedback_reach=False,
         opening_key=1.0,
         relative_chords=False,
+        mode_feedback=0.0,
         clear_chords=0.0,
         pace=0.0,
         keeps_shares=False,
@@ -144,6 +145,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         late_accents=False,
         intensity_lane=True,
         key_lane=True,
+        key_feedback=False,
     )
 
 

@@ -162,7 +162,7 @@ def test_without_a_key_a_chord_gets_the_third_that_was_heard() -> None:
         found = Tonality(Recipe(**choices), np.random.default_rng(0))
         found.begin_bar(0, math.nan, ruled=ruled)
         for on in of_piano(*pitches):
-            found.hear(on)
+            found.accept(on)
         assert found.key is None
         return found
 
@@ -184,7 +184,7 @@ def test_without_a_key_a_chord_gets_the_third_that_was_heard() -> None:
         assert found.lean(FLAT, ALL, chord=chord) is FLAT
     left = tonality(0.8, bars=2)  # in C major, until the mood ends
     left.begin_bar(200, math.nan)
-    left.hear(of_piano(63)[0])
+    left.accept(of_piano(63)[0])
     shares = shares_of(left, open_fifth)
     assert shares[3] > 0.8
     assert shares[4] == pytest.approx(shares[1]), "the tones of the last chord count no longer"
@@ -392,3 +392,63 @@ def test_a_new_chord_has_time_to_be_heard() -> None:
     found._tones = frozenset({2, 5, 9})
     found.begin_bar(late, 0.8)
     assert (found._sounded[list(found._tones)] == late).all()
+
+
+# ---- a mode and its relative ----------------------------------------------------------------------------------------
+
+SECOND = int(np.flatnonzero((v.KIND == v.K_TIMESHIFT) & (v.VALUE == 125))[0])
+#: What A minor sounds like, and what C major does: pitches and seconds.
+AS_MINOR = {57: 6, 60: 3, 64: 4, 62: 1, 59: 1}
+AS_MAJOR = {48: 6, 52: 4, 55: 5, 53: 2, 57: 1}
+
+
+def sounded(seconds: dict[int, int], valence: float, *, beyond: float = 0.0, **choices: Any) -> Tonality:
+    """The tonality of a piece in A minor, or in C major, in which some pitches have sounded. No bar has a chord."""
+    own = Key(9, is_minor=True) if valence < 0 else C_MAJOR
+    recipe = Recipe(progression="off", mode_strength=0.5, register_bias=0.01, opening_key=1.0, **choices)
+    found = Tonality(recipe, np.random.default_rng(0), own)
+    for pitch, lasts in seconds.items():
+        on = of_piano(pitch)[0]
+        for event in (on, *[SECOND] * lasts, int(v.PARTNER[on])):
+            found.accept(event)
+    found.begin_bar(1000, valence, begins=True, beyond=beyond)
+    return found
+
+
+def g_against_a(found: Tonality) -> float:
+    """How much likelier G is than A: C major has more of the one, and A minor more of the other."""
+    shares = by_degree(found)
+    return float(shares[7] / shares[9])
+
+
+def test_a_mildly_sad_piece_does_not_sound_sadder_than_songs_do() -> None:
+    mild = sounded(AS_MINOR, -0.2)
+    assert g_against_a(mild) > 3 * g_against_a(sounded(AS_MINOR, -0.2, mode_feedback=0.0))
+    assert g_against_a(mild) > g_against_a(sounded(AS_MINOR, -1.0)) * 1.5
+    softly, farther = (g_against_a(sounded(AS_MINOR, -0.2, beyond=x, mode_feedback=0.2)) for x in (0.0, 0.6))
+    assert farther > 1.5 * softly, "feedback reaches across 0"
+
+
+def test_a_happy_piece_that_sounds_like_its_relative_minor_leans_back() -> None:
+    assert g_against_a(sounded(AS_MINOR, 0.9)) > 3 * g_against_a(sounded(AS_MAJOR, 0.9))
+    assert g_against_a(sounded(AS_MAJOR, 0.1)) < g_against_a(sounded(AS_MAJOR, 0.1, mode_feedback=0.0))
+
+
+def test_modes_are_heard_as_strongly_as_the_recipe_says() -> None:
+    none, half, whole = (g_against_a(sounded(AS_MINOR, -0.2, mode_feedback=x)) for x in (0.0, 0.5, 1.0))
+    assert none < half < whole
+
+
+@pytest.mark.parametrize("choices", [{"mode": "minor"}, {"key": "A"}])
+def test_a_mode_or_a_key_of_the_users_own_is_left_alone(choices: dict[str, str]) -> None:
+    with_it, without = (g_against_a(sounded(AS_MINOR, -0.2, mode_feedback=x, **choices)) for x in (1.0, 0.0))
+    assert with_it == without
+
+
+def test_a_theme_in_its_own_mode_is_left_alone() -> None:
+    def stated(strength: float) -> float:
+        found = sounded(AS_MINOR, -0.2, mode_feedback=strength)
+        found.begin_bar(2000, -0.2, states_theme=True)
+        return g_against_a(found)
+
+    assert stated(1.0) == stated(0.0)
