@@ -3,8 +3,8 @@
 A bias against foreign pitches does not make a key: A minor, C major and G major share nearly all of theirs, and which
 one is heard depends on how long each pitch class sounds. So the piece is measured while it is composed, as it will be
 judged: by the correlation of what sounded with the profiles of Krumhansl and Kessler (`emsync.controls`). Where the
-requested key does not lead the best of the others by `MARGIN`, every pitch class gains by how much it tells the two
-apart, which is the gradient of that lead up to a constant.
+requested key does not lead the others by `sounded.MARGIN`, every pitch class gains by how much it tells that key from
+the best of them, which is the gradient of that lead up to a constant.
 
 Conventions: keys as in `emsync.controls`, 0 to 23.
 """
@@ -18,16 +18,11 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.control_curves import Control
-from emsync.controls import PROFILES
 from emsync.grammar import Grammar
-from emsync.sounded import Sounded
-
-FloatArray = npt.NDArray[np.float64]
+from emsync.sounded import Sounded, towards
 
 #: What sounded is forgotten with this time constant. The judge hears four seconds to either side.
 MEMORY_S: Final = 4.0
-#: By how much the correlation with the requested key is to lead the others.
-MARGIN: Final = 0.2
 #: What is added for a lead that is 1 too small, times how much a pitch class tells the two keys apart; and at most.
 GAIN: Final = 40.0
 MOST: Final = 5.0
@@ -58,17 +53,5 @@ class KeyFeedback:
         self._key = int(now)
         fits = self._sounded.fits()
         if fits is not None:
-            out += np.where(_PITCHED_ONS, self._control.strength * pull(fits, self._key)[_CLASS], 0.0)
-
-
-def pull(fits: FloatArray, key: int) -> FloatArray:
-    """(12,) What each pitch class gains so that `key` is heard.
-
-    Args:
-        fits: (24,) how well what sounded fits every key: correlations.
-        key: 0 to 23.
-
-    """
-    rival = int(np.where(np.arange(len(fits)) == key, -np.inf, fits).argmax())
-    lacking = max(MARGIN - (fits[key] - fits[rival]), 0.0)
-    return np.asarray(np.clip(GAIN * lacking * (PROFILES[key] - PROFILES[rival]), -MOST, MOST))
+            gains = towards(fits, (self._key,), gain=GAIN, most=MOST)
+            out += np.where(_PITCHED_ONS, self._control.strength * gains[_CLASS], 0.0)

@@ -6,6 +6,8 @@ pitches are guided by what a classifier would say (Dhariwal and Nichol 2021, on 
 P(key | pitch class) is proportional to P(pitch class | key), which is counted in real songs. The logarithm of the
 latter, times a weight that grows with the magnitude of valence, is added to the logit of every pitch. Within each
 family the sum of all pitches' probabilities stays as it was, so how often a family plays is still the model's choice.
+What has sounded is compared with the profiles of keys (`emsync.sounded`), and pitches lean towards a key that is not
+heard yet: the user's own, or as much of a mode and of its relative as music of that valence has.
 
 Conventions: valence is in [-1, 1], NaN where it is not given. Degrees are as in `emsync.keys`.
 """
@@ -25,7 +27,7 @@ from emsync.controls import PROFILES, in_scale
 from emsync.keys import Key
 from emsync.progression import Chord, Progression
 from emsync.recipe import Recipe
-from emsync.sounded import Sounded
+from emsync.sounded import Sounded, towards
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -78,10 +80,10 @@ REMEMBERED: Final = 0.975
 #: correlations over 25 s, and how much more so with each unit of valence: in 200 excerpts of real songs.
 EVEN_MODE: Final = 0.05
 MODE_PER_VALENCE: Final = 0.19
-#: What pitches gain for a difference that is 1 too small, times how much their class tells major and minor apart, and
-#: at most. What sounded is forgotten with a time constant of `MODE_S`.
-MODE_GAIN: Final = 40.0
-MODE_MOST: Final = 4.0
+#: What pitches gain for a difference that is 1 too small, times how much their class tells two keys apart, and at most.
+#: What sounded is forgotten with a time constant of `MODE_S`.
+MODE_GAIN: Final = 20.0
+MODE_MOST: Final = 2.0
 MODE_S: Final = 8.0
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
 MIDDLE: Final = 60
@@ -136,6 +138,7 @@ class Tonality:
         self._lasted = Sounded(MODE_S)
         self._pair: tuple[int, int] | None = None  # the keys, major and minor, that valence weighs in this bar
         self._major_by = 0.0  # by how much the former is to fit better
+        self._home: tuple[int, ...] = ()  # the keys that are to be heard in this bar
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
 
@@ -166,14 +169,16 @@ class Tonality:
         self._n_bars += 1
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
-        self._listens, self._pair = not ruled and recipe.mode != "off", None
+        self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, ()
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones = None, None, frozenset()
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
-        if recipe.mode_feedback and not (math.isnan(valence) or states_theme or self._is_given):
+        if self._is_given:
+            self._home = (key.number,) if recipe.key_feedback and not states_theme else ()
+        elif recipe.mode_feedback and not (math.isnan(valence) or states_theme):
             major, minor = (key.relative, key) if key.is_minor else (key, key.relative)
-            self._pair = major.number, minor.number
+            self._home = self._pair = major.number, minor.number
             self._major_by = EVEN_MODE + MODE_PER_VALENCE * wanted
         chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
         if recipe.progression == "off":
@@ -235,7 +240,7 @@ class Tonality:
         third = None if chord is None or self.key is not None else self._third(chord)
         if (self._bias is None and third is None) or not allowed[_ONS].any():
             return logits
-        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._mode_bias()[_PITCHES % 12]
+        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._heard_bias()[_PITCHES % 12]
         if third is not None:
             bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
         if self._tones:
@@ -262,14 +267,17 @@ class Tonality:
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
 
-    def _mode_bias(self) -> FloatArray:
-        """(12,) What each pitch class gains so that major is heard as much as valence asks for."""
-        fits = None if self._pair is None else self._lasted.fits()
-        if self._pair is None or fits is None:
+    def _heard_bias(self) -> FloatArray:
+        """(12,) What each pitch class gains so that the key is heard, and major as much as valence asks for."""
+        fits = self._lasted.fits() if self._home else None
+        if fits is None:
             return np.zeros(12)
-        major, minor = self._pair
-        lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
-        return np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
+        gains = towards(fits, self._home, gain=MODE_GAIN, most=MODE_MOST)
+        if self._pair is not None:
+            major, minor = self._pair
+            lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
+            gains += np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
+        return gains
 
     def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
         """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""
