@@ -53,5 +53,5 @@ class KeyFeedback:
         self._key = int(now)
         fits = self._sounded.fits()
         if fits is not None:
-            gains = towards(fits, (self._key,), gain=GAIN, most=MOST)
+            gains = towards(fits, self._key, gain=GAIN, most=MOST)
             out += np.where(_PITCHED_ONS, self._control.strength * gains[_CLASS], 0.0)

@@ -6,7 +6,6 @@ Keys are judged by it: its correlation with a key's profile says how well it fit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 #: Less than so many seconds of notes say nothing.
 LEAST_S: Final = 0.5
-#: By how much the correlation with a wanted key is to lead the others.
+#: By how much the correlation with a requested key is to lead the others.
 MARGIN: Final = 0.2
 
 
@@ -61,17 +60,17 @@ class Sounded:
         return PROFILES @ centred / length if length else np.zeros(len(PROFILES))
 
 
-def towards(fits: FloatArray, wanted: Sequence[int], *, gain: float, most: float) -> FloatArray:
-    """(12,) What each pitch class gains so that one of the wanted keys is heard, whichever fits best.
+def towards(fits: FloatArray, key: int, *, gain: float, most: float) -> FloatArray:
+    """(12,) What each pitch class gains so that a key is heard.
 
     Args:
         fits: (24,) how well what sounded fits every key: correlations.
-        wanted: Keys, 0 to 23.
-        gain: What is added for a lead that is 1 too small, times how much a pitch class tells the two keys apart.
+        key: 0 to 23.
+        gain: What is added for a lead over the other keys that is 1 too small, times how much a pitch class tells the
+            key from the best of them.
         most: At most this is added.
 
     """
-    own = max(wanted, key=lambda key: fits[key])
-    rival = int(np.where(np.isin(np.arange(len(fits)), wanted), -np.inf, fits).argmax())
-    lacking = max(MARGIN - (fits[own] - fits[rival]), 0.0)
-    return np.asarray(np.clip(gain * lacking * (PROFILES[own] - PROFILES[rival]), -most, most))
+    rival = int(np.where(np.arange(len(fits)) == key, -np.inf, fits).argmax())
+    lacking = max(MARGIN - (fits[key] - fits[rival]), 0.0)
+    return np.asarray(np.clip(gain * lacking * (PROFILES[key] - PROFILES[rival]), -most, most))

@@ -138,7 +138,7 @@ class Tonality:
         self._lasted = Sounded(MODE_S)
         self._pair: tuple[int, int] | None = None  # the keys, major and minor, that valence weighs in this bar
         self._major_by = 0.0  # by how much the former is to fit better
-        self._home: tuple[int, ...] = ()  # the keys that are to be heard in this bar
+        self._home: int | None = None  # the user's own key, which is to be heard in this bar
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
 
@@ -169,16 +169,16 @@ class Tonality:
         self._n_bars += 1
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
-        self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, ()
+        self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, None
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones = None, None, frozenset()
             return
         key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
         if self._is_given:
-            self._home = (key.number,) if recipe.key_feedback and not states_theme else ()
+            self._home = key.number if recipe.key_feedback and not states_theme else None
         elif recipe.mode_feedback and not (math.isnan(valence) or states_theme):
             major, minor = (key.relative, key) if key.is_minor else (key, key.relative)
-            self._home = self._pair = major.number, minor.number
+            self._pair = major.number, minor.number
             self._major_by = EVEN_MODE + MODE_PER_VALENCE * wanted
         chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
         if recipe.progression == "off":
@@ -269,15 +269,15 @@ class Tonality:
 
     def _heard_bias(self) -> FloatArray:
         """(12,) What each pitch class gains so that the key is heard, and major as much as valence asks for."""
-        fits = self._lasted.fits() if self._home else None
+        fits = None if self._home is None and self._pair is None else self._lasted.fits()
         if fits is None:
             return np.zeros(12)
-        gains = towards(fits, self._home, gain=MODE_GAIN, most=MODE_MOST)
-        if self._pair is not None:
-            major, minor = self._pair
-            lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
-            gains += np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
-        return gains
+        if self._home is not None:
+            return towards(fits, self._home, gain=MODE_GAIN, most=MODE_MOST)
+        assert self._pair is not None
+        major, minor = self._pair
+        lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
+        return np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
 
     def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
         """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""

@@ -83,8 +83,8 @@ def test_what_sounded_is_forgotten_with_the_time_constant() -> None:
     assert sounded.seconds[9] == pytest.approx(2.0 * np.exp(-1.0), rel=1e-3)
 
 
-def pull(fits: np.ndarray, *keys: int) -> np.ndarray:
-    return towards(fits, keys, gain=GAIN, most=MOST)
+def pull(fits: np.ndarray, number: int) -> np.ndarray:
+    return towards(fits, number, gain=GAIN, most=MOST)
 
 
 def heard(feedback: KeyFeedback, *pitches: int, steps: int) -> Grammar:
