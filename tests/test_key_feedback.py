@@ -16,6 +16,7 @@ from emsync.key_feedback import GAIN, MOST, KeyFeedback
 from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.sounded import LEAST_S, MARGIN, Sounded, towards
+from emsync.steering import Steering
 from tests.composing import asked
 from tests.fakes import Fake, plain_recipe
 
@@ -136,6 +137,17 @@ def test_another_key_begins_anew() -> None:
     assert early.step * v.STEP_S < 1.0 < grammar.step * v.STEP_S
     assert steered(feedback, early).any()
     assert not steered(feedback, grammar).any()
+
+
+def test_the_tonic_gains_less_where_keys_are_heard() -> None:
+    curves = ControlCurves({"key": Control(np.array([0.0]), np.array([float(key("C"))]), held=True)})
+    grammar = Grammar(Recipe(grid="free"), end_step=10_000, beat_steps=64)
+    grammar.accept(v.ID_OF["BAR_4"])
+    heard, unheard = (
+        Steering(curves, hears_key=hears).steer(np.zeros(v.SIZE, dtype=np.float32), grammar)[v.ON_BASE[v.PIANO] + 60]
+        for hears in (True, False)
+    )
+    assert 0 < heard < 0.5 * unheard
 
 
 def accuracy(score: Score, number: int) -> float:
