@@ -82,6 +82,7 @@ class Choices(TypedDict, total=False):
     compass: bool
     full_chords: float
     heard_thirds: float
+    final_tonic: float
     late_accents: bool
     controls: ControlCurves | None
     intensity: str

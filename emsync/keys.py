@@ -39,6 +39,11 @@ class Key:
     def __str__(self) -> str:
         return f"{PITCH_NAMES[self.tonic]} {'minor' if self.is_minor else 'major'}"
 
+    @classmethod
+    def of_number(cls, number: int) -> Key:
+        """The key with a number from 0 to 23 (`number`)."""
+        return cls(number % 12, number >= 12)
+
     @property
     def number(self) -> int:
         """From 0 to 23, as `emsync.controls` numbers keys: major from C on, then minor."""

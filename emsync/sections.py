@@ -187,11 +187,13 @@ class Sections:
 
     def mix(
         self, logits: FloatArray, allowed: npt.NDArray[np.bool_], sounding: Sequence[int],
-        chord: Sequence[int] | None = None, step: int = 0,
+        chord: Sequence[int] | None = None, step: int = 0, *, ends: bool = False,
     ) -> FloatArray:  # fmt: skip
         """Logits (SIZE,) that lean towards the key, and what returns here; arguments: those of `Tonality.lean`."""
         given = [f for guide in self._guides if not (guide.is_over or guide.source.is_whole) for f in guide.source.only]
-        logits = self.tonality.lean(logits, allowed, sounding, given, chord, step)
+        logits = self.tonality.lean(logits, allowed, sounding, given, chord, step, ends=ends)
+        if ends and self._recipe.final_tonic:  # nothing that returns says what the last chord is
+            return logits
         for guide in self._guides:
             logits = guide.mix(logits, allowed, sounding)
         return logits

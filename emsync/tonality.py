@@ -85,6 +85,8 @@ MODE_PER_VALENCE: Final = 0.19
 MODE_GAIN: Final = 20.0
 MODE_MOST: Final = 2.0
 MODE_S: Final = 8.0
+#: A piece ends in the relative of its key if what sounded fits that one better by so much.
+RELATIVE_ENDS: Final = 0.1
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
 MIDDLE: Final = 60
 
@@ -139,6 +141,7 @@ class Tonality:
         self._pair: tuple[int, int] | None = None  # the keys, major and minor, that valence weighs in this bar
         self._major_by = 0.0  # by how much the former is to fit better
         self._home: int | None = None  # the user's own key, which is to be heard in this bar
+        self._bar_key: Key | None = None  # what this bar leans towards, however little
         self.key: Key | None = None
         self.keys: list[tuple[int, Key]] = []
 
@@ -171,9 +174,9 @@ class Tonality:
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
         self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, None
         if not self._listens or not (weight or register):
-            self._bias, self.key, self._tones = None, None, frozenset()
+            self._bias, self.key, self._tones, self._bar_key = None, None, frozenset(), None
             return
-        key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
+        key = self._bar_key = Key((self._tonic + semitones) % 12, bool(self._is_minor))
         if self._is_given:
             self._home = key.number if recipe.key_feedback and not states_theme else None
         elif recipe.mode_feedback and not (math.isnan(valence) or states_theme):
@@ -224,7 +227,7 @@ class Tonality:
 
     def lean(
         self, logits: npt.NDArray[np.float32], allowed: npt.NDArray[np.bool_], sounding: Sequence[int] = (),
-        spared: Iterable[int] = (), chord: Sequence[int] | None = None, step: int = 0,
+        spared: Iterable[int] = (), chord: Sequence[int] | None = None, step: int = 0, *, ends: bool = False,
     ) -> npt.NDArray[np.float32]:  # fmt: skip
         """Logits (SIZE,) that lean towards the key and the chord, if there are any.
 
@@ -235,22 +238,29 @@ class Tonality:
             spared: The families that do not lean, since they play something given.
             chord: The ids of the ONs of the CHORD that is being struck, so far; None while there is none.
             step: The clock.
+            ends: Whether the chord is the piece's last one, which is that of the tonic.
 
         """
-        third = None if chord is None or self.key is not None else self._third(chord)
-        if (self._bias is None and third is None) or not allowed[_ONS].any():
+        last = self._last_key() if ends and self._recipe.final_tonic else None
+        third = None if chord is None or self.key is not None or last is not None else self._third(chord)
+        if (self._bias is None and third is None and last is None) or not allowed[_ONS].any():
             return logits
-        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._heard_bias()[_PITCHES % 12]
+        if last is not None:
+            bias = self._last_bias(last, chord or ())
+        elif self._bias is None:
+            bias = np.zeros(_SHAPE)
+        else:
+            bias = self._bias + self._heard_bias()[_PITCHES % 12]
         if third is not None:
             bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
-        if self._tones:
+        if self._tones and last is None:
             sound = _classes(sounding)
             missing = self._tones - sound
             if missing and sound:
                 bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
-        if chord is not None and self.key is not None and (lacking := self._lacking(chord)):
+        if last is None and chord is not None and self.key is not None and (lacking := self._lacking(chord)):
             bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(_PITCHES % 12, list(lacking)))
-        for family in spared:
+        for family in spared if last is None else ():
             bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
         x = np.where(allowed[_ONS], logits[_ONS], -np.inf).reshape(_SHAPE).astype(np.float64)
         plays = np.isfinite(x).any(axis=1, keepdims=True)
@@ -263,7 +273,8 @@ class Tonality:
         with np.errstate(divide="ignore"):
             leaned += np.where(plays, top + np.log(before) - peak - np.log(after), 0.0)
         mixed = logits.copy()
-        leaned += self._unclear(sounding, step)
+        if last is None:
+            leaned += self._unclear(sounding, step)
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
 
@@ -278,6 +289,26 @@ class Tonality:
         major, minor = self._pair
         lacking = self._recipe.mode_feedback * (self._major_by - (fits[major] - fits[minor]))
         return np.clip(MODE_GAIN * lacking * (PROFILES[major] - PROFILES[minor]), -MODE_MOST, MODE_MOST)
+
+    def _last_key(self) -> Key | None:
+        """The key that the piece ends in: the user's own; that of the bar, or its relative; or the one heard last."""
+        fits, key = self._lasted.fits(), self._bar_key
+        if self._recipe.mode == "off" or (key is None and fits is None):
+            return None
+        if key is None:
+            assert fits is not None
+            return Key.of_number(int(fits.argmax()))
+        if self._is_given or fits is None or fits[key.relative.number] - fits[key.number] < RELATIVE_ENDS:
+            return key
+        return key.relative
+
+    def _last_bias(self, key: Key, chord: Sequence[int]) -> FloatArray:
+        """What notes of the last chord gain, `_SHAPE`: the tonic in the bass, its triad elsewhere."""
+        triad = {(key.tonic + tone) % 12 for tone in Chord(0, key.is_minor).tones}
+        lacking = triad - _classes(chord)
+        gains = np.isin(_PITCHES % 12, list(triad)) * self._recipe.final_tonic
+        gains = gains + np.isin(_PITCHES % 12, list(lacking)) * self._recipe.full_chords
+        return np.where(_IS_BASS, self._recipe.final_tonic * (_PITCHES % 12 == key.tonic), gains)
 
     def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
         """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""

@@ -348,7 +348,8 @@ class Writer:
         since, sixteenths = grammar.state.since, grammar.sixteenths
         logits = self._texture.lean(logits, allowed, since, grammar.step, grammar.beat_steps, sixteenths)
         logits = expression.lean(logits, recipe.expression, since, float(arousal))
-        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, grammar.chord_notes, grammar.step)
+        chord, step, ends = grammar.chord_notes, grammar.step, grammar.ends
+        logits = self._sections.mix(self._lean(logits), allowed, grammar.sounding, chord, step, ends=ends)
         if self._families is not None:
             logits = towards_families(logits, self._families, allowed)
         if self._steering is not None:

@@ -67,6 +67,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "clear_chords": 0.0,
             "pace": 0.0,
             "key_feedback": False,
+            "final_tonic": 0.0,
             "keeps_shares": False,
             "phrase_strength": 0.0,
             "count_in": True,

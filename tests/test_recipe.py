@@ -142,6 +142,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         compass=False,
         full_chords=0.0,
         heard_thirds=0.0,
+        final_tonic=0.0,
         late_accents=False,
         intensity_lane=True,
         key_lane=True,

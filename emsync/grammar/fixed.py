@@ -81,6 +81,8 @@ class FixedGrammar(Grammar):
             if family not in families:
                 state.notes[ONS[family]] = False
         table = GridTable(state.beat_steps, triplets=recipe.grid == "triplets")
+        fixed = list(fixed)
+        self._alone = not any(KIND[event] == v.K_ON for _, event in fixed)
         self._close = Close(state) if closes and chordal and recipe.finishes else None
         self._fixed = _Fixed(state, fixed, chordal, families)
         self._chords, self._bars = Chords(state, self._close), Bars(state)
@@ -101,6 +103,11 @@ class FixedGrammar(Grammar):
     def sounding(self) -> list[int]:
         """Ids of the ONs that have not ended: those of the part in their order, and fixed ones."""
         return [*self.state.since, *self._fixed.sounding]
+
+    @property
+    def ends(self) -> bool:
+        """As of `Grammar`: not beside other notes, which say what the last chord is."""
+        return self._alone and super().ends
 
     def due_event(self) -> int | None:
         """What has to come in this moment before time goes on, or what comes after it; None if nothing has to."""

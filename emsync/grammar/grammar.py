@@ -137,6 +137,11 @@ class Grammar:
         return self.state.closed
 
     @property
+    def ends(self) -> bool:
+        """Whether the last chord is being struck, or was, and nothing but the piece itself says which it is."""
+        return self.state.closed
+
+    @property
     def targets(self) -> list[int]:
         """The steps that still need a CHORD, increasing. They may be replaced while they lie ahead."""
         return self.state.targets
