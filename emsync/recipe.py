@@ -133,8 +133,8 @@ class Recipe:
         "and --mood-strength.", low=0, high=10, since=0.0)  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",
-        "The finishing rules: a closing chord, accents on cuts, loudness that follows arousal, no drones. Or leave the "
-        "model's music as it is.",
+        "The finishing rules: a closing chord on the tonic, accents on cuts, loudness that follows arousal, no drones. "
+        "Or leave the model's music as it is.",
         "--finish", choices=("on", "off"), since="off")  # fmt: skip
     velocity_temperature: float = _choice(1.0, "Sampling temperature of velocities.", low=0, low_open=True, high=10)
     chord_bias: float = _choice(
