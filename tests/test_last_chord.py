@@ -54,6 +54,7 @@ def test_the_last_chord_is_that_of_the_key() -> None:
     assert classes(found, v.BASS) == {0}
     assert classes(found, chord=(60, 67)) == {4}, "what it lacks comes first"
     assert classes(heard({0: 6, 3: 4, 7: 5}, -0.8)) == {0, 3, 7}
+    assert classes(found, step=10_000) == {0, 4, 7}, "however long the bar's own chord has not been heard"
     assert classes(found, spared=[v.PIANO]) == {0, 4, 7}, "an accompaniment that returns ends with it"
 
 
@@ -64,8 +65,24 @@ def test_a_piece_that_has_moved_to_its_relative_ends_there() -> None:
 
 def test_a_piece_without_a_key_ends_in_the_one_that_was_heard() -> None:
     assert classes(heard({2: 6, 5: 4, 9: 5}, math.nan, None)) == {2, 5, 9}
+    left = heard({2: 6, 5: 4, 9: 5}, -0.8)  # in C minor, until the mood ends
+    left.begin_bar(500, math.nan)
+    assert classes(left) == {2, 5, 9}
     silent = heard({}, math.nan, None)
     assert silent.lean(FLAT, ALL, chord=[], ends=True) is FLAT
+
+
+def test_keys_have_numbers() -> None:
+    for key, number in (
+        (C_MAJOR, 0),
+        (Key(11, is_minor=False), 11),
+        (Key(0, is_minor=True), 12),
+        (Key(9, is_minor=True), 21),
+    ):
+        assert key.number == number
+        assert Key.of_number(number) == key
+    assert C_MAJOR.relative == Key(9, is_minor=True)
+    assert C_MAJOR.relative.relative == C_MAJOR
 
 
 @pytest.mark.parametrize("choices", [{"mode": "off"}, {"final_tonic": 0.0}])

@@ -68,8 +68,10 @@ PHRASE = [a_bar(KICK, on, LEAD) for on in (*TRIAD, TRIAD[0])]
 LIKELY = 0.25
 
 
-def leaning_of(bars: list[list[int]], plan: Plan | None = None, *, begins: bool = True, **choices: float) -> np.ndarray:
-    """Play bars, and begin another if `begins`; return how likely each event is then."""
+def leaning_of(
+    bars: list[list[int]], plan: Plan | None = None, *, begins: bool = True, ends: bool = False, **choices: float
+) -> np.ndarray:
+    """Play bars, and begin another if `begins`; return how likely each event is then, or in the last chord."""
     recipe = Recipe(mode="off", **choices)  # type: ignore[arg-type]
     sections = Sections(plan or Plan(), recipe, None, None, np.random.default_rng(0))
     events: list[int] = [v.START]
@@ -79,7 +81,7 @@ def leaning_of(bars: list[list[int]], plan: Plan | None = None, *, begins: bool 
         events.append(event)
         step += int(v.VALUE[event]) if v.KIND[event] == v.K_TIMESHIFT else 0
     everything = np.ones(v.SIZE, dtype=bool)
-    odds = np.exp(sections.mix(np.zeros(v.SIZE, dtype=np.float32), everything, ()).astype(np.float64))
+    odds = np.exp(sections.mix(np.zeros(v.SIZE, dtype=np.float32), everything, (), ends=ends).astype(np.float64))
     return np.asarray(odds / odds.sum())
 
 
@@ -94,6 +96,11 @@ def test_an_answer_has_the_accompaniment_of_its_phrase() -> None:
         after = leaning_of([*PHRASE, *PHRASE[:number], [BAR, KICK]], begins=False)
         assert after[tone] > LIKELY
         assert max(after[other] for other in (*TRIAD, LEAD) if other != tone) < 1 / v.SIZE
+
+
+def test_an_accompaniment_does_not_return_in_the_last_chord() -> None:
+    assert leaning_of(PHRASE, ends=True) == pytest.approx(1 / v.SIZE)
+    assert leaning_of(PHRASE, ends=True, final_tonic=0.0)[KICK] > LIKELY
 
 
 def test_the_lead_of_an_answer_is_free() -> None:
