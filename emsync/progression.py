@@ -64,6 +64,8 @@ OTHER: Final = ((0, 3, 5, 1, 3, 2), (0, 3, 5, 1, 2, 2, 2))
 #: What takes each chord's place where it should be the other kind, major or minor: its relative, a third away, which
 #: shares two of its tones. The dominant of minor has none within the key.
 RELATIVE: Final = ((3, 4, 5, 0, 1, 2), (2, 3, 0, 1, 5, 4, 6))
+#: What leads to the tonic, in major and in minor.
+DOMINANT: Final = Chord(7, is_minor=False)
 #: A chord is replaced once more than so many of the other kind are lacking; the count ends at `MOST_LACKING`.
 LACKING: Final = 1.1
 MOST_LACKING: Final = 3.0
@@ -113,7 +115,9 @@ class Progression:
         self._bar = 0
         self._is_minor = False
 
-    def begin_bar(self, section: str, *, is_minor: bool, valence: float, begins: bool = False) -> Chord:
+    def begin_bar(
+        self, section: str, *, is_minor: bool, valence: float, begins: bool = False, leads_home: bool = False
+    ) -> Chord:
         """The chord of the next bar.
 
         Args:
@@ -121,6 +125,7 @@ class Progression:
             is_minor: The mode there.
             valence: Of the mood there.
             begins: Whether the section begins with this bar.
+            leads_home: Whether the piece ends with the next bar: then this is the dominant.
 
         """
         if self._loop and is_minor != self._is_minor:
@@ -137,6 +142,8 @@ class Progression:
         self._stated.setdefault(section, self._loop)
         number = self._loop[self._bar % LOOP_BARS]
         self._bar += 1
+        if leads_home:
+            return DOMINANT
         return CHORDS[is_minor][self._replaced(number, valence) if self._relatives else number]
 
     def _replaced(self, number: int, valence: float) -> int:

@@ -234,7 +234,7 @@ class Recipe:
         4.0, "The same without a key: of the third that the piece has played more of late.", low=0, high=100, since=0.0
     )
     final_tonic: float = _choice(
-        6.0, "Added to the logits of the tonic triad in the last chord, and of the tonic in the bass.",
+        6.0, "Added to the logits of the tonic triad in the last chord, to which a dominant leads; 0: any chord.",
         low=0, high=100, since=0.0)  # fmt: skip
     late_accents: bool = _choice(
         True, "Whether chords on cuts that sound just to the end are accented, too.", choices=(False, True), since=False

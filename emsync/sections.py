@@ -153,7 +153,7 @@ class Sections:
 
     def accept(
         self, event: int, ids: Sequence[int], step: int, bar_steps: float, valence: float = math.nan, *,
-        ruled: bool = False, beyond: float = 0.0,
+        ruled: bool = False, beyond: float = 0.0, leads_home: bool = False,
     ) -> None:  # fmt: skip
         """Take the next event.
 
@@ -165,6 +165,7 @@ class Sections:
             valence: Of the mood at `step`, in [-1, 1]; NaN if it is not given.
             ruled: Whether something else than the mood says which pitches there are.
             beyond: As of `Tonality.begin_bar`.
+            leads_home: As of `Tonality.begin_bar`.
 
         """
         if v.KIND[event] == v.K_BAR:
@@ -174,6 +175,7 @@ class Sections:
             self.tonality.begin_bar(
                 step, valence, section=self._plan.sections[now].label.name if self._plan.sections else "", begins=new,
                 semitones=self._semitones(), states_theme=self._states_theme(), ruled=ruled, beyond=beyond,
+                leads_home=leads_home,
             )  # fmt: skip
             if new:
                 self._begin(now, ids)

@@ -147,7 +147,7 @@ class Tonality:
 
     def begin_bar(
         self, step: int, valence: float, *, section: str = "", begins: bool = False, semitones: int = 0,
-        states_theme: bool = False, ruled: bool = False, beyond: float = 0.0,
+        states_theme: bool = False, ruled: bool = False, beyond: float = 0.0, leads_home: bool = False,
     ) -> None:  # fmt: skip
         """A bar begins.
 
@@ -161,6 +161,7 @@ class Tonality:
             ruled: Whether something else says which pitches there are: then nothing leans.
             beyond: How far the valence that feedback requests is beyond this one (`MoodFeedback.beyond`): beyond -1 or
                 1, pitches lean up to twice as strongly; where it has the other sign, more chords are of the other kind.
+            leads_home: Whether the piece's last chord comes with the next bar (`Recipe.final_tonic`).
 
         """
         recipe = self._recipe
@@ -183,7 +184,10 @@ class Tonality:
             major, minor = (key.relative, key) if key.is_minor else (key, key.relative)
             self._pair = major.number, minor.number
             self._major_by = EVEN_MODE + MODE_PER_VALENCE * wanted
-        chord: Chord | None = self._progression.begin_bar(section, is_minor=key.is_minor, valence=wanted, begins=begins)
+        chord: Chord | None = self._progression.begin_bar(
+            section, is_minor=key.is_minor, valence=wanted, begins=begins,
+            leads_home=leads_home and recipe.final_tonic > 0 and not states_theme,
+        )  # fmt: skip
         if recipe.progression == "off":
             chord = None
         tones = frozenset() if chord is None else frozenset((key.tonic + tone) % 12 for tone in chord.tones)

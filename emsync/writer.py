@@ -288,8 +288,10 @@ class Writer:
             self._conditioned = self._conditioned.after_chord(self.grammar.step * v.STEP_S)
         ruled = self._steering is not None and self._steering.gives_pitches(self.grammar.step * v.STEP_S)
         valence = float(lanes[VALENCE_LANE])
-        bar_steps, beyond = 4 * self.grammar.beat_steps, self._feedback.beyond
-        self._sections.accept(event, self.ids, self.grammar.step, bar_steps, valence, ruled=ruled, beyond=beyond)
+        bar_steps, beyond, home = 4 * self.grammar.beat_steps, self._feedback.beyond, self.grammar.leads_home
+        self._sections.accept(
+            event, self.ids, self.grammar.step, bar_steps, valence, ruled=ruled, beyond=beyond, leads_home=home
+        )
         lanes[COPY_LANES] = self._sections.copier.lanes
         self.done = kind == v.K_END
         self._append(event, lanes)

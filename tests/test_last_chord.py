@@ -15,6 +15,7 @@ from emsync.grammar import Grammar
 from emsync.grammar.fixed import FixedGrammar
 from emsync.keys import Key
 from emsync.mood import MoodCurve
+from emsync.progression import DOMINANT, Progression
 from emsync.recipe import Recipe
 from emsync.tonality import Tonality
 from tests.fakes import Fake, plain_recipe
@@ -70,6 +71,54 @@ def test_a_piece_without_a_key_ends_in_the_one_that_was_heard() -> None:
     assert classes(left) == {2, 5, 9}
     silent = heard({}, math.nan, None)
     assert silent.lean(FLAT, ALL, chord=[], ends=True) is FLAT
+
+
+@pytest.mark.parametrize("valence", [0.8, -0.8])
+def test_the_dominant_leads_to_the_last_chord(valence: float) -> None:
+    def before_the_end(*, leads_home: bool, **choices: Any) -> Tonality:
+        found = Tonality(Recipe(mode_strength=3.0, **choices), np.random.default_rng(0), C_MAJOR)
+        found.begin_bar(0, valence, begins=True, leads_home=leads_home)
+        return found
+
+    def classes_of(found: Tonality) -> set[int]:
+        p = np.exp(found.lean(FLAT, ALL))
+        own = (v.KIND == v.K_ON) & (v.FAMILY == v.PIANO)
+        shares = np.bincount(v.VALUE[own] % 12, weights=p[own], minlength=12)
+        return set(np.flatnonzero(shares > 0.1 * shares.sum()).tolist())
+
+    assert classes_of(before_the_end(leads_home=True)) == {7, 11, 2}
+    tonic = {0, 4 if valence > 0 else 3, 7}
+    assert classes_of(before_the_end(leads_home=False)) == tonic
+    assert classes_of(before_the_end(leads_home=True, final_tonic=0.0)) == tonic
+
+
+def test_a_loop_goes_on_behind_a_dominant() -> None:
+    plain, other = (Progression(np.random.default_rng(3)) for _ in range(2))
+    for bar in range(6):
+        expected = plain.begin_bar("A", is_minor=False, valence=0.5, begins=bar == 0)
+        found = other.begin_bar("A", is_minor=False, valence=0.5, begins=bar == 0, leads_home=bar == 2)
+        assert found == (DOMINANT if bar == 2 else expected)
+
+
+def test_the_last_bar_is_known_unless_a_cut_comes_later() -> None:
+    def grammar(*boundaries: int, lands: bool = True) -> Grammar:
+        found = Grammar(
+            Recipe(grid="free", hits="exact" if lands else "free"), end_step=600, boundaries=boundaries, beat_steps=62.5
+        )
+        for event in (v.ID_OF["BAR_4"], v.ON_BASE[v.DRUMS] + 36, *[v.SHIFT_BASE + 125] * 2):
+            found.accept(int(event))
+        return found
+
+    begun = grammar()
+    assert begun.state.closing == 250
+    assert begun.leads_home
+    assert grammar(250).leads_home
+    assert not grammar(350).leads_home
+    assert grammar(350, lands=False).leads_home
+    begun.state.closing = 500
+    assert not begun.leads_home
+    begun.state.closing = None
+    assert not begun.leads_home
 
 
 def test_keys_have_numbers() -> None:

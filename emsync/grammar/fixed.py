@@ -109,6 +109,11 @@ class FixedGrammar(Grammar):
         """As of `Grammar`: not beside other notes, which say what the last chord is."""
         return self._alone and super().ends
 
+    @property
+    def leads_home(self) -> bool:
+        """As of `Grammar`."""
+        return self._alone and super().leads_home
+
     def due_event(self) -> int | None:
         """What has to come in this moment before time goes on, or what comes after it; None if nothing has to."""
         return self._fixed.due()

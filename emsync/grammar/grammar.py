@@ -142,6 +142,15 @@ class Grammar:
         return self.state.closed
 
     @property
+    def leads_home(self) -> bool:
+        """Whether the last chord belongs to the next bar line, and nothing but the piece itself says which it is."""
+        state = self.state
+        closing, following = state.closing, state.next_bar()
+        if closing is None or following is None or (state.recipe.lands and state.targets[-1:] > [closing]):
+            return False
+        return abs(closing - following) < state.beat_steps / 2
+
+    @property
     def targets(self) -> list[int]:
         """The steps that still need a CHORD, increasing. They may be replaced while they lie ahead."""
         return self.state.targets
