@@ -180,6 +180,10 @@ def test_beside_notes_that_stay_the_last_chord_is_theirs() -> None:
 
     for each, ends in ((grammar(), True), (grammar(int(v.ON_BASE[v.BASS]) + 40), False)):
         assert not each.ends
+        each.accept(int(v.ID_OF["BAR_4"]))
+        each.state.closing = each.next_bar()
+        assert each.state.closing is not None
+        assert each.leads_home is ends
         each.state.closed = True
         assert each.ends is ends
     plain = Grammar(Recipe(), end_step=1000, beat_steps=62)
