@@ -19,16 +19,13 @@ import numpy.typing as npt
 from emsync import vocabulary as v
 from emsync.control_curves import Control
 from emsync.grammar import Grammar
-from emsync.sounded import Sounded, towards
+from emsync.sounded import CLASS, PITCHED_ONS, Sounded, towards
 
 #: What sounded is forgotten with this time constant. The judge hears four seconds to either side.
 MEMORY_S: Final = 4.0
 #: What is added for a lead that is 1 too small, times how much a pitch class tells the two keys apart; and at most.
 GAIN: Final = 40.0
 MOST: Final = 5.0
-
-_PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
-_CLASS: Final = np.where(v.VALUE >= 0, v.VALUE % 12, 0)
 
 
 class KeyFeedback:
@@ -54,4 +51,4 @@ class KeyFeedback:
         fits = self._sounded.fits()
         if fits is not None:
             gains = towards(fits, self._key, gain=GAIN, most=MOST)
-            out += np.where(_PITCHED_ONS, self._control.strength * gains[_CLASS], 0.0)
+            out += np.where(PITCHED_ONS, self._control.strength * gains[CLASS], 0.0)

@@ -16,6 +16,9 @@ from emsync.controls import PROFILES
 
 FloatArray = npt.NDArray[np.float64]
 
+#: (SIZE,) Which events begin a pitched note; and the pitch class of each event, -1 without one.
+PITCHED_ONS: Final = (v.KIND == v.K_ON) & (v.FAMILY != v.DRUMS)
+CLASS: Final = np.where(v.VALUE >= 0, v.VALUE % 12, -1)
 #: Less than so many seconds of notes say nothing.
 LEAST_S: Final = 0.5
 #: By how much the correlation with a requested key is to lead the others.

@@ -36,6 +36,7 @@ from emsync.grammar import Grammar
 from emsync.key_feedback import KeyFeedback
 from emsync.repetition import lean_to_notes
 from emsync.score import Score
+from emsync.sounded import CLASS, PITCHED_ONS
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -69,16 +70,14 @@ ROUNDS: Final = 8
 _ONS: Final = v.KIND == v.K_ON
 _SHIFTS: Final = v.ids_of_kind(v.K_TIMESHIFT)
 _SHIFT_STEPS: Final = v.VALUE[_SHIFTS]
-_PITCHED_ONS: Final = _ONS & (v.FAMILY != v.DRUMS)
 _PITCHED_OFFS: Final = (v.KIND == v.K_OFF) & (v.FAMILY != v.DRUMS)
-_CLASS: Final = np.where(v.VALUE >= 0, v.VALUE % 12, -1)
 
 
 def scale_bias(key: int, strength: float = 1.0, tonal: float = TONAL) -> npt.NDArray[np.float32]:
     """(SIZE,) What is added to the logits of pitched notes in a key, 0 to 23: `FOREIGN` and `tonal` say how much."""
     fits = PROFILES[key] - PROFILES[key][in_scale(key)].mean()
     by_class = np.where(in_scale(key), tonal * fits / np.ptp(PROFILES[key][in_scale(key)]), FOREIGN)
-    return np.where(_PITCHED_ONS, strength * by_class[_CLASS], 0.0).astype(np.float32)
+    return np.where(PITCHED_ONS, strength * by_class[CLASS], 0.0).astype(np.float32)
 
 
 class Steering:
@@ -191,7 +190,7 @@ class Steering:
             if busy and len(sounding) == 1:  # its end would be silence
                 out[v.PARTNER[sounding[0]]] += BARRED * strength
             if not busy or not sounding:
-                out[_PITCHED_ONS] += WANTED * strength * min(lacking, 1.0)
+                out[PITCHED_ONS] += WANTED * strength * min(lacking, 1.0)
             if not busy:
                 out[_SHIFTS] += BARRED * strength * min(lacking, 1.0)
         since = grammar.state.since
@@ -262,7 +261,7 @@ class _Melody:
         self._struck = True  # whether its note has been played
         self._holds = -1  # the ON of the lead that sounds
         self._own = (v.KIND == v.K_ON) & (v.FAMILY == lead) & (v.VALUE >= LEAD_FROM)
-        others = _PITCHED_ONS & (v.FAMILY != lead)
+        others = PITCHED_ONS & (v.FAMILY != lead)
         self._higher, self._rivals = others & (v.VALUE >= LEAD_OCTAVE), others & (v.VALUE >= LEAD_FROM)
         # The octave from `LEAD_OCTAVE` on is the lead's; the others are there if it has no room.
         away = np.maximum(np.maximum(LEAD_OCTAVE - v.VALUE, v.VALUE - LEAD_OCTAVE - 11), 0)
@@ -303,7 +302,7 @@ class _Melody:
             return
         if self._holds >= 0:
             out[v.PARTNER[self._holds]] += 2 * WANTED * strength
-        right = self._own & (asked == _CLASS)
+        right = self._own & (asked == CLASS)
         out[self._own & ~right] += BARRED * strength
         out[right] += self._wish[right] * strength
         out[_SHIFTS] += BARRED * strength

@@ -249,23 +249,7 @@ class Tonality:
         third = None if chord is None or self.key is not None or last is not None else self._third(chord)
         if (self._bias is None and third is None and last is None) or not allowed[_ONS].any():
             return logits
-        if last is not None:
-            bias = self._last_bias(last, chord or ())
-        elif self._bias is None:
-            bias = np.zeros(_SHAPE)
-        else:
-            bias = self._bias + self._heard_bias()[_PITCHES % 12]
-        if third is not None:
-            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
-        if self._tones and last is None:
-            sound = _classes(sounding)
-            missing = self._tones - sound
-            if missing and sound:
-                bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
-        if last is None and chord is not None and self.key is not None and (lacking := self._lacking(chord)):
-            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(_PITCHES % 12, list(lacking)))
-        for family in spared if last is None else ():
-            bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
+        bias = self._bar_bias(sounding, spared, chord, third) if last is None else self._last_bias(last, chord or ())
         x = np.where(allowed[_ONS], logits[_ONS], -np.inf).reshape(_SHAPE).astype(np.float64)
         plays = np.isfinite(x).any(axis=1, keepdims=True)
         top = np.where(plays, x.max(axis=1, keepdims=True), 0.0)
@@ -281,6 +265,24 @@ class Tonality:
             leaned += self._unclear(sounding, step)
         mixed[_ONS] = np.where(np.isfinite(x), leaned, logits[_ONS].reshape(_SHAPE)).reshape(-1)
         return mixed
+
+    def _bar_bias(
+        self, sounding: Sequence[int], spared: Iterable[int], chord: Sequence[int] | None, third: int | None
+    ) -> FloatArray:
+        """What notes gain by the bar's key and chord, `_SHAPE`; third: the one that a chord without a key gets."""
+        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._heard_bias()[_PITCHES % 12]
+        if third is not None:
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
+        if self._tones:
+            sound = _classes(sounding)
+            missing = self._tones - sound
+            if missing and sound:
+                bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
+        if chord is not None and self.key is not None and (lacking := self._lacking(chord)):
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(_PITCHES % 12, list(lacking)))
+        for family in spared:
+            bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
+        return np.asarray(bias)
 
     def _heard_bias(self) -> FloatArray:
         """(12,) What each pitch class gains so that the key is heard, and major as much as valence asks for."""
