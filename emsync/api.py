@@ -46,6 +46,9 @@ class Choices(TypedDict, total=False):
     progression: Literal["on", "off"]
     moving_chords: bool
     register_bias: float
+    register_feedback: bool
+    arousal_qpm: float
+    valence_qpm: float
     finish: Literal["on", "off"]
     velocity_temperature: float
     chord_bias: float

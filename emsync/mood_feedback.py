@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from emsync import vocabulary as v
 from emsync.conditions import MOOD_LANES
+from emsync.expression import loudness
 from emsync.music_mood.features import WINDOW_S
 from emsync.music_mood.regressor import labeller, readings_of
 from emsync.music_mood.scale import scale
+from emsync.recipe import Recipe
 from emsync.score import Score
 from emsync.tokenizer.events import decode
 
@@ -68,6 +70,12 @@ class MoodFeedback:
         self._crosses = crosses
         self._added, self.beyond = np.zeros(2), 0.0
         self._heard_s = 0.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> MoodFeedback:
+        """The feedback of a piece with this recipe."""
+        louder = loudness(recipe.expression) if recipe.finishes else 0.0
+        return cls(recipe.mood_feedback, louder, reaches=recipe.feedback_reach, crosses=recipe.relative_chords)
 
     def hear(
         self, ids: Sequence[int], velocities: Sequence[int], steps: Sequence[int],

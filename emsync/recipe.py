@@ -12,12 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
-import numpy as np
-
 from emsync import control_curves as controls_
 from emsync import describe as describes
+from emsync import drawn_tempo, keys, palettes, recipe_values
 from emsync import form as forms
-from emsync import keys, palettes, recipe_values
 from emsync.choice import Choice, check_style, choice_of
 from emsync.choice import choice as _choice
 from emsync.control_curves import ControlCurves
@@ -29,12 +27,6 @@ Hits = Literal["bend", "exact", "free"]
 #: The length of a film, in seconds.
 SHORTEST_S: Final = 1
 LONGEST_S: Final = 3 * 3600
-#: A tempo is drawn from this range, in quarter notes per minute. About half of all real songs are in it.
-DRAWN_QPM: Final = (84.0, 132.0)
-#: An arousal of 1 moves that range up by this much, an arousal of -1 down. Of all musical cues, tempo says most about
-#: arousal (Gabrielsson and Lindström, in Juslin and Sloboda, Handbook of Music and Emotion, 2010). The calmest music
-#: (59 to 107) and the most excited (109 to 157) then share no tempo; moderate moods still share most.
-AROUSAL_QPM: Final = 25.0
 #: The largest seed. It survives JSON, NumPy and torch alike.
 MAX_SEED: Final = 2**63 - 1
 #: Pitches are drawn a little more freely than all else; otherwise one chord is repeated for bars (docs/decisions/0011).
@@ -86,7 +78,8 @@ class Recipe:
         low=0, high=3600)  # fmt: skip
     tempo_qpm: float | None = _choice(
         None, "Tempo in quarter notes per minute, before it bends towards the cuts.", "--tempo", "QPM",
-        low=45, high=240, optional=True, default_text="drawn with the seed")  # fmt: skip
+        low=drawn_tempo.SLOWEST_QPM, high=drawn_tempo.FASTEST_QPM, optional=True,
+        default_text="drawn with the seed")  # fmt: skip
     tempo_plan: Literal["on", "off"] = _choice(
         "on",
         "With --hits bend: choose tempo and beats for the film before composing, so that the tempo bends little; or "
@@ -129,8 +122,16 @@ class Recipe:
         True, "Whether no chord of a loop lasts for three bars.", choices=(False, True), since=False
     )
     register_bias: float = _choice(
-        0.2, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
+        0.4, "Added to the logits of all pitched notes but the bass's for every octave above middle C, times valence "
         "and --mood-strength.", low=0, high=10, since=0.0)  # fmt: skip
+    register_feedback: bool = _choice(
+        True, "Whether the register also follows what feedback adds to a valence beyond its sign, or beyond 1.",
+        choices=(False, True), since=False)  # fmt: skip
+    arousal_qpm: float = _choice(
+        35.0, "What an arousal of 1 adds to the range that a tempo is drawn from, in quarter notes a minute.",
+        low=0, high=45, since=25.0)  # fmt: skip
+    valence_qpm: float = _choice(
+        15.0, "What a valence of 1 adds to it.", low=0, high=30, since=0.0)  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",
         "The finishing rules: a closing chord on the tonic, accents on cuts, loudness that follows arousal, no drones. "
@@ -336,24 +337,13 @@ class Recipe:
         """Whether the finishing rules apply."""
         return self.finish == "on"
 
-    def tempo(self, arousal: float | None = None) -> float | None:
-        """The tempo to compose in, in quarter notes per minute; None leaves it to the model.
+    def tempo(self, arousal: float | None = None, valence: float | None = None) -> float | None:
+        """The tempo to compose in, in quarter notes per minute; None: the model chooses. See `drawn_tempo.tempo`."""
+        return drawn_tempo.tempo(self, arousal, valence)
 
-        Without a given tempo, one is drawn with the seed from `DRAWN_QPM`, unless `grid` is "free". arousal: the
-        piece's mean, in [-1, 1]. It moves the range by its share of `AROUSAL_QPM`, unless it is None or NaN, or the
-        mood strength is 0.
-        """
-        if self.tempo_qpm is not None or not self.on_grid:
-            return self.tempo_qpm
-        return float(np.random.default_rng([self.seed, 1]).uniform(*self.tempo_range(arousal)))
-
-    def tempo_range(self, arousal: float | None = None) -> tuple[float, float]:
-        """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; `arousal` as in `tempo`."""
-        asked = self.described.tempo_qpm or (None if self.like is None else self.like.tempo_range)
-        if asked is not None:
-            return asked
-        shift = 0.0 if arousal is None or math.isnan(arousal) or not self.mood_strength else AROUSAL_QPM * arousal
-        return DRAWN_QPM[0] + shift, DRAWN_QPM[1] + shift
+    def tempo_range(self, arousal: float | None = None, valence: float | None = None) -> tuple[float, float]:
+        """The slowest and the fastest tempo that may be drawn, in quarter notes per minute; as for `tempo`."""
+        return drawn_tempo.tempo_range(self, arousal, valence)
 
     def curves(self, duration_s: float, strength: float | None = None) -> ControlCurves:
         """All controls over a film of `duration_s` seconds, times `strength`, by default `control_strength`.
@@ -391,8 +381,8 @@ class Recipe:
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
 OF_A_SONG: Final = (
-    "tempo_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments", "like", "style_manner",
-    "mood_feedback", "feedback_reach",
+    "tempo_qpm", "arousal_qpm", "valence_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments",
+    "like", "style_manner", "mood_feedback", "feedback_reach",
 )  # fmt: skip
 #: Every field's `Choice`, by name, in the order of the fields.
 CHOICES: Final[Mapping[str, Choice]] = {item.name: choice_of(item) for item in fields(Recipe)}

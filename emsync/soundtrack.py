@@ -375,8 +375,9 @@ def compose(
     curves = curves_of(conditions)
     plan = plan_piece(recipe, duration_s, cuts, curves, theme)
     tempo = plan_for(
-        recipe, boundaries, duration_s, conditions.piece_arousal, cutlist.strengths(boundaries, cuts, weights)
-    )
+        recipe, boundaries, duration_s, conditions.piece_arousal, cutlist.strengths(boundaries, cuts, weights),
+        conditions.piece_valence,
+    )  # fmt: skip
     (piece,) = composer.compose(decoder, [conditions], recipe, plans=[plan], tempo_plans=[tempo], progress=progress)
     score = composer.score_of(piece, duration_s, bend=recipe.hits == "bend")
     if recipe.finishes:

@@ -136,18 +136,21 @@ def plan_for(
     duration_s: float,
     arousal: float | None = None,
     strength: npt.ArrayLike | None = None,
+    valence: float | None = None,
 ) -> TempoPlan | None:
     """The plan that a recipe asks for; None if it asks for none.
 
-    cuts_s: (B,) the cuts to meet. arousal: the piece's mean arousal in [-1, 1], which moves the range of tempi.
-    strength: as for `plan_tempo`.
+    - cuts_s: (B,) the cuts to meet.
+    - arousal, valence: the piece's means in [-1, 1], which move the range of tempi.
+    - strength: as for `plan_tempo`.
     """
-    drawn = recipe.tempo(arousal)
+    drawn = recipe.tempo(arousal, valence)
     if not recipe.plans or drawn is None:
         return None
     return plan_tempo(
-        cuts_s, duration_s, tempo_qpm=recipe.tempo_qpm, center_qpm=drawn, range_qpm=recipe.tempo_range(arousal),
-        max_bend=recipe.max_bend, metre_changes=recipe.metre_changes, strength=strength,
+        cuts_s, duration_s, tempo_qpm=recipe.tempo_qpm, center_qpm=drawn,
+        range_qpm=recipe.tempo_range(arousal, valence), max_bend=recipe.max_bend,
+        metre_changes=recipe.metre_changes, strength=strength,
     )  # fmt: skip
 
 

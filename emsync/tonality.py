@@ -172,7 +172,8 @@ class Tonality:
             self._bass_sounded = step
         self._n_bars += 1
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
-        register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * valence
+        high = wanted if recipe.register_feedback else valence
+        register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * high
         self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, None
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones, self._bar_key = None, None, frozenset(), None

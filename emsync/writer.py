@@ -168,7 +168,8 @@ class Writer:
             plan = plan.moved(tempo_plan.to_nominal)
         conditions = replace(conditions, controls=shown)
         assert conditions.end_s is not None
-        tempo_qpm = recipe.tempo(conditions.piece_arousal) if tempo_plan is None else tempo_plan.nominal_qpm
+        felt = conditions.piece_arousal, conditions.piece_valence
+        tempo_qpm = recipe.tempo(*felt) if tempo_plan is None else tempo_plan.nominal_qpm
         beat_steps = None if tempo_qpm is None else beat_of(tempo_qpm)
         end_step = math.floor(conditions.end_s / v.STEP_S + 1e-9)
         boundaries_s = np.array([] if conditions.boundaries_s is None else conditions.boundaries_s, dtype=np.float64)
@@ -205,9 +206,7 @@ class Writer:
         if recipe.balance and self.count == v.MORE and not (mood_decides or recipe.described.family_biases):
             leading = None if plan.theme is None else plan.theme.family
             self.arrangement = of_piece(recipe, conditions.piece_arousal, like, leading, rng)
-        louder = expression.loudness(recipe.expression) if recipe.finishes else 0.0
-        reaches, crosses = recipe.feedback_reach, recipe.relative_chords
-        self._feedback = MoodFeedback(recipe.mood_feedback, louder, reaches=reaches, crosses=crosses)
+        self._feedback = MoodFeedback.of(recipe)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
         self._conditioned = conditions  # what the model is conditioned on now

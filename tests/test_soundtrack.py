@@ -322,25 +322,33 @@ def test_a_mood_longer_than_the_film_is_refused() -> None:
         moody(MoodCurve([0, 240], [0, 1], [0, 1]))
 
 
-def test_arousal_moves_the_drawn_tempo() -> None:
+def test_mood_moves_the_drawn_tempo() -> None:
     plain = Recipe(seed=5).tempo()
     assert plain is not None
-    assert Recipe(seed=5).tempo(1.0) == plain + 25
-    assert Recipe(seed=5).tempo(-0.5) == plain - 12.5
-    assert Recipe(seed=5).tempo(math.nan) == plain
+    assert Recipe(seed=5).tempo(1.0) == plain + 35
+    assert Recipe(seed=5).tempo(-0.5) == plain - 17.5
+    assert Recipe(seed=5).tempo(None, 1.0) == plain + 15
+    assert Recipe(seed=5).tempo(0.2, -0.2) == pytest.approx(plain + 4)
+    assert Recipe(seed=5, arousal_qpm=10.0, valence_qpm=20.0).tempo(1.0, -1.0) == pytest.approx(plain - 10)
+    assert Recipe(seed=5).tempo(math.nan, math.nan) == plain
     assert Recipe(seed=5, mood_strength=0).tempo(1.0) == plain
     assert Recipe(tempo_qpm=96).tempo(1.0) == 96
     assert Recipe(grid="free").tempo(1.0) is None
     drawn = [Recipe(seed=seed).tempo(arousal) or 0 for seed in range(50) for arousal in (-1, 1)]
-    assert 59 <= min(drawn) < 65 < 150 < max(drawn) <= 157
+    assert 49 <= min(drawn) < 55 < 160 < max(drawn) <= 167
+    assert Recipe(valence_qpm=30.0).tempo_range(-1.0, -1.0) == (45.0, 67.0)  # no tempo is below 45, or above 240
+    assert Recipe(valence_qpm=30.0, arousal_qpm=45.0).tempo_range(1.0, 1.0) == (159.0, 207.0)
 
 
-def test_excited_music_is_faster() -> None:
-    calm, excited = (
-        soundtrack.compose(Feeling(), 8.0, [], mood=MoodCurve.constant(None, arousal)).score.tempo.qpm[0]
-        for arousal in (-1, 1)
+@pytest.mark.parametrize(("low", "high", "by"), [((None, -1), (None, 1), 70), ((-1, None), (1, None), 30)])
+@pytest.mark.parametrize("plan", ["on", "off"])
+def test_excited_and_happy_music_is_faster(low: Any, high: Any, by: float, plan: Any) -> None:
+    recipe = Recipe(tempo_plan=plan)
+    slow, fast = (
+        soundtrack.compose(Feeling(), 8.0, [], recipe, mood=MoodCurve.constant(*mood)).score.tempo.qpm[0]
+        for mood in (low, high)
     )
-    assert excited == pytest.approx(calm + 50, abs=6)  # the tempi of the grid are some 4 apart
+    assert fast == pytest.approx(slow + by, abs=8)  # the tempi of the grid are up to 8 apart
 
 
 # ---- the whole way -------------------------------------------------------------------------------------------------

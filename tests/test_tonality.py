@@ -290,6 +290,23 @@ def test_higher_when_happier() -> None:
     assert abs(mean_pitch(0.8, v.BASS) - mean_pitch(-0.8, v.BASS)) < 2
 
 
+@pytest.mark.parametrize(("valence", "beyond", "higher"), [(0.02, -0.6, False), (-0.02, 0.6, True), (0.9, 0.6, True)])
+def test_the_register_follows_feedback_beyond_what_valence_may_be(valence: float, beyond: float, higher: bool) -> None:
+    def mean_pitch(**choices: Any) -> float:
+        found = Tonality(
+            Recipe(register_bias=0.3, progression="off", mode_feedback=0.0, **choices),
+            np.random.default_rng(0),
+            C_MAJOR,
+        )
+        found.begin_bar(0, valence, beyond=beyond)
+        p = probabilities(found.lean(FLAT, ALL))
+        own = (v.KIND == v.K_ON) & (v.FAMILY == v.PIANO)
+        return float((v.VALUE[own] * p[own]).sum() / p[own].sum())
+
+    moved = mean_pitch() - mean_pitch(register_feedback=False)
+    assert moved > 2 if higher else moved < -2
+
+
 def test_a_composed_piece_is_in_its_key() -> None:
     """A decoder that likes all pitches alike: its notes are in the key, and the score says which."""
     times = np.array([0.0, 29.9, 30.0, 60.0])
