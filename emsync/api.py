@@ -49,6 +49,7 @@ class Choices(TypedDict, total=False):
     register_feedback: bool
     arousal_qpm: float
     valence_qpm: float
+    song_tempi: bool
     finish: Literal["on", "off"]
     velocity_temperature: float
     chord_bias: float
@@ -77,6 +78,7 @@ class Choices(TypedDict, total=False):
     clear_chords: float
     balance: float
     pace: float
+    left_out: float
     alone_bias: float
     monotony_bias: float
     texture: float

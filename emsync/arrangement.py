@@ -57,8 +57,14 @@ PACE: Final = 1.0
 #: The most octaves that count, and for how many seconds the right number of notes counts as played before the first.
 MOST_PACE: Final = 1.5
 PRIOR_S: Final = 1.0
-#: A piece may have fewer notes than it should, for seconds, down to this share.
+#: A piece may have fewer notes than it should, for seconds, down to this share, and more, up to that.
 LEAST_PACE: Final = 0.6
+MOST_PACE_FOR_S: Final = 1.5
+#: Songs with more notes a second are faster: the mean logarithm (base 2) of their tempo, for one note a second and by
+#: how much more for twice as many, and its deviation.
+OCTAVE: Final = 5.945
+OCTAVES_A_DOUBLING: Final = 0.211
+OCTAVES_APART: Final = 0.39
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +75,23 @@ class Drawn:
     notes_per_s: float | None = None
 
 
-def drawn(arousal: float | None, rng: np.random.Generator, *, fitted: bool = True) -> Drawn:
+def drawn(
+    arousal: float | None, rng: np.random.Generator, *, fitted: bool = True, tempo_qpm: float | None = None
+) -> Drawn:
     """An arrangement, as often as it is found.
 
     Args:
         arousal: In [-1, 1]; None or NaN: any. Only the ten `ARRANGEMENTS` are drawn by it.
         rng: Draws it.
         fitted: Whether to draw one of the hundred of `FITTED`, rather than one of the ten.
+        tempo_qpm: The tempo, for one of the hundred as often as songs of this tempo have it; None: of any tempo.
 
     """
     if fitted:
         rows, chances = _fitted()
+        if tempo_qpm is not None:
+            octaves = OCTAVE + OCTAVES_A_DOUBLING * np.log2([row.notes_per_s for row in rows])
+            chances = chances * np.exp(-0.5 * np.square((math.log2(tempo_qpm) - octaves) / OCTAVES_APART))
     else:
         at = 0.0 if arousal is None or math.isnan(arousal) else arousal
         rows = tuple(Drawn(np.array(row)) for row, _ in ARRANGEMENTS)
@@ -88,17 +100,23 @@ def drawn(arousal: float | None, rng: np.random.Generator, *, fitted: bool = Tru
 
 
 def of_piece(
-    recipe: Recipe, arousal: float | None, like: Likeness | None, leading: int | None, rng: np.random.Generator
-) -> Arrangement:
+    recipe: Recipe, arousal: float | None, like: Likeness | None, leading: int | None, rng: np.random.Generator,
+    tempo_qpm: float | None = None,
+) -> Arrangement:  # fmt: skip
     """The arrangement of a piece: that of the music that it should be like, or one that is drawn.
 
-    leading: the family that plays a theme; it has the largest share, whatever was drawn.
+    - leading: the family that plays a theme; it has the largest share, whatever was drawn.
+    - tempo_qpm: the tempo, if there is one.
     """
-    found = drawn(arousal, rng.spawn(1)[0], fitted=recipe.pace > 0) if like is None else Drawn(np.array(like.shares))
+    if like is None:
+        by_tempo = tempo_qpm if recipe.song_tempi else None
+        found = drawn(arousal, rng.spawn(1)[0], fitted=recipe.pace > 0, tempo_qpm=by_tempo)
+    else:
+        found = Drawn(np.array(like.shares))
     shares = found.shares.copy()
     if leading is not None:
         shares[leading] = shares.max()
-    return Arrangement(recipe.balance, shares, found.notes_per_s, recipe.pace)
+    return Arrangement(recipe.balance, shares, found.notes_per_s, recipe.pace, recipe.left_out)
 
 
 @lru_cache(maxsize=1)
@@ -119,8 +137,9 @@ class Arrangement:
     """
 
     def __init__(
-        self, strength: float, shares: FloatArray, notes_per_s: float | None = None, pace: float = 1.0
-    ) -> None:
+        self, strength: float, shares: FloatArray, notes_per_s: float | None = None, pace: float = 1.0,
+        left_out: float = MOST,
+    ) -> None:  # fmt: skip
         """What a piece has.
 
         Args:
@@ -128,6 +147,7 @@ class Arrangement:
             shares: (families,) not negative; small ones leave a family out.
             notes_per_s: How many notes there should be; None: any number.
             pace: How strongly the piece keeps to that.
+            left_out: What notes of a family that is left out lose.
 
         """
         self.notes_per_s = notes_per_s if pace else None
@@ -135,7 +155,7 @@ class Arrangement:
         self._first: int | None = None  # the step from which on notes are counted: later than 0 in a part
         shares = np.where(shares < LEAST_SHARE * shares.sum(), 0.0, shares)
         self.shares: FloatArray = shares / shares.sum()
-        self._strength = strength
+        self._strength, self._left_out = strength, left_out
         self._counts = np.zeros(len(v.FAMILIES))
         self._step = 0
 
@@ -143,6 +163,11 @@ class Arrangement:
     def least(self) -> float:
         """The notes a second that there should be for a few seconds at least; infinite if none are given."""
         return math.inf if self.notes_per_s is None else LEAST_PACE * self.notes_per_s
+
+    @property
+    def most(self) -> float:
+        """The notes a second that there may be for a few seconds, if that is more than other music may have."""
+        return 0.0 if self.notes_per_s is None else MOST_PACE_FOR_S * self.notes_per_s
 
     def strike(self, family: int, step: int) -> None:
         """A note of a family begins at `step`."""
@@ -168,7 +193,8 @@ class Arrangement:
         found = self._counts + self.shares * PRIOR_NOTES
         ratio = np.divide(expected, found, out=np.zeros_like(found), where=expected > 0)
         with np.errstate(divide="ignore"):  # a family that is left out
-            return np.clip(self._strength * np.log(ratio), -MOST, MOST).astype(np.float32)
+            biases = np.clip(self._strength * np.log(ratio), -MOST, MOST)
+        return np.where(self.shares > 0, biases, -self._left_out).astype(np.float32)
 
     def _forget(self, step: int) -> None:
         self._first = step if self._first is None else self._first

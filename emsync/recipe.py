@@ -132,6 +132,9 @@ class Recipe:
         low=0, high=45, since=25.0)  # fmt: skip
     valence_qpm: float = _choice(
         15.0, "What a valence of 1 adds to it.", low=0, high=30, since=0.0)  # fmt: skip
+    song_tempi: bool = _choice(
+        True, "Whether tempi without a mood are drawn as in songs, and an arrangement that songs of such a tempo have.",
+        choices=(False, True), since=False)  # fmt: skip
     finish: Literal["on", "off"] = _choice(
         "on",
         "The finishing rules: a closing chord on the tonic, accents on cuts, loudness that follows arousal, no drones. "
@@ -210,6 +213,8 @@ class Recipe:
     pace: float = _choice(
         1.0, "How strongly a piece keeps to the notes a second of its arrangement, one of a hundred; 0: one of ten, "
         "and as many notes as come.", "--pace", "S", low=0, high=10, since=0.0)  # fmt: skip
+    left_out: float = _choice(
+        8.0, "What notes of a family that the arrangement leaves out lose.", low=0, high=100, since=4.0)  # fmt: skip
     alone_bias: float = _choice(
         4.0, "Added to the logits of pitched notes for every second, from the first on, that none has sounded.",
         low=0, high=100, since=0.0)  # fmt: skip
@@ -381,7 +386,7 @@ class Recipe:
 
 #: The fields that a song which is revised or arranged has settled: it has a tempo, bars and tracks.
 OF_A_SONG: Final = (
-    "tempo_qpm", "arousal_qpm", "valence_qpm", "tempo_plan", "max_bend", "metre_changes", "instruments",
+    "tempo_qpm", "arousal_qpm", "valence_qpm", "song_tempi", "tempo_plan", "max_bend", "metre_changes", "instruments",
     "like", "style_manner", "mood_feedback", "feedback_reach",
 )  # fmt: skip
 #: Every field's `Choice`, by name, in the order of the fields.

@@ -184,13 +184,16 @@ class Density:
         """A note begins at `step`."""
         self._struck.append(step)
 
-    def fill(self, step: int, arousal: float) -> float:
-        """The notes of the seconds before `step`, as a share of the most; `arousal` in [-1, 1], NaN if not given."""
+    def fill(self, step: int, arousal: float, lowest: float = 0.0) -> float:
+        """The notes of the seconds before `step`, as a share of the most.
+
+        arousal: in [-1, 1], NaN if not given. lowest: the most is at least so many notes a second.
+        """
         if not self._limit:
             return 0.0
         self._forget(step)
         most = MOST_WITHOUT_AROUSAL if math.isnan(arousal) else float(np.interp(arousal, *MOST_NOTES_PER_S))
-        return len(self._struck) / (self._limit * most * DENSITY_S)
+        return len(self._struck) / (self._limit * max(most, lowest) * DENSITY_S)
 
     def lack(self, step: int, arousal: float, highest: float = math.inf) -> float:
         """What share of the least notes of the seconds before `step` is lacking, 0 to 1.

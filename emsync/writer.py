@@ -205,7 +205,7 @@ class Writer:
         mood_decides = moody and (like is None or not recipe.keeps_shares)
         if recipe.balance and self.count == v.MORE and not (mood_decides or recipe.described.family_biases):
             leading = None if plan.theme is None else plan.theme.family
-            self.arrangement = of_piece(recipe, conditions.piece_arousal, like, leading, rng)
+            self.arrangement = of_piece(recipe, conditions.piece_arousal, like, leading, rng, tempo_qpm)
         self._feedback = MoodFeedback.of(recipe)
         self._sections.copier.append(v.START)
         self.lanes[0][COPY_LANES] = self._sections.copier.lanes
@@ -327,8 +327,8 @@ class Writer:
         """Sample an event that the grammar allows, with the biases of the recipe."""
         grammar, recipe = self.grammar, self.recipe
         arousal = self.lanes[-1][AROUSAL_LANE] if recipe.mood_strength else math.nan
-        fill = self._density.fill(grammar.step, float(arousal))
-        least = math.inf if self.arrangement is None else self.arrangement.least
+        least, most = (math.inf, 0.0) if self.arrangement is None else (self.arrangement.least, self.arrangement.most)
+        fill = self._density.fill(grammar.step, float(arousal), most if recipe.song_tempi else 0.0)
         lack = 0.0 if grammar.closed else self._density.lack(grammar.step, float(arousal), least)
         if self.arrangement is not None and self._steering is None and not grammar.closed:
             logits = paced(logits, self.arrangement.pace(grammar.step), grammar.beat_steps)

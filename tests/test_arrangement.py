@@ -25,6 +25,7 @@ from emsync.arrangement import (
     drawn,
     of_piece,
 )
+from emsync.recipe import Recipe
 from emsync.repetition import Density
 from emsync.sections import Plan
 from emsync.theme import Theme
@@ -72,6 +73,7 @@ def test_a_family_that_is_left_out_is_unlikely_from_the_beginning() -> None:
         made = arrangement(seed)
         out = made.shares == 0
         assert (made.biases(0)[out] == -MOST).all()
+        assert (Arrangement(0.1, made.shares, left_out=9.0).biases(0)[out] == -9.0).all()
         assert (made.biases(0)[~out] == 0).all()
         assert made.shares.sum() == pytest.approx(1)
         seen += int(out.any())
@@ -98,6 +100,45 @@ def test_the_fitted_arrangements_are_like_real_songs() -> None:
     rates = [one.notes_per_s for one in found]
     assert None not in rates
     assert np.quantile(rates, [0.1, 0.5, 0.9]) == pytest.approx([11.5, 22, 36], rel=0.15)
+
+
+def test_fast_pieces_have_more_notes() -> None:
+    def rate(tempo_qpm: float | None, recipe: Recipe) -> float:
+        rngs = (np.random.default_rng(seed) for seed in range(400))
+        found = [of_piece(recipe, None, None, None, rng, tempo_qpm).notes_per_s or 0.0 for rng in rngs]
+        return float(np.exp(np.mean(np.log(found))))
+
+    recipe = plain_recipe(balance=1.0, pace=1.0, song_tempi=True)
+    slow, usual, fast = (rate(qpm, recipe) for qpm in (72.0, 120.0, 180.0))
+    assert 0.85 * usual > slow > 12
+    assert 1.15 * usual < fast < 34
+    assert usual == pytest.approx(rate(None, recipe), rel=0.1)
+    assert rate(180.0, plain_recipe(balance=1.0, pace=1.0, song_tempi=False)) == rate(None, recipe)
+
+
+def test_a_dense_arrangement_may_be_dense() -> None:
+    density = Density(1.0)
+    for step in range(500):
+        density.strike(step)
+    sparse, dense = (Arrangement(1.0, np.ones(5), per_s).most for per_s in (10.0, 40.0))
+    assert density.fill(500, math.nan, sparse) == density.fill(500, math.nan)
+    assert density.fill(500, math.nan, dense) == pytest.approx(499 / (4 * 60.0))
+    assert Arrangement(1.0, np.ones(5)).most == 0.0
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_limit_of_notes_is_that_of_the_arrangement(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lowest: set[float] = set()
+    true = Density.fill
+
+    def fill(self: Density, step: int, arousal: float, at_least: float = 0.0) -> float:
+        lowest.add(at_least)
+        return true(self, step, arousal, at_least)
+
+    monkeypatch.setattr(Density, "fill", fill)
+    monkeypatch.setattr("emsync.arrangement.drawn", lambda *_, **__: Drawn(np.full(5, 0.2), 40.0))
+    compose(Fake(), [asked(4.0)], balance=1.0, pace=1.0, song_tempi=given)
+    assert lowest == {60.0 if given else 0.0}
 
 
 def test_too_few_notes_become_likelier_and_too_many_unlikelier() -> None:

@@ -140,6 +140,8 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         register_feedback=False,
         arousal_qpm=25.0,
         valence_qpm=0.0,
+        song_tempi=False,
+        left_out=4.0,
         intensity_by="velocity",
         count_in=True,
         compass=False,

@@ -323,15 +323,15 @@ def test_a_mood_longer_than_the_film_is_refused() -> None:
 
 
 def test_mood_moves_the_drawn_tempo() -> None:
-    plain = Recipe(seed=5).tempo()
+    plain = Recipe(seed=5).tempo(0.0)
     assert plain is not None
     assert Recipe(seed=5).tempo(1.0) == plain + 35
     assert Recipe(seed=5).tempo(-0.5) == plain - 17.5
     assert Recipe(seed=5).tempo(None, 1.0) == plain + 15
     assert Recipe(seed=5).tempo(0.2, -0.2) == pytest.approx(plain + 4)
     assert Recipe(seed=5, arousal_qpm=10.0, valence_qpm=20.0).tempo(1.0, -1.0) == pytest.approx(plain - 10)
-    assert Recipe(seed=5).tempo(math.nan, math.nan) == plain
-    assert Recipe(seed=5, mood_strength=0).tempo(1.0) == plain
+    assert Recipe(seed=5).tempo(math.nan, math.nan) == Recipe(seed=5).tempo()
+    assert Recipe(seed=5, mood_strength=0).tempo(1.0) == Recipe(seed=5).tempo()
     assert Recipe(tempo_qpm=96).tempo(1.0) == 96
     assert Recipe(grid="free").tempo(1.0) is None
     drawn = [Recipe(seed=seed).tempo(arousal) or 0 for seed in range(50) for arousal in (-1, 1)]
@@ -611,10 +611,18 @@ def test_music_is_the_same_from_memory_and_from_the_file() -> None:
 
 
 def test_without_a_tempo_one_is_drawn_with_the_seed() -> None:
-    drawn = {Recipe(seed=seed).tempo() for seed in range(20)}
+    drawn = {Recipe(seed=seed, song_tempi=False).tempo() for seed in range(20)}
     assert len(drawn) == 20
     assert all(84 <= tempo <= 132 for tempo in drawn if tempo is not None)
+    as_in_songs = [Recipe(seed=seed).tempo() or 0.0 for seed in range(400)]
+    assert np.quantile(as_in_songs, [0.0, 0.5, 1.0]) == pytest.approx([70, 120, 184], abs=5)
+    assert np.mean([tempo > 140 for tempo in as_in_songs]) == pytest.approx(0.2 / 0.9, abs=0.05)
     assert Recipe(seed=3).tempo() == Recipe(seed=3).tempo()
+    slowest, fastest = Recipe(seed=3).tempo_range()
+    assert (slowest * 1.25, fastest / 1.25) == pytest.approx((Recipe(seed=3).tempo(),) * 2)
+    assert Recipe(seed=3, tempo_qpm=99.0).tempo_range() == (slowest, fastest)
+    assert Recipe(seed=3, mood_strength=0.0).tempo(0.5, 0.5) == Recipe(seed=3).tempo()
+    assert 84 <= (Recipe(seed=3).tempo(0.0, 0.0) or 0) <= 132
     assert Recipe(grid="free").tempo() is None
     assert Recipe(grid="free", tempo_qpm=100.0).tempo() == 100.0
     with pytest.raises(InputError, match="grid is 'quavers'; choose one of triplets, sixteenths, free"):
