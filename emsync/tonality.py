@@ -89,6 +89,9 @@ MODE_S: Final = 8.0
 RELATIVE_ENDS: Final = 0.1
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
 MIDDLE: Final = 60
+#: Below and above these, pitches gain no more: with feedback, happy music would be shrill.
+LOWEST_REGISTER: Final = 41
+HIGHEST_REGISTER: Final = 76
 
 _FAMILIES: Final = tuple(f for f in range(len(v.FAMILIES)) if f != v.DRUMS)
 _PITCHES: Final = np.arange(v.PITCH_RANGE[v.PIANO][0], v.PITCH_RANGE[v.PIANO][1] + 1)  # of every pitched family
@@ -174,6 +177,7 @@ class Tonality:
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         high = wanted if recipe.register_feedback else valence
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * high
+        heights = np.clip(_PITCHES, LOWEST_REGISTER, HIGHEST_REGISTER) if recipe.register_feedback else _PITCHES
         self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, None
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones, self._bar_key = None, None, frozenset(), None
@@ -196,7 +200,7 @@ class Tonality:
         self._root = self._root if chord is None else (key.tonic + chord.degree) % 12
         self._tones, self._completes = tones, COMPLETES * firmly
         self._clears = recipe.clear_chords * min(max(weight, LEAST_CLEAR), 1.0)
-        self._bias = firmly * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (_PITCHES - MIDDLE) / 12)
+        self._bias = firmly * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (heights - MIDDLE) / 12)
         self.key = key if weight >= FELT else None
         if self.key is not None and (not self.keys or self.keys[-1][1] != key):
             self.keys.append((step, key))
