@@ -90,7 +90,7 @@ def drawn(
     if fitted:
         rows, chances = _fitted()
         if tempo_qpm is not None:
-            octaves = OCTAVE + OCTAVES_A_DOUBLING * np.log2([row.notes_per_s for row in rows])
+            octaves = OCTAVE + OCTAVES_A_DOUBLING * np.log2([row.notes_per_s or 1.0 for row in rows])
             chances = chances * np.exp(-0.5 * np.square((math.log2(tempo_qpm) - octaves) / OCTAVES_APART))
     else:
         at = 0.0 if arousal is None or math.isnan(arousal) else arousal
