@@ -75,6 +75,7 @@ class Choices(TypedDict, total=False):
     opening_key: float
     relative_chords: bool
     mode_feedback: float
+    settled_key: float
     clear_chords: float
     balance: float
     pace: float

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from emsync import keys
 from emsync import vocabulary as v
 from emsync.controls import PROFILES, in_scale
+from emsync.key_likelihood import FAMILIES, MINOR_SHARE, PITCHES, TONICS, in_key, likelihood
 from emsync.keys import Key
 from emsync.progression import Chord, Progression
 from emsync.recipe import Recipe
@@ -31,29 +32,6 @@ from emsync.sounded import Sounded, towards
 
 FloatArray = npt.NDArray[np.floating]
 
-#: How often notes have each degree, in major and in minor: those of the bass, and those of the other pitched families.
-#: Counted in 1,712 of the training songs, whose key fits with a correlation of 0.75 or more; each song has one vote.
-BASS_SHARES: Final = (
-    (0.283, 0.007, 0.095, 0.016, 0.071, 0.142, 0.010, 0.204, 0.013, 0.097, 0.036, 0.026),
-    (0.337, 0.017, 0.043, 0.111, 0.011, 0.105, 0.009, 0.125, 0.094, 0.017, 0.115, 0.018),
-)
-SHARES: Final = (
-    (0.232, 0.008, 0.108, 0.016, 0.119, 0.113, 0.012, 0.193, 0.013, 0.103, 0.029, 0.054),
-    (0.258, 0.015, 0.073, 0.143, 0.014, 0.107, 0.012, 0.160, 0.074, 0.021, 0.101, 0.021),
-)
-#: How often notes are each number of semitones above the root of a bar's chord, major and minor; in the same songs.
-BASS_ABOVE_ROOT: Final = (
-    (0.572, 0.007, 0.042, 0.005, 0.069, 0.029, 0.007, 0.184, 0.003, 0.038, 0.025, 0.017),
-    (0.538, 0.011, 0.029, 0.120, 0.004, 0.056, 0.007, 0.127, 0.026, 0.011, 0.062, 0.009),
-)
-ABOVE_ROOT: Final = (
-    (0.316, 0.006, 0.063, 0.006, 0.182, 0.042, 0.013, 0.249, 0.008, 0.047, 0.035, 0.033),
-    (0.312, 0.011, 0.057, 0.190, 0.007, 0.062, 0.011, 0.213, 0.025, 0.024, 0.076, 0.012),
-)
-#: How many of these songs have each tonic, from C to B.
-TONICS: Final = (273, 57, 228, 80, 229, 146, 46, 221, 54, 191, 91, 93)
-#: The share of these songs that is in minor.
-MINOR_SHARE: Final = 0.34
 #: The mode changes only for a valence this far on the other side of 0, and not before this many bars have passed.
 CLEAR: Final = 0.15
 HELD_BARS: Final = 4
@@ -85,6 +63,11 @@ MODE_PER_VALENCE: Final = 0.19
 MODE_GAIN: Final = 20.0
 MODE_MOST: Final = 2.0
 MODE_S: Final = 8.0
+#: Where neither a mood nor the user says which key a piece is in, it is the one that fits what sounded best, once notes
+#: of so many seconds did, forgotten with a time constant of `SETTLED_S`, and it fits with this correlation.
+SETTLED_NOTES_S: Final = 8.0
+SETTLED_S: Final = 16.0
+CLEARLY: Final = 0.6
 #: A piece ends in the relative of its key if what sounded fits that one better by so much.
 RELATIVE_ENDS: Final = 0.1
 #: The pitch (MIDI) whose probability a higher or lower register leaves alone: middle C.
@@ -93,13 +76,9 @@ MIDDLE: Final = 60
 LOWEST_REGISTER: Final = 41
 HIGHEST_REGISTER: Final = 76
 
-_FAMILIES: Final = tuple(f for f in range(len(v.FAMILIES)) if f != v.DRUMS)
-_PITCHES: Final = np.arange(v.PITCH_RANGE[v.PIANO][0], v.PITCH_RANGE[v.PIANO][1] + 1)  # of every pitched family
-_ONS: Final = slice(
-    int(v.ON_BASE[_FAMILIES[0]]) + int(_PITCHES[0]), int(v.ON_BASE[_FAMILIES[-1]]) + int(_PITCHES[-1]) + 1
-)
-_SHAPE: Final = (len(_FAMILIES), len(_PITCHES))  # of the ONs in `_ONS`
-_IS_BASS: Final = np.array([[f == v.BASS] for f in _FAMILIES])
+_ONS: Final = slice(int(v.ON_BASE[FAMILIES[0]]) + int(PITCHES[0]), int(v.ON_BASE[FAMILIES[-1]]) + int(PITCHES[-1]) + 1)
+_SHAPE: Final = (len(FAMILIES), len(PITCHES))  # of the ONs in `_ONS`
+_IS_BASS: Final = np.array([[f == v.BASS] for f in FAMILIES])
 
 
 class Tonality:
@@ -140,7 +119,7 @@ class Tonality:
         self._root, self._bass_sounded = 0, 0  # the pitch class of the chord's root, and when the bass sounded last
         self._clears = 0.0
         self._listens = recipe.mode != "off"
-        self._lasted = Sounded(MODE_S)
+        self._lasted, self._settled = Sounded(MODE_S), Sounded(SETTLED_S)
         self._pair: tuple[int, int] | None = None  # the keys, major and minor, that valence weighs in this bar
         self._major_by = 0.0  # by how much the former is to fit better
         self._home: int | None = None  # the user's own key, which is to be heard in this bar
@@ -177,7 +156,7 @@ class Tonality:
         firmly = weight * recipe.opening_key if self._n_bars <= OPENING_BARS else weight
         high = wanted if recipe.register_feedback else valence
         register = 0.0 if math.isnan(valence) else recipe.register_bias * recipe.mood_strength * high
-        heights = np.clip(_PITCHES, LOWEST_REGISTER, HIGHEST_REGISTER) if recipe.register_feedback else _PITCHES
+        heights = np.clip(PITCHES, LOWEST_REGISTER, HIGHEST_REGISTER) if recipe.register_feedback else PITCHES
         self._listens, self._pair, self._home = not ruled and recipe.mode != "off", None, None
         if not self._listens or not (weight or register):
             self._bias, self.key, self._tones, self._bar_key = None, None, frozenset(), None
@@ -200,7 +179,7 @@ class Tonality:
         self._root = self._root if chord is None else (key.tonic + chord.degree) % 12
         self._tones, self._completes = tones, COMPLETES * firmly
         self._clears = recipe.clear_chords * min(max(weight, LEAST_CLEAR), 1.0)
-        self._bias = firmly * _likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (heights - MIDDLE) / 12)
+        self._bias = firmly * likelihood(key, chord) + np.where(_IS_BASS, 0.0, register * (heights - MIDDLE) / 12)
         self.key = key if weight >= FELT else None
         if self.key is not None and (not self.keys or self.keys[-1][1] != key):
             self.keys.append((step, key))
@@ -230,6 +209,7 @@ class Tonality:
     def accept(self, event: int) -> None:
         """Take the next event; bars begin with `begin_bar`."""
         self._lasted.accept(event)
+        self._settled.accept(event)
         if v.KIND[event] == v.K_ON and v.FAMILY[event] != v.DRUMS:
             self._heard *= REMEMBERED
             self._heard[v.VALUE[event] % 12] += 1.0
@@ -252,9 +232,13 @@ class Tonality:
         """
         last = self._last_key() if ends and self._recipe.final_tonic else None
         third = None if chord is None or self.key is not None or last is not None else self._third(chord)
-        if (self._bias is None and third is None and last is None) or not allowed[_ONS].any():
+        key_bias = self._settled_bias() if self._bias is None and last is None else self._bias
+        if (key_bias is None and third is None and last is None) or not allowed[_ONS].any():
             return logits
-        bias = self._bar_bias(sounding, spared, chord, third) if last is None else self._last_bias(last, chord or ())
+        if last is None:
+            bias = self._bar_bias(key_bias, sounding, spared, chord, third)
+        else:
+            bias = self._last_bias(last, chord or ())
         x = np.where(allowed[_ONS], logits[_ONS], -np.inf).reshape(_SHAPE).astype(np.float64)
         plays = np.isfinite(x).any(axis=1, keepdims=True)
         top = np.where(plays, x.max(axis=1, keepdims=True), 0.0)
@@ -272,22 +256,32 @@ class Tonality:
         return mixed
 
     def _bar_bias(
-        self, sounding: Sequence[int], spared: Iterable[int], chord: Sequence[int] | None, third: int | None
-    ) -> FloatArray:
+        self, key_bias: FloatArray | None, sounding: Sequence[int], spared: Iterable[int],
+        chord: Sequence[int] | None, third: int | None,
+    ) -> FloatArray:  # fmt: skip
         """What notes gain by the bar's key and chord, `_SHAPE`; third: the one that a chord without a key gets."""
-        bias = np.zeros(_SHAPE) if self._bias is None else self._bias + self._heard_bias()[_PITCHES % 12]
+        bias = np.zeros(_SHAPE) if key_bias is None else key_bias + self._heard_bias()[PITCHES % 12]
         if third is not None:
-            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (_PITCHES % 12 == third))
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.heard_thirds * (PITCHES % 12 == third))
         if self._tones:
             sound = _classes(sounding)
             missing = self._tones - sound
             if missing and sound:
-                bias = bias + self._completes * np.isin(_PITCHES % 12, list(missing))
+                bias = bias + self._completes * np.isin(PITCHES % 12, list(missing))
         if chord is not None and self.key is not None and (lacking := self._lacking(chord)):
-            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(_PITCHES % 12, list(lacking)))
+            bias = bias + np.where(_IS_BASS, 0.0, self._recipe.full_chords * np.isin(PITCHES % 12, list(lacking)))
         for family in spared:
-            bias = np.where(np.array(_FAMILIES)[:, None] == family, 0.0, bias)
+            bias = np.where(np.array(FAMILIES)[:, None] == family, 0.0, bias)
         return np.asarray(bias)
+
+    def _settled_bias(self) -> FloatArray | None:
+        """What notes gain, `_SHAPE`, where nothing says which key the music is in, by the key that is heard clearly."""
+        if not (self._listens and self._recipe.settled_key):
+            return None
+        fits = self._settled.fits()
+        if fits is None or self._settled.seconds.sum() < SETTLED_NOTES_S or fits.max() < CLEARLY:
+            return None
+        return self._recipe.settled_key * in_key(int(fits.argmax()))
 
     def _heard_bias(self) -> FloatArray:
         """(12,) What each pitch class gains so that the key is heard, and major as much as valence asks for."""
@@ -317,9 +311,9 @@ class Tonality:
         """What notes of the last chord gain, `_SHAPE`: the tonic in the bass, its triad elsewhere."""
         triad = {(key.tonic + tone) % 12 for tone in Chord(0, key.is_minor).tones}
         lacking = triad - _classes(chord)
-        gains = np.isin(_PITCHES % 12, list(triad)) * self._recipe.final_tonic
-        gains = gains + np.isin(_PITCHES % 12, list(lacking)) * self._recipe.full_chords
-        return np.where(_IS_BASS, self._recipe.final_tonic * (_PITCHES % 12 == key.tonic), gains)
+        gains = np.isin(PITCHES % 12, list(triad)) * self._recipe.final_tonic
+        gains = gains + np.isin(PITCHES % 12, list(lacking)) * self._recipe.full_chords
+        return np.where(_IS_BASS, self._recipe.final_tonic * (PITCHES % 12 == key.tonic), gains)
 
     def _unclear(self, sounding: Sequence[int], step: int) -> FloatArray | float:
         """What notes gain because the bar's chord has not had them for a while, `_SHAPE`."""
@@ -332,7 +326,7 @@ class Tonality:
         gains = np.clip(self._clears * (since_s - UNCLEAR_S), 0.0, CLEAREST)
         no_bass_s = (step - self._bass_sounded) * v.STEP_S - NO_BASS_S
         low = min(max(self._clears / 2 * no_bass_s, 0.0), LOWEST)
-        return np.where(_IS_BASS, low * (_PITCHES % 12 == self._root), gains[_PITCHES % 12])
+        return np.where(_IS_BASS, low * (PITCHES % 12 == self._root), gains[PITCHES % 12])
 
     def _lacking(self, chord: Sequence[int]) -> set[int]:
         """The pitch classes that make a triad of a chord: what it lacks of the bar's, or a third within the key."""
@@ -362,20 +356,3 @@ def _thirds(struck: set[int]) -> set[int]:
     if thirds & struck:
         return set()
     return {(tone + step) % 12 for tone in struck for step in (3, 4) if (tone + 7) % 12 in struck} or thirds
-
-
-def _likelihood(key: Key, chord: Chord | None) -> FloatArray:
-    """Log P(pitch class | key, chord) of every pitch, `_SHAPE`, up to a constant."""
-    degree = np.arange(12)
-    rows = []
-    for family in _FAMILIES:
-        shares = np.array((BASS_SHARES if family == v.BASS else SHARES)[key.is_minor])
-        if chord is not None:
-            above = (degree - chord.degree) % 12
-            here = np.array((BASS_ABOVE_ROOT if family == v.BASS else ABOVE_ROOT)[chord.is_minor])[above]
-            of_chord = np.isin(degree, chord.tones)
-            if family != v.BASS:  # each tone alike: the third tells the mode, and real chords have it
-                here = np.where(of_chord, here[of_chord].max(), here)
-            shares = here * np.where(of_chord, 1.0, np.minimum(12 * shares, 1.0))
-        rows.append(shares[(_PITCHES - key.tonic) % 12])
-    return np.log(np.array(rows))

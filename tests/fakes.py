@@ -64,6 +64,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "opening_key": 1.0,
             "relative_chords": False,
             "mode_feedback": 0.0,
+            "settled_key": 0.0,
             "clear_chords": 0.0,
             "pace": 0.0,
             "key_feedback": False,

@@ -129,6 +129,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         opening_key=1.0,
         relative_chords=False,
         mode_feedback=0.0,
+        settled_key=0.0,
         clear_chords=0.0,
         pace=0.0,
         keeps_shares=False,

@@ -13,18 +13,16 @@ from emsync import composer
 from emsync import vocabulary as v
 from emsync.conditions import Conditions
 from emsync.control_curves import Control, ControlCurves
+from emsync.key_likelihood import BASS_SHARES, SHARES, TONICS
 from emsync.keys import Key
 from emsync.recipe import Recipe
 from emsync.steering import Steering
 from emsync.tonality import (
-    BASS_SHARES,
     CLEAR,
     HELD_BARS,
     HIGHEST_REGISTER,
     LOWEST_REGISTER,
     OPENING_BARS,
-    SHARES,
-    TONICS,
     Tonality,
 )
 from tests.fakes import Fake, plain_recipe
@@ -335,6 +333,50 @@ def test_no_register_is_shrill() -> None:
         assert steps[within] == pytest.approx(0.4 * 2.5 / 12 * (valence + beyond), rel=1e-4)
         assert steps[~within] == pytest.approx(0.0, abs=1e-5)
         assert gains(valence, 0.0, register_feedback=False) == pytest.approx(0.4 * 2.5 / 12 * valence, rel=1e-4)
+
+
+def heard_for(seconds: float, classes: tuple[int, ...], **choices: Any) -> Tonality:
+    """A piece without a mood in which these pitch classes sounded in turn."""
+    found = Tonality(Recipe(heard_thirds=0.0, **choices), np.random.default_rng(0))
+    found.begin_bar(0, math.nan)
+    shift = int(np.flatnonzero(v.KIND == v.K_TIMESHIFT)[-1])
+    for i in range(math.ceil(seconds / (int(v.VALUE[shift]) * v.STEP_S))):
+        on = int(v.ON_BASE[v.PIANO]) + 60 + classes[i % len(classes)]
+        for event in (on, shift, int(v.PARTNER[on])):
+            found.accept(event)
+    return found
+
+
+OF_G_MAJOR = (7, 11, 2, 7, 9, 2, 6, 7, 0, 4)
+
+
+def test_without_a_mood_pitches_lean_towards_the_key_that_is_heard() -> None:
+    found = heard_for(20.0, OF_G_MAJOR, settled_key=0.5)
+    likely = by_degree(found, tonic=7)
+    assert likely[[0, 2, 4, 5, 7, 9, 11]].min() > 1.3 * likely[[1, 3, 6, 8, 10]].max()
+    assert found.key is None, "it is not the piece's choice"
+    none, once, twice = (np.log(by_degree(heard_for(20.0, OF_G_MAJOR, settled_key=x))) for x in (0.0, 0.5, 1.0))
+    assert np.ptp(twice - none - 2 * (once - none)) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "classes", "choices"),
+    [
+        (6.0, OF_G_MAJOR, {}),  # too little was heard
+        (20.0, tuple(range(12)), {}),  # no key is clear
+        (20.0, OF_G_MAJOR, {"settled_key": 0.0}),
+        (20.0, OF_G_MAJOR, {"mode": "off"}),
+    ],
+)
+def test_no_key_is_settled(seconds: float, classes: tuple[int, ...], choices: dict[str, Any]) -> None:
+    assert heard_for(seconds, classes, **choices).lean(FLAT, ALL) is FLAT
+
+
+def test_a_mood_chooses_the_key_and_not_what_is_heard() -> None:
+    found, without = (heard_for(20.0, OF_G_MAJOR, mode_feedback=0.0, settled_key=x) for x in (5.0, 0.0))
+    for each in (found, without):
+        each.begin_bar(0, -0.8)
+    assert (found.lean(FLAT, ALL) == without.lean(FLAT, ALL)).all()
 
 
 def test_a_composed_piece_is_in_its_key() -> None:
