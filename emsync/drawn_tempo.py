@@ -61,7 +61,7 @@ def tempo_range(recipe: Recipe, arousal: float | None = None, valence: float | N
     if recipe.mood_strength:
         for level, by in ((arousal, recipe.arousal_qpm), (valence, recipe.valence_qpm)):
             shift += 0.0 if level is None or math.isnan(level) else by * level
-    return max(DRAWN_QPM[0] + shift, SLOWEST_QPM), min(DRAWN_QPM[1] + shift, FASTEST_QPM)
+    return max(DRAWN_QPM[0] + shift, SLOWEST_QPM), DRAWN_QPM[1] + shift
 
 
 def _asked(recipe: Recipe) -> tuple[float, float] | None:

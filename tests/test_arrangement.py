@@ -126,6 +126,25 @@ def test_a_dense_arrangement_may_be_dense() -> None:
     assert Arrangement(1.0, np.ones(5)).most == 0.0
 
 
+def test_families_that_are_left_out_lose_what_the_recipe_says() -> None:
+    for seed in range(20):
+        made = of_piece(plain_recipe(balance=1.0, left_out=6.5), None, None, None, np.random.default_rng(seed))
+        assert (made.biases(0) == np.where(made.shares > 0, 0.0, -6.5)).all()
+
+
+def test_an_arrangement_is_drawn_for_the_tempo_of_the_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[float | None] = []
+
+    def drawn(*_: object, tempo_qpm: float | None = None, **__: object) -> Drawn:
+        asked_for.append(tempo_qpm)
+        return Drawn(np.full(5, 0.2), 9.0)
+
+    monkeypatch.setattr("emsync.arrangement.drawn", drawn)
+    for tempo in (100.0, None):
+        compose(Fake(), [asked(3.0)], balance=1.0, tempo_qpm=tempo, song_tempi=True)
+    assert asked_for == [100.0, None]
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_the_limit_of_notes_is_that_of_the_arrangement(given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lowest: set[float] = set()

@@ -15,6 +15,7 @@ from emsync import vocabulary as v
 from emsync.candidates import _asked_mood
 from emsync.composer import compose
 from emsync.conditions import AROUSAL_LANE, MOOD_LANES, N_LANES, VALENCE_LANE
+from emsync.expression import loudness
 from emsync.mood import MoodCurve
 from emsync.mood_feedback import FIRST_S, LEAST_VALENCE, LOUDEST, MOST, MoodFeedback, heard_arousal
 from emsync.recipe import Recipe
@@ -229,3 +230,13 @@ def test_candidates_are_chosen_by_the_mood_that_was_requested() -> None:
     wanted = _asked_mood(writer, 0)
     assert wanted is not None
     assert wanted[1] == pytest.approx(0.3)
+
+
+def test_feedback_hears_the_loudness_that_finishing_adds() -> None:
+    expressive, plain, unfinished = (
+        MoodFeedback.of(Recipe(**choices))._loudness
+        for choices in ({"expression": 1.0}, {"expression": 0.0}, {"finish": "off"})
+    )
+    assert expressive == pytest.approx(loudness(1.0))
+    assert plain == pytest.approx(loudness(0.0))
+    assert unfinished == 0.0

@@ -332,6 +332,8 @@ def test_mood_moves_the_drawn_tempo() -> None:
     assert Recipe(seed=5, arousal_qpm=10.0, valence_qpm=20.0).tempo(1.0, -1.0) == pytest.approx(plain - 10)
     assert Recipe(seed=5).tempo(math.nan, math.nan) == Recipe(seed=5).tempo()
     assert Recipe(seed=5, mood_strength=0).tempo(1.0) == Recipe(seed=5).tempo()
+    old = Recipe(seed=5, song_tempi=False)
+    assert replace(old, mood_strength=0).tempo(1.0, 1.0) == old.tempo() == plain
     assert Recipe(tempo_qpm=96).tempo(1.0) == 96
     assert Recipe(grid="free").tempo(1.0) is None
     drawn = [Recipe(seed=seed).tempo(arousal) or 0 for seed in range(50) for arousal in (-1, 1)]
@@ -618,6 +620,7 @@ def test_without_a_tempo_one_is_drawn_with_the_seed() -> None:
     assert np.quantile(as_in_songs, [0.0, 0.5, 1.0]) == pytest.approx([70, 120, 184], abs=5)
     assert np.mean([tempo > 140 for tempo in as_in_songs]) == pytest.approx(0.2 / 0.9, abs=0.05)
     assert Recipe(seed=3).tempo() == Recipe(seed=3).tempo()
+    assert all(54 <= (Recipe(seed=seed, describe="slow").tempo() or 0.0) <= 76 for seed in range(9))
     slowest, fastest = Recipe(seed=3).tempo_range()
     assert (slowest * 1.25, fastest / 1.25) == pytest.approx((Recipe(seed=3).tempo(),) * 2)
     assert Recipe(seed=3, tempo_qpm=99.0).tempo_range() == (slowest, fastest)

@@ -260,3 +260,13 @@ def test_of_cuts_closer_than_hits_may_be_as_many_are_met_as_there_is_room_for(a_
     """More cuts between two hits than are left out in a row otherwise."""
     plan = plan_tempo(np.arange(0.5, 19.5, 1 / a_second), 20.0, tempo_qpm=120.0)
     assert 15 <= plan.met.sum() <= 20
+
+
+@pytest.mark.parametrize("mood", [(None, None), (0.5, None), (None, -0.9), (-0.3, 0.8)])
+def test_a_plan_stays_within_the_tempi_that_its_mood_allows(
+    mood: tuple[float | None, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[float, float]] = []
+    monkeypatch.setattr("emsync.tempo_plan.plan_tempo", lambda *_, range_qpm, **__: asked.append(range_qpm))
+    plan_for(Recipe(seed=8), [5.0], 10.0, mood[0], valence=mood[1])
+    assert asked == [Recipe(seed=8).tempo_range(*mood)]
