@@ -160,7 +160,9 @@ def test_emotions_are_judged_of_pieces_as_users_get_them(monkeypatch: pytest.Mon
     monkeypatch.setattr(soundtrack, "compose", compose)
     monkeypatch.setattr(control_adherence, "judge_piece", judged)
     recipe = plain_recipe(grid="sixteenths", finish="on", form="auto")
-    found = control_adherence.measure(Feels(), toy_archive(3, bars=8), 1, recipe, duration_s=4.0)
+    found = control_adherence.measure(
+        Feels(), toy_archive(control_adherence.EMOTIONS, bars=8), 1, recipe, duration_s=4.0
+    )
     groups = found.groups()
     assert len(groups["emotion"]) == len(groups["extracted emotion"]) == control_adherence.EMOTIONS
     for each in groups["extracted emotion"]:
