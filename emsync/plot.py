@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -230,10 +231,11 @@ def _draw_loudness(axes: Axes, scene: Scene) -> None:
         axes.text(0.5, 0.5, "no sound", transform=axes.transAxes, ha="center", va="center", color="0.5")
 
 
-def draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str) -> None:
+def draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str, *, wide: int = 40) -> None:
     """Draw valence, arousal and stable emotions; the ends are held, as the composer holds them.
 
-    `reader` says where the mood comes from; "" leaves that out.
+    - reader: where the mood comes from; "" leaves that out.
+    - wide: the most characters in a line of the label.
     """
     times_s = np.concatenate([[0.0], curve.times_s, [max(duration_s, float(curve.times_s[-1]))]])
     for name, colour, level in (("valence", _VALENCE, curve.valence), ("arousal", _AROUSAL, curve.arousal)):
@@ -244,6 +246,7 @@ def draw_mood(axes: Axes, curve: MoodCurve, duration_s: float, reader: str) -> N
         axes.broken_barh([(start_s, end_s - start_s)], (-1.36, 0.3), color=_EMOTION_COLOURS[emotion], alpha=0.35)
         axes.text((start_s + end_s) / 2, -1.21, emotion, ha="center", va="center", fontsize=10)
     axes.axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set_ylabel("mood" + (f"\n({printable(reader)[-40:]})" if reader else ""), parse_math=False)
+    source = textwrap.fill(f"({printable(reader)[-40:]})", wide) if reader else ""
+    axes.set_ylabel(f"mood\n{source}".rstrip(), parse_math=False)
     axes.set(ylim=(-1.36, 1.36), yticks=[-1, -0.5, 0, 0.5, 1])
     axes.legend(loc="upper right", ncols=2, fontsize=9, borderaxespad=0.3, frameon=False)

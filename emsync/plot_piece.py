@@ -37,6 +37,8 @@ MOST_PANELS: Final = 24
 #: More notes than this are drawn as pixels in SVG too, so that the file stays small.
 _MOST_VECTORS: Final = 20_000
 _WIDE, _LEFT, _RIGHT, _GAP = 16.0, 1.25, 0.2, 0.09  # inches
+#: The most characters in a line left of a panel.
+_LABEL: Final = 10
 _STRIP, _TEMPO, _MOOD = 0.34, 0.8, 1.7  # inches
 _SECTION_TINTS: Final = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#0072B2")
 
@@ -111,7 +113,7 @@ def _figure(piece: Piece) -> Any:
         _draw_group(by_name[f"group {i}"], piece, group)
     _draw_tempo(by_name["tempo"], piece)
     if piece.mood is not None:
-        draw_mood(by_name["mood"], piece.mood, piece.duration_s, piece.mood_source)
+        draw_mood(by_name["mood"], piece.mood, piece.duration_s, piece.mood_source, wide=_LABEL)
     _dress([*by_name.values()], piece, high)
     return figure
 

@@ -117,6 +117,14 @@ def test_cuts_differ_in_colour_and_in_shape() -> None:
     assert len({line.get_marker() for line in marks}) == len({line.get_color() for line in marks}) == 4
 
 
+@pytest.mark.parametrize("source", ["builtin", "from happy.csv", "from a_very_long_file_name_without_a_space.csv", ""])
+def test_the_source_of_the_mood_is_within_the_picture(source: str) -> None:
+    axes = panels(Piece.of(song(), mood=mood(), mood_source=source))["mood"]
+    label = axes.yaxis.label
+    assert "".join(label.get_text().split()) == "mood" + (f"({source[-40:]})".replace(" ", "") if source else "")
+    assert label.get_window_extent().x0 >= 0
+
+
 def test_drums_are_grey_and_the_others_differ() -> None:
     assert instrument_colours(song()) == [COLOURS[0], COLOURS[1], COLOURS[2]]
 
