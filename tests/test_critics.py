@@ -78,7 +78,7 @@ def test_pieces_are_composed_as_users_get_them(model: Path, tmp_path: Path, monk
         assert ids[0] == v.MORE
         assert ids[-1] == v.END
         assert len(velocities) == len(ids)
-        assert 3.5 < v.SHIFT_STEPS[ids].sum() * v.STEP_S < 5.1
+        assert 3.5 < v.SHIFT_STEPS[ids].sum() * v.STEP_S < 5.3  # in nominal time, whose sixteenths are whole steps
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ def session(decoder: Fake | None = None) -> Session:
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve seconds with two cuts, composed for joy, and its record."""
     path = tmp_path_factory.mktemp("songs") / "song.mid"
-    track = emsync.compose(duration_s=12.0, cuts=[5.0, 9.2], emotion="joy", seed=3, session=session(Feeling()))
+    choices = {"emotion": "joy", "seed": 3, "tempo_qpm": 100.0}
+    track = emsync.compose(duration_s=12.0, cuts=[5.0, 9.2], session=session(Feeling()), **choices)
     track.save(path)
     return path
 
