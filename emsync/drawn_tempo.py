@@ -10,7 +10,6 @@ NaN where they are not given.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,10 +37,9 @@ def tempo(recipe: Recipe, arousal: float | None = None, valence: float | None = 
     """
     if recipe.tempo_qpm is not None or not recipe.on_grid:
         return recipe.tempo_qpm
-    rng = np.random.default_rng([recipe.seed, 1])
     if _as_in_songs(recipe, arousal, valence):
-        return float(np.interp(rng.uniform(SHARES[0], SHARES[-1]), SHARES, SONG_QPM))
-    return float(rng.uniform(*tempo_range(recipe, arousal, valence)))
+        return _song_tempo(recipe.seed)
+    return float(_rng(recipe.seed).uniform(*tempo_range(recipe, arousal, valence)))
 
 
 def tempo_range(recipe: Recipe, arousal: float | None = None, valence: float | None = None) -> tuple[float, float]:
@@ -54,14 +52,22 @@ def tempo_range(recipe: Recipe, arousal: float | None = None, valence: float | N
     if asked is not None:
         return asked
     if _as_in_songs(recipe, arousal, valence):
-        drawn = tempo(replace(recipe, tempo_qpm=None, grid="triplets"))
-        assert drawn is not None
+        drawn = _song_tempo(recipe.seed)
         return drawn / NEAR, drawn * NEAR
     shift = 0.0
     if recipe.mood_strength:
         for level, by in ((arousal, recipe.arousal_qpm), (valence, recipe.valence_qpm)):
             shift += 0.0 if level is None or math.isnan(level) else by * level
     return max(DRAWN_QPM[0] + shift, SLOWEST_QPM), DRAWN_QPM[1] + shift
+
+
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 1])
+
+
+def _song_tempo(seed: int) -> float:
+    """A tempo as songs have them."""
+    return float(np.interp(_rng(seed).uniform(SHARES[0], SHARES[-1]), SHARES, SONG_QPM))
 
 
 def _asked(recipe: Recipe) -> tuple[float, float] | None:

@@ -230,10 +230,12 @@ class Tonality:
             ends: Whether the chord is the piece's last one, which is that of the tonic.
 
         """
+        if not allowed[_ONS].any():
+            return logits
         last = self._last_key() if ends and self._recipe.final_tonic else None
         third = None if chord is None or self.key is not None or last is not None else self._third(chord)
         key_bias = self._settled_bias() if self._bias is None and last is None else self._bias
-        if (key_bias is None and third is None and last is None) or not allowed[_ONS].any():
+        if key_bias is None and third is None and last is None:
             return logits
         if last is None:
             bias = self._bar_bias(key_bias, sounding, spared, chord, third)
@@ -278,8 +280,8 @@ class Tonality:
         """What notes gain, `_SHAPE`, where nothing says which key the music is in, by the key that is heard clearly."""
         if not (self._listens and self._recipe.settled_key):
             return None
-        fits = self._settled.fits()
-        if fits is None or self._settled.seconds.sum() < SETTLED_NOTES_S or fits.max() < CLEARLY:
+        fits = None if self._settled.seconds.sum() < SETTLED_NOTES_S else self._settled.fits()
+        if fits is None or fits.max() < CLEARLY:
             return None
         return self._recipe.settled_key * in_key(int(fits.argmax()))
 
