@@ -83,6 +83,7 @@ class Choices(TypedDict, total=False):
     alone_bias: float
     monotony_bias: float
     texture: float
+    profiles: float
     expression: float
     count_in: bool
     compass: bool

@@ -227,6 +227,9 @@ class Recipe:
     texture: float = _choice(
         1.0, "How strongly notes lean towards textures as in real songs: fewer struck again, fewer between eighths.",
         "--texture", "S", low=0, high=10, since=0.0)  # fmt: skip
+    profiles: float = _choice(
+        1.0, "How strongly places in the bar, lengths of notes and steps of melodies lean towards those of real songs.",
+        low=0, high=10, since=0.0)  # fmt: skip
     expression: float = _choice(
         1.0, "How strongly articulation and loudness follow arousal: notes get shorter and louder, or long and soft.",
         "--expression", "S", low=0, high=10, since=0.0)  # fmt: skip

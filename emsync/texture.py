@@ -7,12 +7,14 @@ and pieces composed without these biases (docs/decisions/0041-textures.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from emsync import profiles
 from emsync import vocabulary as v
 
 #: What a note loses if its family struck the same pitch when it last struck anything, by family. Drums may repeat.
@@ -34,18 +36,26 @@ _CLASS: Final = v.VALUE[_PITCHED] % 12
 
 
 class Texture:
-    """Remembers what each family struck last, and adds the biases, times a strength."""
+    """Remembers what each family struck last, and adds the biases, times a strength.
 
-    def __init__(self, strength: float) -> None:
-        self._strength = strength
+    Args:
+        strength: Of the biases of this module.
+        profiled: Of those of `profiles`.
+
+    """
+
+    def __init__(self, strength: float, profiled: float = 0.0) -> None:
+        self._strength, self._profiled = strength, profiled
         self._struck: dict[int, tuple[int, list[int]]] = {}  # by family: when it struck last, and which ONs
         self._before: dict[int, list[int]] = {}  # by family: the ONs of the moment before that one
+        self._even = profiles.Evenness()
 
     def strike(self, on: int, step: int) -> None:
         """A note begins at `step`."""
         family = int(v.FAMILY[on])
         if family not in AGAIN:
             return
+        self._even.strike(int(v.VALUE[on]))
         last, struck = self._struck.get(family, (-1, []))
         if last == step:
             struck.append(on)
@@ -61,7 +71,7 @@ class Texture:
         beat_steps: float,
         sixteenths: float,
     ) -> npt.NDArray[np.float32]:
-        """Logits (vocabulary,) with the biases; a copy, unless the strength is 0.
+        """Logits (vocabulary,) with the biases; a copy, unless both strengths are 0.
 
         Args:
             logits: (vocabulary,) the model's.
@@ -72,7 +82,7 @@ class Texture:
             sixteenths: How many sixteenths have passed since the bar line; NaN between sixteenths.
 
         """
-        if not self._strength:
+        if not (self._strength or self._profiled):
             return logits
         bias = np.zeros(v.SIZE, dtype=np.float32)
         for family, (last, struck) in self._struck.items():
@@ -85,6 +95,8 @@ class Texture:
             elif 4 * beats < SHORT_SIXTEENTHS:
                 bias[v.PARTNER[on]] -= SHORT
         leaning = logits + np.float32(self._strength) * bias
+        if self._profiled:
+            leaning += np.float32(self._profiled) * self._of_profiles(since, step, beat_steps)
         notes = allowed & _PITCHED
         if notes.any():
             lost = np.logaddexp.reduce(logits[notes]) - np.logaddexp.reduce(leaning[notes])
@@ -93,7 +105,22 @@ class Texture:
             leaning[_ONS] -= self._strength * ODD
         elif sixteenths % 2 == 0:
             leaning[_ONS] += self._strength * EIGHTH
+        if self._profiled and not math.isnan(sixteenths):
+            leaning += np.float32(self._profiled) * profiles.at_place(int(sixteenths))
         return leaning
+
+    def _of_profiles(self, since: Mapping[int, int], step: int, beat_steps: float) -> npt.NDArray[np.float32]:
+        """(vocabulary,) What steps of melodies and ends of notes gain."""
+        bias = np.zeros(v.SIZE, dtype=np.float32)
+        for family, (last, struck) in self._struck.items():
+            before = self._before[family] if last == step else struck
+            if before and family in profiles.STEPPING:
+                near, gain = profiles.after(max(before))
+                bias[near] += gain
+        for on, begun in since.items():
+            bias[v.PARTNER[on]] += profiles.at_end(int(v.FAMILY[on]), (step - begun) / beat_steps)
+        bias[_PITCHED] += self._even.bias()[_CLASS]
+        return bias
 
 
 def _clashes(sounding: Mapping[int, int]) -> npt.NDArray[np.float32]:

@@ -193,7 +193,7 @@ class Writer:
         drums_alone = set(recipe.described.families) == {v.FAMILIES[v.DRUMS]}
         self._drums_wait = not (recipe.count_in or drums_alone or self.prime is not None)
         self._alone = Alone(recipe.alone_bias)
-        self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture)
+        self._monotony, self._texture = Monotony(recipe.monotony_bias), Texture(recipe.texture, recipe.profiles)
         self._harmony, self._repeated = StaleHarmony(recipe), RepeatedNotes()
         self._density = Density(recipe.density_limit, recipe.density_floor)
         lead = v.STRINGS if self.count == v.MORE else v.PIANO

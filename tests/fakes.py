@@ -56,6 +56,7 @@ def plain_recipe(**choices: Any) -> Recipe:
             "alone_bias": 0.0,
             "monotony_bias": 0.0,
             "texture": 0.0,
+            "profiles": 0.0,
             "expression": 0.0,
             "moving_chords": False,
             "style_manner": "off",

@@ -121,6 +121,7 @@ def test_old_records_get_what_they_were_composed_with() -> None:
         alone_bias=0.0,
         monotony_bias=0.0,
         texture=0.0,
+        profiles=0.0,
         expression=0.0,
         moving_chords=False,
         style_manner="off",

@@ -17,7 +17,8 @@ The rules
    the piece lasts). No family plays more than `MAX_SOUNDING` notes, so that pitches are left for chords. There is no
    long chord without CHORD, as in the training songs: of the other notes of piano or guitar that begin together, no
    three are held for longer than `tables.UNMARKED_QUARTERS`. The model chooses which of them end.
-5. A note ends after at most `tables.MAX_NOTE_BEATS` beats. Nothing passes the end, where every note ends and END comes.
+5. A note ends after at most `tables.MAX_NOTE_BEATS` beats, one of strings after `tables.MAX_STRINGS_BEATS`. Nothing
+   passes the end, where every note ends and END comes.
 6. A BAR comes no sooner after another than its length allows at the fastest tempo, and keeps near the running tempo.
    Once three bars have begun, the tempo is known and no bar is missed: a BAR comes where the running tempo puts it, or
    a little before, or exactly there if the tempo is given. A hit may begin a bar anywhere.

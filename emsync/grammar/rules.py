@@ -27,6 +27,7 @@ from emsync.grammar.tables import (
     MARGIN,
     MAX_NOTE_BEATS,
     MAX_SOUNDING,
+    MAX_STRINGS_BEATS,
     OFF,
     ON,
     ONS,
@@ -201,7 +202,7 @@ class Polyphony(Rule):
 
 
 class NoteLengths(Rule):
-    """5. A note ends after at most `MAX_NOTE_BEATS` beats, and at the end of the piece.
+    """5. A note ends after at most `MAX_NOTE_BEATS` beats (strings: `MAX_STRINGS_BEATS`), and at the end of the piece.
 
     So do the notes of a chord on a boundary in a family that plays too many (rule 4), and all notes before the last
     chord (rule 9).
@@ -215,13 +216,18 @@ class NoteLengths(Rule):
         if place is not None:
             mask.end_notes(place)
             return
-        for on, begun in state.since.items():
-            if not state.closed:
-                longest = int(begun + MAX_NOTE_BEATS * state.beat_steps)
-                mask.until = min(mask.until, max(longest, state.step + 1))
-                return
+        if not state.closed:
+            longest = min(int(begun + self._longest(on)) for on, begun in state.since.items())
+            mask.until = min(mask.until, max(longest, state.step + 1))
+            return
+        for on in state.since:
             # Notes that do not belong to the last chord make way for it.
             mask.until = min(mask.until, state.hold.get(on, state.step + 1))
+
+    def _longest(self, on: int) -> float:
+        """How long a note may be, in steps."""
+        strings = FAMILY[on] == v.STRINGS and self.state.recipe.profiles > 0
+        return (MAX_STRINGS_BEATS if strings else MAX_NOTE_BEATS) * self.state.beat_steps
 
     def _overdue(self) -> int | None:
         """The place of the first OFF that has to come now; None if none has to."""
@@ -230,15 +236,15 @@ class NoteLengths(Rule):
         if state.at_end:
             return min(PLACE[PARTNER[on]] for on in since)
         clear = state.closed or (state.closes() and step == state.due())
-        begun_by = step - (0 if clear else MAX_NOTE_BEATS * state.beat_steps)
+        ended = [on for on, begun in since.items() if begun <= step - (0 if clear else self._longest(on))]
         crowded = [family for family, count in state.count.items() if count > MAX_SOUNDING[family]]
-        if not crowded and next(iter(since.values())) > begun_by:
+        if not (crowded or ended):
             return None
         after = next_place(state)  # an OFF whose place in this moment has passed must wait for the next
         return min(
             (
                 place for on, begun in since.items()
-                if (begun <= begun_by or (on in state.chord_ons and FAMILY[on] in crowded))
+                if (on in ended or (on in state.chord_ons and FAMILY[on] in crowded))
                 and begun < step and on not in state.hold and (place := PLACE[PARTNER[on]]) > after
             ),
             default=None,

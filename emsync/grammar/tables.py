@@ -24,6 +24,8 @@ EARLY_END_S: Final = 1.0
 #: The same in steps. Boundaries closer to the end get no chord.
 MARGIN: Final = round(LAST_ONSET_S / v.STEP_S)
 MAX_NOTE_BEATS: Final = 4
+#: The same for strings with `Recipe.profiles`: in songs 6 of 100 of their notes are longer than four beats.
+MAX_STRINGS_BEATS: Final = 8
 #: How many notes of a family may sound at once. Half of all real songs have fewer than four in all. A chord on a
 #: boundary may exceed it, and gives way once it has been held. Boundaries are 1 s apart and chords are held for at most
 #: 3.2 s, so three pitches are always left for another chord.
