@@ -132,6 +132,13 @@ def test_how_long_the_grammar_lets_a_note_last(strength: float, family: str, bea
     assert grammar.step == beats * BEAT
 
 
+def test_what_plays_a_theme_holds_nothing_for_two_bars() -> None:
+    grammar = Grammar(Recipe(), 3000, np.zeros(0), beat_steps=BEAT)
+    assert grammar.state.lasting == {v.STRINGS}
+    grammar.open_up(v.STRINGS)
+    assert not grammar.state.lasting
+
+
 def test_pieces_of_one_pitch_class_turn_to_others() -> None:
     """Of a fake that prefers C."""
     notes = v.KIND == v.K_ON

@@ -106,8 +106,12 @@ class Grammar:
         return _NONE if self._grid is None else self._grid.off_grid()
 
     def open_up(self, family: int) -> None:
-        """Let a family play all pitches (`Recipe.compass`), since it plays something given; before its first note."""
+        """Let a family play all pitches (`Recipe.compass`), since it plays something given; before its first note.
+
+        Its notes last no longer than those of others, so that what is given finds room.
+        """
         self.state.notes[ONS[family]] = True
+        self.state.lasting -= {family}
 
     def check(self) -> None:
         """Raise `AssertionError` if the piece could not end here (for tests)."""

@@ -226,8 +226,8 @@ class NoteLengths(Rule):
 
     def _longest(self, on: int) -> float:
         """How long a note may be, in steps."""
-        strings = FAMILY[on] == v.STRINGS and self.state.recipe.profiles > 0
-        return (MAX_STRINGS_BEATS if strings else MAX_NOTE_BEATS) * self.state.beat_steps
+        beats = MAX_STRINGS_BEATS if FAMILY[on] in self.state.lasting else MAX_NOTE_BEATS
+        return beats * self.state.beat_steps
 
     def _overdue(self) -> int | None:
         """The place of the first OFF that has to come now; None if none has to."""

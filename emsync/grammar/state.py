@@ -59,6 +59,7 @@ class State:
         notes: (vocabulary,) What the sounding notes allow: ON of silent notes, OFF of those that may end.
         closing: Where the last chord belongs as far as is known (rule 9).
         closed: Whether the last chord came: nothing begins after it.
+        lasting: The families whose notes may be as long as `tables.MAX_STRINGS_BEATS`.
         tones: (vocabulary,) What the last chord may consist of.
 
     """
@@ -99,6 +100,7 @@ class State:
         self.notes[v.BAR_BASE + 1] = False  # no bars of half a quarter note
         if recipe.compass:
             self.notes[BEYOND] = False
+        self.lasting = {v.STRINGS} if recipe.profiles else set()
         self._shortest = math.floor(MIN_NOTE_TICKS * self.beat_steps / TICKS)
         self.closing: int | None = None
         self.closed = False
