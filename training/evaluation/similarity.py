@@ -238,7 +238,13 @@ class Similarity:
 # Measuring
 
 
-def _windows(scores: Sequence[Score], seed: int, side: int, length_s: float, least_families: int) -> Iterator[Score]:
+def music_windows(
+    scores: Sequence[Score], seed: int, side: int, length_s: float, least_families: int
+) -> Iterator[Score]:
+    """The window of each score that `measure` compares; none of those that are shorter, or have fewer families.
+
+    side: 0 for composed pieces, 1 for songs, so that their windows are drawn apart.
+    """
     for i, score in enumerate(scores):
         families = reduce(score).score
         if len(np.unique(families.instrument)) >= least_families:
@@ -261,7 +267,7 @@ def measure(
     Raises `InputError` for fewer than `MIN_PIECES` pieces or songs that are long enough.
     """
     sides = [
-        list(_windows(scores, seed, side, window_s, least))
+        list(music_windows(scores, seed, side, window_s, least))
         for side, (scores, least) in enumerate(((composed, 0), (real, least_families)))
     ]
     for name, windows in zip(("composed pieces", "real songs"), sides, strict=True):
