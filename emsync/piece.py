@@ -26,7 +26,7 @@ from emsync.mood import MoodCurve
 from emsync.record import Record
 from emsync.score import Score
 from emsync.tokenizer import families
-from emsync.vocabulary import BASS
+from emsync.vocabulary import BASS, DRUMS
 
 #: How a cut was met: by a chord within a frame, within a second, by none; or it was only marked.
 State = Literal["frame", "second", "missed", "marked"]
@@ -219,14 +219,16 @@ def chord_name(pitches: npt.ArrayLike, bass: int | None = None) -> str:
 
 
 def _chords(reduced: Score) -> tuple[Chord, ...]:
-    """The long chords of a score of the five families, with names."""
+    """The long chords of a score of the five families, with names: of what strikes them, else of all together."""
     out = []
     player, start_s, end_s = reduced.instrument, reduced.start_s, reduced.end_s
     for time_s in sounding_chords(reduced).tolist():
         struck = np.isin(player, chord_families(reduced)) & (np.abs(start_s - time_s) <= _CHORD_SPREAD_S)
         under = (player == BASS) & (start_s <= time_s + _CHORD_SPREAD_S) & (end_s > time_s + _CHORD_SPREAD_S)
         bass = int(reduced.pitch[under].min()) if under.any() else None
-        out.append(Chord(time_s, chord_name(reduced.pitch[struck], bass)))
+        together = (player != DRUMS) & (np.abs(start_s - time_s) <= _CHORD_SPREAD_S)
+        name = chord_name(reduced.pitch[struck], bass) or chord_name(reduced.pitch[together], bass)
+        out.append(Chord(time_s, name))
     return tuple(out)
 
 

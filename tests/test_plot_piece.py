@@ -73,6 +73,19 @@ def test_chords_have_names_and_the_bass_counts() -> None:
     assert [(chord.time_s, chord.name) for chord in Piece.of(song()).chords] == [(2.0, "C"), (6.0, "Am7")]
 
 
+def test_a_chord_that_others_complete_is_named_with_them() -> None:
+    """Piano strikes Eb and G, and the strings Bb with them."""
+    notes = [(0, pitch, 90, 1.0, 3.0) for pitch in (51, 55, 63)] + [(1, 70, 80, 1.0, 2.0)]
+    who, pitch, velocity, start, end = np.array(notes).T
+    players = (Instrument("Piano", 0), Instrument("Strings", 48))
+    for n, name in ((4, "Eb"), (3, "")):
+        score = Score(
+            players, who[:n].astype(int), pitch[:n].astype(int), velocity[:n].astype(int), start[:n], end[:n],
+            TempoMap.constant(120), Bars([0.0, 2.0], [4, 4], [4, 4]), duration_s=4.0,
+        )  # fmt: skip
+        assert [chord.name for chord in Piece.of(score).chords] == [name]
+
+
 @pytest.mark.parametrize(
     ("pitches", "bass", "name"),
     [
