@@ -204,7 +204,7 @@ class Recipe:
         1.0, "How strongly pitches lean to a mode, or its relative, of which too little was heard for the valence.",
         low=0, high=10, since=0.0)  # fmt: skip
     settled_key: float = _choice(
-        0.12, "How strongly pitches lean towards the key that is heard, where neither a mood nor a choice says which: "
+        0.2, "How strongly pitches lean towards the key that is heard, where neither a mood nor a choice says which: "
         "as --mode-strength.", low=0, high=10, since=0.0)  # fmt: skip
     clear_chords: float = _choice(
         2.0, "Added to the logits of a bar's chord for every second without its notes, and half as much to a bass.",
