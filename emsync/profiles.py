@@ -24,13 +24,11 @@ DRUM_PLACES: Final = (
 PITCHED_PLACES: Final = (
     0.35, 0.6, -0.15, 0.3, 0.15, -0.3, 0.05, 0.3, 0.25, -0.45, -0.15, 0.1, -0.15, -0.2, -0.5, -0.45,
 )  # fmt: skip
-#: What drums gain, by their General MIDI note: without it toms are played twice as often as in songs, and congas,
-#: shakers and the like too seldom.
-DRUM_KINDS: Final = (
-    ((41, 43, 45, 47, 48, 50), -0.35),  # tom
-    ((49, 51, 52, 53, 55, 57, 59), 0.1),  # cymbal
-    ((54, 56, 58, *range(60, 82)), 0.35),  # percussion
-)
+#: General MIDI's notes of drums that are no kick, snare or hi-hat.
+TOMS, CYMBALS = (41, 43, 45, 47, 48, 50), (49, 51, 52, 53, 55, 57, 59)
+PERCUSSION: Final = (54, 56, 58, *range(60, 82))
+#: What they gain: without it toms are played twice as often as in songs, and congas, shakers and the like too seldom.
+DRUM_KINDS: Final = ((TOMS, -0.35), (CYMBALS, 0.1), (PERCUSSION, 0.35))
 #: A pitch class with more than this share of the latest notes loses `DOMINANT` times the logarithm of how much more;
 #: a note's weight falls by `FADING` with every later one.
 SHARE, DOMINANT, FADING = 0.2, 1.0, 0.99
@@ -48,7 +46,7 @@ STEPPING: Final = (v.PIANO, v.GUITAR, v.STRINGS)
 
 _ONS: Final = v.KIND == v.K_ON
 _DRUMS: Final = _ONS & (v.FAMILY == v.DRUMS)
-_PITCHED: Final = _ONS & ~_DRUMS
+PITCHED: Final = _ONS & ~_DRUMS
 
 
 def _of_kinds() -> Float32:
@@ -82,7 +80,7 @@ def at_place(place: int) -> Float32:
     """(vocabulary,) What notes gain on a sixteenth of the bar, from 0; after four beats the table begins anew."""
     bias = _KINDS.copy()
     bias[_DRUMS] += DRUM_PLACES[place % len(DRUM_PLACES)]
-    bias[_PITCHED] = PITCHED_PLACES[place % len(PITCHED_PLACES)]
+    bias[PITCHED] = PITCHED_PLACES[place % len(PITCHED_PLACES)]
     bias.setflags(write=False)
     return bias
 

@@ -8,7 +8,7 @@ and pieces composed without these biases (docs/decisions/0041-textures.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from emsync import profiles
 from emsync import vocabulary as v
+from emsync.profiles import PITCHED
 
 #: What a note loses if its family struck the same pitch when it last struck anything, by family. Drums may repeat.
 AGAIN: Final = {v.PIANO: 0.8, v.GUITAR: 0.5, v.BASS: 0.35, v.STRINGS: 0.8}
@@ -31,8 +32,7 @@ EIGHTH: Final = 0.15
 SHORT, SHORT_SIXTEENTHS = 0.4, 1.5
 LONG, LONG_BEATS = 1.5, 2.0
 _ONS: Final = v.KIND == v.K_ON
-_PITCHED: Final = _ONS & (v.FAMILY != v.DRUMS)
-_CLASS: Final = v.VALUE[_PITCHED] % 12
+_CLASS: Final = v.VALUE[PITCHED] % 12
 
 
 class Texture:
@@ -85,9 +85,9 @@ class Texture:
         if not (self._strength or self._profiled):
             return logits
         bias = np.zeros(v.SIZE, dtype=np.float32)
-        for family, (last, struck) in self._struck.items():
-            bias[self._before[family] if last == step else struck] -= AGAIN[family]
-        bias[_PITCHED] -= _clashes(since)[_CLASS]
+        for family, before in self._last_chords(step):
+            bias[before] -= AGAIN[family]
+        bias[PITCHED] -= _clashes(since)[_CLASS]
         for on, begun in since.items():
             beats = (step - begun) / beat_steps
             if beats > LONG_BEATS:
@@ -97,10 +97,10 @@ class Texture:
         leaning = logits + np.float32(self._strength) * bias
         if self._profiled:
             leaning += np.float32(self._profiled) * self._of_profiles(since, step, beat_steps)
-        notes = allowed & _PITCHED
+        notes = allowed & PITCHED
         if notes.any():
             lost = np.logaddexp.reduce(logits[notes]) - np.logaddexp.reduce(leaning[notes])
-            leaning[_PITCHED] += np.float32(KEPT) * lost
+            leaning[PITCHED] += np.float32(KEPT) * lost
         if sixteenths % 2 == 1:
             leaning[_ONS] -= self._strength * ODD
         elif sixteenths % 2 == 0:
@@ -109,17 +109,21 @@ class Texture:
             leaning += np.float32(self._profiled) * profiles.at_place(int(sixteenths))
         return leaning
 
+    def _last_chords(self, step: int) -> Iterator[tuple[int, list[int]]]:
+        """Each family that has played, and the ONs of its latest moment before `step`."""
+        for family, (last, struck) in self._struck.items():
+            yield family, self._before[family] if last == step else struck
+
     def _of_profiles(self, since: Mapping[int, int], step: int, beat_steps: float) -> npt.NDArray[np.float32]:
         """(vocabulary,) What steps of melodies and ends of notes gain."""
         bias = np.zeros(v.SIZE, dtype=np.float32)
-        for family, (last, struck) in self._struck.items():
-            before = self._before[family] if last == step else struck
+        for family, before in self._last_chords(step):
             if before and family in profiles.STEPPING:
                 near, gain = profiles.after(max(before))
                 bias[near] += gain
         for on, begun in since.items():
             bias[v.PARTNER[on]] += profiles.at_end(int(v.FAMILY[on]), (step - begun) / beat_steps)
-        bias[_PITCHED] += self._even.bias()[_CLASS]
+        bias[PITCHED] += self._even.bias()[_CLASS]
         return bias
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from emsync.chords import chord_onsets
 from emsync.errors import InputError
+from emsync.profiles import CYMBALS, TOMS
 from emsync.score import Score
 from emsync.tokenizer.events import decode, encode
 from emsync.vocabulary import DRUMS, FAMILIES, STEP_S
@@ -67,8 +68,7 @@ TIMING: Final = ("on_sixteenths", "ends_on_sixteenths")
 _LENGTH_EDGES = np.array([1, 2, 3, 4, 6, 8, 12, 16, 32])  # sixteenths, inclusive
 _ONSET_EDGES = _LENGTH_EDGES[:-1]
 _DRUM_KINDS: Final[Mapping[str, tuple[int, ...]]] = {
-    "kick": (35, 36), "snare": (37, 38, 39, 40), "hi-hat": (42, 44, 46), "tom": (41, 43, 45, 47, 48, 50),
-    "cymbal": (49, 51, 52, 53, 55, 57, 59),
+    "kick": (35, 36), "snare": (37, 38, 39, 40), "hi-hat": (42, 44, 46), "tom": TOMS, "cymbal": CYMBALS,
 }  # fmt: skip
 _LEAP = 12
 _MOST_CLASSES, _MOST_VOICES = 7, 5
