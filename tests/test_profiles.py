@@ -39,6 +39,12 @@ def test_places_are_those_of_a_bar_of_four_beats() -> None:
     np.testing.assert_array_equal(profiles.at_place(20), profiles.at_place(4))
 
 
+def test_places_are_added_where_a_sixteenth_begins() -> None:
+    texture = Texture(0.0, 2.0)
+    np.testing.assert_allclose(leaning(texture, sixteenths=4.0), 2 * profiles.at_place(4))
+    assert not leaning(texture).any()
+
+
 def test_drums_gain_on_the_backbeat_and_lose_just_before_the_bar_ends() -> None:
     snare = [float(profiles.at_place(place)[on(v.DRUMS, SNARE)]) for place in range(16)]
     assert min(snare[4], snare[12]) > max(snare[0], snare[8]) > 0
@@ -88,7 +94,7 @@ def test_a_pitch_class_that_dominates_loses() -> None:
     bias = even.bias()
     assert bias[0] < -0.5
     assert not bias[1:].any()
-    for pitch in (62, 64, 65, 67, 69, 71) * 40:
+    for pitch in (62, 64, 65, 67, 69, 71) * 15:
         even.strike(pitch)
     assert even.bias()[0] == 0, "what was long ago is forgotten"
 
